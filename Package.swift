@@ -1,0 +1,94 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+    name: "corral",
+    products: [
+        .executable(name: "corrald", targets: ["corrald"]),
+        .executable(name: "corral", targets: ["corral"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // The contract with the BPF programs, and the one with corral-spawn and corral-init.
+        .target(name: "CorralABI", path: "bpf/abi", publicHeadersPath: "."),
+        .target(name: "CorralControl"),
+        // What Swift cannot import from glibc, libbpf and libseccomp; also carries the embedded programs.
+        .target(
+            name: "CLinux",
+            linkerSettings: ["seccomp", "bpf", "elf", "z"].map { .linkedLibrary(":lib\($0).a") }
+        ),
+
+        .target(
+            name: "CorralPolicy",
+            dependencies: ["Yams"],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "CorralEvents",
+            dependencies: ["CorralABI", "CorralPolicy"],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "CorralKernel",
+            dependencies: ["CLinux", "CorralABI", "CorralControl", "CorralEvents", "CorralPolicy"],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "CorralEngine",
+            dependencies: [
+                "CorralEvents", "CorralKernel", "CorralPolicy",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "CorralAPI",
+            dependencies: ["CorralEvents", "CorralPolicy"],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "CorralServer",
+            dependencies: [
+                "CorralAPI", "CorralEngine",
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .executableTarget(
+            name: "corrald",
+            dependencies: [
+                "CorralServer",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .executableTarget(
+            name: "corral",
+            dependencies: [
+                "CorralAPI", "CorralEvents", "CorralPolicy",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+
+        .testTarget(name: "CorralPolicyTests", dependencies: ["CorralPolicy"], swiftSettings: swiftSettings),
+        .testTarget(name: "CorralEventsTests", dependencies: ["CorralEvents"], swiftSettings: swiftSettings),
+    ]
+)

@@ -1,0 +1,85 @@
+/// `GET /v1/pool`.
+public struct PoolStatus: Codable, Sendable, Equatable {
+    /// Warm sandboxes wanted (`--pool`).
+    public var target: Int
+    public var warm: Int
+    /// Being made now.
+    public var filling: Int
+    /// Claimed or running.
+    public var inUse: Int
+    /// Starts that found the pool empty.
+    public var coldStarts: UInt64
+    public var warmStarts: UInt64
+
+    public init(target: Int, warm: Int, filling: Int, inUse: Int, coldStarts: UInt64, warmStarts: UInt64) {
+        self.target = target
+        self.warm = warm
+        self.filling = filling
+        self.inUse = inUse
+        self.coldStarts = coldStarts
+        self.warmStarts = warmStarts
+    }
+}
+
+/// `GET /v1/version`.
+public struct VersionInfo: Codable, Sendable, Equatable {
+    public var version: String
+    public var abi: UInt32
+    public var instance: String
+    public var kernel: String
+
+    public init(version: String, abi: UInt32, instance: String, kernel: String) {
+        self.version = version
+        self.abi = abi
+        self.instance = instance
+        self.kernel = kernel
+    }
+}
+
+/// `GET /v1/doctor`: what this host can do, each answer one of three.
+public struct DoctorReport: Codable, Sendable, Equatable {
+    public enum Answer: String, Codable, Sendable {
+        case yes
+        case no
+        case unknown = "could_not_tell"
+    }
+
+    public struct Check: Codable, Sendable, Equatable {
+        public var feature: String
+        public var answer: Answer
+        /// What was seen.
+        public var detail: String
+        /// What is lost without it; nil when nothing is.
+        public var without: String?
+
+        public init(feature: String, answer: Answer, detail: String, without: String?) {
+            self.feature = feature
+            self.answer = answer
+            self.detail = detail
+            self.without = without
+        }
+    }
+
+    public var checks: [Check]
+
+    public init(checks: [Check]) {
+        self.checks = checks
+    }
+}
+
+/// Body of every answer that is not 2xx.
+public struct ErrorBody: Codable, Sendable, Equatable, Error {
+    /// A stable word: `invalid_policy`, `not_found`, `conflict`, `invalid_request`, `forbidden`, `exhausted`,
+    /// `command_not_found`, `command_not_executable`, `internal`.
+    public var code: String
+    /// One line for a person.
+    public var message: String
+    /// Further lines: one a policy problem, a verifier log, the call that failed.
+    public var detail: [String]?
+
+    public init(code: String, message: String, detail: [String]? = nil) {
+        self.code = code
+        self.message = message
+        self.detail = detail
+    }
+}

@@ -1,0 +1,173 @@
+/// Life of a sandbox as the API shows it.
+public enum SandboxState: String, Codable, Sendable, CaseIterable {
+    case claimed
+    case running
+    case exited
+    case destroyed
+}
+
+/// `GET /v1/sandboxes/{id}`. Times are RFC 3339 in UTC.
+public struct Sandbox: Codable, Sendable, Equatable {
+    public struct AppliedPolicy: Codable, Sendable, Equatable {
+        public var name: String
+        /// Counts the policies this sandbox has had, from 1.
+        public var generation: UInt32
+        /// `enforce` or `audit`.
+        public var mode: String
+
+        public init(name: String, generation: UInt32, mode: String) {
+            self.name = name
+            self.generation = generation
+            self.mode = mode
+        }
+    }
+
+    public struct Counters: Codable, Sendable, Equatable {
+        public var allowed: UInt64
+        public var denied: UInt64
+        public var packetsOut: UInt64
+        public var bytesOut: UInt64
+        public var packetsIn: UInt64
+        public var bytesIn: UInt64
+        public var events: UInt64
+        public var eventsLost: UInt64
+
+        public init(
+            allowed: UInt64, denied: UInt64, packetsOut: UInt64, bytesOut: UInt64, packetsIn: UInt64, bytesIn: UInt64,
+            events: UInt64, eventsLost: UInt64
+        ) {
+            self.allowed = allowed
+            self.denied = denied
+            self.packetsOut = packetsOut
+            self.bytesOut = bytesOut
+            self.packetsIn = packetsIn
+            self.bytesIn = bytesIn
+            self.events = events
+            self.eventsLost = eventsLost
+        }
+    }
+
+    public var id: String
+    public var name: String
+    public var state: SandboxState
+    public var image: String
+    public var policy: AppliedPolicy
+    public var command: [String]
+    public var ipv4: String
+    public var ipv6: String
+    /// Of the sandbox's pid 1, on the host.
+    public var hostPid: Int32
+    public var createdAt: String
+    public var startedAt: String?
+    public var exitedAt: String?
+    /// The command's exit code, 128 + signal when a signal ended it.
+    public var exitCode: Int32?
+    public var counters: Counters
+
+    public init(
+        id: String, name: String, state: SandboxState, image: String, policy: AppliedPolicy, command: [String],
+        ipv4: String, ipv6: String, hostPid: Int32, createdAt: String, startedAt: String?, exitedAt: String?,
+        exitCode: Int32?, counters: Counters
+    ) {
+        self.id = id
+        self.name = name
+        self.state = state
+        self.image = image
+        self.policy = policy
+        self.command = command
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+        self.hostPid = hostPid
+        self.createdAt = createdAt
+        self.startedAt = startedAt
+        self.exitedAt = exitedAt
+        self.exitCode = exitCode
+        self.counters = counters
+    }
+}
+
+/// Limits a request sets over those of its policy file, in the policy file's own notation (`0.5`, `256MiB`, `5m`).
+public struct LimitOverrides: Codable, Sendable, Equatable {
+    public var cpu: Double?
+    public var memory: String?
+    public var pids: Int?
+    public var timeout: String?
+
+    public init(cpu: Double? = nil, memory: String? = nil, pids: Int? = nil, timeout: String? = nil) {
+        self.cpu = cpu
+        self.memory = memory
+        self.pids = pids
+        self.timeout = timeout
+    }
+}
+
+/// A policy as text, with the name to show in errors about it.
+public struct PolicySource: Codable, Sendable, Equatable {
+    /// File name for error messages; never opened.
+    public var file: String
+    public var yaml: String
+
+    public init(file: String, yaml: String) {
+        self.file = file
+        self.yaml = yaml
+    }
+}
+
+/// `POST /v1/sandboxes` → 201 `Sandbox`. Claims a sandbox and starts `command` in it.
+public struct CreateSandboxRequest: Codable, Sendable, Equatable {
+    /// Unique among live sandboxes; made from the id when absent. 1–63 of `[a-zA-Z0-9_.-]`, the first alphanumeric.
+    public var name: String?
+    /// `host` when absent here and in the policy.
+    public var image: String?
+    /// Absent: nothing is let out.
+    public var policy: PolicySource?
+    public var command: [String]
+    /// Over the policy's `env`.
+    public var env: [String: String]?
+    /// `/home/user` when absent.
+    public var workingDirectory: String?
+    public var limits: LimitOverrides?
+    /// Give the command a pipe as stdin, fed by `attach`. Absent: /dev/null.
+    public var stdin: Bool?
+    /// Destroy the sandbox once the command has ended and its output has been read. Absent: true.
+    public var autoRemove: Bool?
+    /// Refused unless corrald runs with `--allow-test-switches`.
+    public var testSwitches: TestSwitches?
+
+    public struct TestSwitches: Codable, Sendable, Equatable {
+        public var keepCapabilities: Bool?
+        public var noSeccomp: Bool?
+
+        public init(keepCapabilities: Bool? = nil, noSeccomp: Bool? = nil) {
+            self.keepCapabilities = keepCapabilities
+            self.noSeccomp = noSeccomp
+        }
+    }
+
+    public init(
+        name: String? = nil, image: String? = nil, policy: PolicySource? = nil, command: [String],
+        env: [String: String]? = nil, workingDirectory: String? = nil, limits: LimitOverrides? = nil,
+        stdin: Bool? = nil, autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil
+    ) {
+        self.name = name
+        self.image = image
+        self.policy = policy
+        self.command = command
+        self.env = env
+        self.workingDirectory = workingDirectory
+        self.limits = limits
+        self.stdin = stdin
+        self.autoRemove = autoRemove
+        self.testSwitches = testSwitches
+    }
+}
+
+/// `POST /v1/sandboxes/{id}/kill` → 204.
+public struct KillRequest: Codable, Sendable, Equatable {
+    /// `KILL`, `SIGTERM` or a number. Absent: `KILL`, which ends the sandbox as a whole.
+    public var signal: String?
+
+    public init(signal: String? = nil) {
+        self.signal = signal
+    }
+}

@@ -1,0 +1,62 @@
+/// A policy as the kernel's longest-prefix-match trie holds it (layout: bpf/abi/corral_abi.h). Every lookup is answered
+/// by its longest match alone.
+public struct CompiledPolicy: Sendable, Equatable {
+    /// What an address prefix leads to.
+    public enum AddressAnswer: Hashable, Sendable {
+        /// The same decision for every protocol and port.
+        case final(Decision)
+        /// Index into `portSets`.
+        case ports(set: Int)
+    }
+
+    /// A decision for the ports that share the first `length` bits of `port` (0...16), one protocol.
+    public struct PortEntry: Hashable, Sendable {
+        public var proto: IPProtocol
+        public var port: UInt16
+        public var length: Int
+        public var decision: Decision
+
+        public init(proto: IPProtocol, port: UInt16, length: Int, decision: Decision) {
+            self.proto = proto
+            self.port = port
+            self.length = length
+            self.decision = decision
+        }
+    }
+
+    /// `mode: audit`.
+    public var audit: Bool
+    /// Some rule allows icmp.
+    public var allowsICMP: Bool
+    /// One entry a prefix; always holds the /0.
+    public var addresses: [IPPrefix: AddressAnswer]
+    /// Each set holds a length-0 entry for every protocol. Equal sets are stored once.
+    public var portSets: [[PortEntry]]
+
+    public init(audit: Bool, allowsICMP: Bool, addresses: [IPPrefix: AddressAnswer], portSets: [[PortEntry]]) {
+        self.audit = audit
+        self.allowsICMP = allowsICMP
+        self.addresses = addresses
+        self.portSets = portSets
+    }
+
+    /// Holds nothing but "no": what a warm sandbox has before it is claimed.
+    public static let denyAll = CompiledPolicy(
+        audit: false, allowsICMP: false,
+        addresses: [IPPrefix(IPAddress(high: 0, low: 0), length: 0): .final(Decision(.deny, .noPolicy))], portSets: []
+    )
+}
+
+/// What a policy is judged against beside its own text: addresses that belong to this host and its pool, reserved in
+/// every policy of the instance.
+public struct HostContext: Sendable, Hashable {
+    /// The host's own addresses, each as a full-length prefix.
+    public var hostAddresses: [IPPrefix]
+    /// The instance's address pools, where other sandboxes live.
+    public var sandboxPools: [IPPrefix]
+
+    public init(hostAddresses: [IPPrefix] = [], sandboxPools: [IPPrefix] = []) {
+        self.hostAddresses = hostAddresses
+        self.sandboxPools = sandboxPools
+    }
+}

@@ -1,0 +1,42 @@
+/// A CIDR block. The address has no bits set past the length; the length counts on 128 bits, so an IPv4 /24 is 120.
+public struct IPPrefix: Hashable, Sendable {
+    public let address: IPAddress
+    /// 0...128.
+    public let length: Int
+
+    /// Bits past `length` are cleared.
+    public init(_ address: IPAddress, length: Int) {
+        self.address = address.masked(to: length)
+        self.length = length
+    }
+
+    /// `203.0.113.0/24`, `2001:db8::/32`, or an address alone. Nil when it is malformed or has bits set past the length.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let address = IPAddress(parts[0]) else { return nil }
+        let isIPv4 = !parts[0].utf8.contains(UInt8(ascii: ":"))
+        var length = 128
+        if parts.count == 2 {
+            guard (1...3).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+                let written = Int(parts[1]), written <= (isIPv4 ? 32 : 128)
+            else { return nil }
+            length = isIPv4 ? written + 96 : written
+        }
+        guard address.masked(to: length) == address else { return nil }
+        self.init(address, length: length)
+    }
+
+    public func contains(_ other: IPAddress) -> Bool {
+        other.masked(to: length) == address
+    }
+
+    public func contains(_ other: IPPrefix) -> Bool {
+        other.length >= length && contains(other.address)
+    }
+}
+
+extension IPPrefix: CustomStringConvertible {
+    public var description: String {
+        address.ipv4 != nil && length >= 96 ? "\(address)/\(length - 96)" : "\(address)/\(length)"
+    }
+}

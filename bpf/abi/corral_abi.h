@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The contract between the BPF programs and the controller: map keys and values, and the
+ * records that travel through the ring buffer. Compiled by clang for BPF and imported by Swift as the module CorralABI.
+ *
+ * Zeroed memory must always mean "deny, no policy": every enumeration here is numbered so that it does.
+ * Addresses are 16 bytes, network order; IPv4 travels as ::ffff:a.b.c.d. Ports are in host order.
+ */
+#ifndef CORRAL_ABI_H
+#define CORRAL_ABI_H
+
+#ifdef __bpf__
+typedef unsigned char corral_u8;
+typedef unsigned short corral_u16;
+typedef unsigned int corral_u32;
+typedef unsigned long long corral_u64;
+#else
+#include <stdint.h>
+typedef uint8_t corral_u8;
+typedef uint16_t corral_u16;
+typedef uint32_t corral_u32;
+typedef uint64_t corral_u64;
+#endif
+
+/* Goes up whenever a layout or a meaning below changes. */
+#define CORRAL_ABI_VERSION 1u
+
+/* Sandboxes one instance can hold at once; the size of every per-slot array. */
+#define CORRAL_MAX_SLOTS 16384u
+
+/* Entries of the flow table and of the table of announced destinations, shared by all sandboxes of an instance. */
+#define CORRAL_MAX_FLOWS 262144u
+#define CORRAL_MAX_ANNOUNCED 65536u
+
+/* Entries one compiled policy may have. The trie allocates as it fills. */
+#define CORRAL_MAX_POLICY_ENTRIES 1048576u
+
+/* Bytes of the ring that carries decisions. */
+#define CORRAL_DECISION_RING_BYTES (8u << 20)
+
+/* "No rule decided": the default, a reserved range, or a packet that never reached the policy. */
+#define CORRAL_NO_RULE 0xffffffffu
+
+enum corral_verdict {
+	CORRAL_DENY = 0,
+	CORRAL_ALLOW = 1,
+	CORRAL_WOULD_DENY = 2, /* mode: audit */
+};
+
+/* The closed list of DESIGN section 4. */
+enum corral_reason {
+	CORRAL_REASON_NO_POLICY = 0,
+	CORRAL_REASON_ALLOWED_BY_RULE = 1,
+	CORRAL_REASON_NO_MATCHING_RULE = 2,
+	CORRAL_REASON_DENIED_BY_RULE = 3,
+	CORRAL_REASON_RESERVED_ADDRESS = 4,
+	CORRAL_REASON_PORT_NOT_ALLOWED = 5,
+	CORRAL_REASON_PROTOCOL_NOT_ALLOWED = 6,
+	CORRAL_REASON_NAME_NOT_ALLOWED = 7,
+	CORRAL_REASON_NAME_NOT_RESOLVED_HERE = 8,
+	CORRAL_REASON_LIMIT_EXHAUSTED = 9,
+	CORRAL_REASON_SPOOFED_SOURCE = 10,
+	CORRAL_REASON_IP_OPTIONS = 11,
+	CORRAL_REASON_EXTENSION_HEADER = 12,
+	CORRAL_REASON_FRAGMENT = 13,
+	CORRAL_REASON_NOT_IP = 14,
+	CORRAL_REASON_UNSOLICITED_INBOUND = 15,
+	CORRAL_REASON_SYSCALL_NOT_ALLOWED = 16,
+	CORRAL_REASON_COUNT = 17,
+};
+
+enum corral_hook {
+	CORRAL_HOOK_NONE = 0,
+	CORRAL_HOOK_SOCK_CREATE = 1,
+	CORRAL_HOOK_CONNECT4 = 2,
+	CORRAL_HOOK_CONNECT6 = 3,
+	CORRAL_HOOK_SENDMSG4 = 4,
+	CORRAL_HOOK_SENDMSG6 = 5,
+	CORRAL_HOOK_VETH_EGRESS = 6,  /* a frame that left the sandbox */
+	CORRAL_HOOK_VETH_INGRESS = 7, /* a frame on its way into the sandbox */
+};
+
+/* Protocols a policy speaks of. ICMP and ICMPv6 are one. */
+enum corral_protocol {
+	CORRAL_PROTOCOL_ICMP = 1,
+	CORRAL_PROTOCOL_TCP = 6,
+	CORRAL_PROTOCOL_UDP = 17,
+};
+
+/*
+ * A compiled policy is one LPM trie with three key spaces, so that swapping one map pointer swaps all of it:
+ *   META     prefixlen 32             -> policy number and mode
+ *   ADDRESS  prefixlen 32 + 0..128    -> a final answer, or the port set to ask
+ *   PORT     prefixlen 72 + 0..16     -> the answer of that set for (protocol, port)
+ * The longest match is the whole answer. ADDRESS always holds a /0, and every (set, protocol) pair a port /0;
+ * a lookup that finds nothing is therefore damage, and denies.
+ */
+enum corral_policy_space {
+	CORRAL_SPACE_META = 1,
+	CORRAL_SPACE_ADDRESS = 2,
+	CORRAL_SPACE_PORT = 3,
+};
+
+#define CORRAL_META_PREFIX 32u
+#define CORRAL_ADDRESS_PREFIX 32u /* plus the prefix length on the 128-bit address */
+#define CORRAL_PORT_PREFIX 72u	  /* space, set and protocol; plus the prefix length on the 16-bit port */
+#define CORRAL_FULL_PREFIX 160u	  /* what a lookup passes */
+
+struct corral_policy_key {
+	corral_u32 prefixlen; /* bits of what follows */
+	corral_u8 space;      /* enum corral_policy_space */
+	corral_u8 zero[3];
+	/* ADDRESS: the address. PORT: set (4 bytes, big endian), protocol, port (2 bytes, big endian), zeros. */
+	corral_u8 bytes[16];
+};
+
+enum corral_policy_flag {
+	CORRAL_POLICY_PORTS = 1u << 0, /* ADDRESS: not final, ask the port set */
+	CORRAL_POLICY_AUDIT = 1u << 1, /* META: mode audit */
+	CORRAL_POLICY_ICMP = 1u << 2,  /* META: some rule allows icmp, so ping sockets may be made */
+};
+
+struct corral_policy_value {
+	corral_u32 set;	 /* META: number of the policy, unique in the instance. ADDRESS: port set */
+	corral_u32 rule; /* rule that decided, or CORRAL_NO_RULE; deny rules carry CORRAL_RULE_DENY */
+	corral_u8 verdict;
+	corral_u8 reason;
+	corral_u8 flags; /* enum corral_policy_flag */
+	corral_u8 zero;
+};
+
+/* Set in a rule number that counts egress.deny; clear in one that counts egress.allow. */
+#define CORRAL_RULE_DENY 0x80000000u
+
+/* Value of `sandboxes`, one a slot. epoch 0 is an empty slot. */
+struct corral_sandbox {
+	corral_u64 epoch; /* number of this sandbox in the instance, never used twice */
+	corral_u8 ipv4[4];
+	corral_u8 ipv6[16];
+	corral_u8 mac[6];	  /* of eth0, inside */
+	corral_u8 gateway_mac[6]; /* of the veth's host side */
+	corral_u32 ifindex;	  /* of the veth's host side */
+	corral_u32 zero[5];
+};
+
+/* Value of `sandbox_counters`, one a slot, memory-mapped by the controller. All grow only. */
+struct corral_counters {
+	corral_u64 seq;	 /* number of the newest event of this sandbox; the controller takes from it too */
+	corral_u64 lost; /* events that found the ring full */
+	corral_u64 allowed;
+	corral_u64 denied;
+	corral_u64 packets_out;
+	corral_u64 bytes_out;
+	corral_u64 packets_in;
+	corral_u64 bytes_in;
+};
+
+/* What the sandbox opened; replies are matched against it. */
+struct corral_flow_key {
+	corral_u32 slot;
+	corral_u32 epoch;      /* low half of the sandbox's epoch */
+	corral_u8 remote[16];
+	corral_u16 local_port; /* ICMP: echo identifier */
+	corral_u16 remote_port;
+	corral_u8 protocol; /* enum corral_protocol */
+	corral_u8 zero[3];
+};
+
+struct corral_flow {
+	corral_u64 seen_ns; /* CLOCK_BOOTTIME of the newest packet */
+	corral_u32 policy;  /* number of the policy that allowed it */
+	corral_u32 rule;
+};
+
+/* Destinations that a cgroup hook has reported, so that the veth hook need not report them again. */
+struct corral_announced_key {
+	corral_u32 slot;
+	corral_u32 epoch;
+	corral_u8 remote[16];
+	corral_u16 remote_port;
+	corral_u8 protocol;
+	corral_u8 zero;
+};
+
+enum corral_event_type {
+	CORRAL_EVENT_NONE = 0,
+	CORRAL_EVENT_EGRESS = 1,
+	CORRAL_EVENT_INGRESS = 2,
+};
+
+#define CORRAL_COMM_BYTES 16u
+#define CORRAL_EXE_BYTES 160u
+
+/* One decision, as it travels through the ring buffer `decisions`. */
+struct corral_event {
+	corral_u16 version; /* CORRAL_ABI_VERSION */
+	corral_u16 size;    /* of this record */
+	corral_u8 type;	    /* enum corral_event_type */
+	corral_u8 hook;	    /* enum corral_hook */
+	corral_u8 verdict;  /* enum corral_verdict */
+	corral_u8 reason;   /* enum corral_reason */
+	corral_u64 time_ns; /* CLOCK_BOOTTIME */
+	corral_u64 seq;
+	corral_u64 epoch;
+	corral_u32 slot;
+	corral_u32 policy; /* number of the policy asked, 0 when none was */
+	corral_u32 rule;
+	corral_u16 port;       /* the remote's; 0 where the protocol has none */
+	corral_u16 local_port; /* 0 where not known */
+	corral_u8 address[16]; /* the remote's, as the program or packet gave it */
+	corral_u8 family;      /* 4 or 6, as the program or packet gave it; 0 for no address */
+	corral_u8 protocol;    /* IANA number */
+	corral_u16 ethertype;  /* not_ip only */
+	/* The process that asked; all zero where the packet alone was seen. */
+	corral_u32 pid;	 /* in the sandbox's pid namespace */
+	corral_u32 ppid; /* likewise */
+	corral_u32 host_pid;
+	corral_u32 host_uid;
+	corral_u32 exec_count; /* how often this process has called execve */
+	corral_u64 start_ns;   /* CLOCK_BOOTTIME of the process's start */
+	corral_u8 comm[CORRAL_COMM_BYTES];
+	/* Path components of the executable, the last first, each ended by a zero byte. Empty where it could not be read. */
+	corral_u8 exe[CORRAL_EXE_BYTES];
+};
+
+#define CORRAL_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " must stay " #bytes " bytes")
+CORRAL_ASSERT_SIZE(struct corral_policy_key, 24);
+CORRAL_ASSERT_SIZE(struct corral_policy_value, 12);
+CORRAL_ASSERT_SIZE(struct corral_sandbox, 64);
+CORRAL_ASSERT_SIZE(struct corral_counters, 64);
+CORRAL_ASSERT_SIZE(struct corral_flow_key, 32);
+CORRAL_ASSERT_SIZE(struct corral_flow, 16);
+CORRAL_ASSERT_SIZE(struct corral_announced_key, 28);
+CORRAL_ASSERT_SIZE(struct corral_event, 272);
+
+#endif
