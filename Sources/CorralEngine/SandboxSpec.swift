@@ -1,0 +1,114 @@
+public import CorralPolicy
+
+/// What a caller asks for when it creates a sandbox; checked by the engine before anything is made.
+public struct SandboxSpec: Sendable {
+    public var name: String?
+    public var image: String?
+    /// Absent: the sandbox keeps the deny-all policy.
+    public var policy: Policy?
+    public var command: CommandSpec
+    public var autoRemove: Bool
+    public var limits: Limits
+
+    /// The policy's limits, each replaced by the request's where that one gives it.
+    public struct Limits: Sendable, Equatable {
+        /// CPUs' worth of time: 0.5 is half of one.
+        public var cpu: Double?
+        public var memoryBytes: UInt64?
+        public var pids: UInt32?
+        public var diskBytes: UInt64?
+        public var timeout: Duration?
+
+        public init(
+            cpu: Double? = nil, memoryBytes: UInt64? = nil, pids: UInt32? = nil, diskBytes: UInt64? = nil,
+            timeout: Duration? = nil
+        ) {
+            self.cpu = cpu
+            self.memoryBytes = memoryBytes
+            self.pids = pids
+            self.diskBytes = diskBytes
+            self.timeout = timeout
+        }
+    }
+
+    public init(
+        name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits
+    ) {
+        self.name = name
+        self.image = image
+        self.policy = policy
+        self.command = command
+        self.autoRemove = autoRemove
+        self.limits = limits
+    }
+}
+
+/// A command to run in a sandbox.
+public struct CommandSpec: Sendable {
+    public var arguments: [String]
+    public var environment: [String: String]
+    public var workingDirectory: String?
+    /// Give it a pipe as stdin; otherwise /dev/null.
+    public var stdin: Bool
+    /// Tests only: leave the capabilities, or the seccomp filter, out of the way of the BPF layer.
+    public var keepCapabilities: Bool
+    public var noSeccomp: Bool
+
+    public init(
+        arguments: [String], environment: [String: String] = [:], workingDirectory: String? = nil, stdin: Bool = false,
+        keepCapabilities: Bool = false, noSeccomp: Bool = false
+    ) {
+        self.arguments = arguments
+        self.environment = environment
+        self.workingDirectory = workingDirectory
+        self.stdin = stdin
+        self.keepCapabilities = keepCapabilities
+        self.noSeccomp = noSeccomp
+    }
+}
+
+/// How a command ended.
+public struct CommandResult: Sendable, Equatable {
+    public enum Cause: String, Sendable {
+        case exited
+        case signalled
+        case timeout
+        case removed
+    }
+
+    /// Its exit code; 128 + signal when signalled, 124 after a timeout, 137 when removed.
+    public var exitCode: Int32
+    public var cause: Cause
+
+    public init(exitCode: Int32, cause: Cause) {
+        self.exitCode = exitCode
+        self.cause = cause
+    }
+}
+
+/// What the engine refuses, or fails at. `detail` holds further lines for a person.
+public struct EngineError: Error, Sendable, CustomStringConvertible {
+    public enum Kind: String, Sendable {
+        case invalidRequest = "invalid_request"
+        case notFound = "not_found"
+        case conflict
+        case forbidden
+        /// No slot, address, memory or descriptor left.
+        case exhausted
+        case commandNotFound = "command_not_found"
+        case commandNotExecutable = "command_not_executable"
+        case `internal`
+    }
+
+    public var kind: Kind
+    public var message: String
+    public var detail: [String]
+
+    public init(_ kind: Kind, _ message: String, detail: [String] = []) {
+        self.kind = kind
+        self.message = message
+        self.detail = detail
+    }
+
+    public var description: String { ([message] + detail).joined(separator: "\n") }
+}
