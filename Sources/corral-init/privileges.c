@@ -14,13 +14,23 @@
 	(SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |               \
 	 SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
 
-static _Bool set_capabilities(uint32_t permitted, uint32_t inheritable)
+static _Bool clear_capabilities(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	const struct __user_cap_data_struct none[2] = {{0}};
+	return CALL(capset, &header, none) == 0;
+}
+
+/* Makes what is permitted effective and inheritable too. */
+static _Bool raise_capabilities(void)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
 
+	if (CALL(capget, &header, data) != 0)
+		return 0;
 	for (int half = 0; half < 2; half++)
-		data[half] = (struct __user_cap_data_struct){permitted, permitted, inheritable};
+		data[half].inheritable = data[half].effective = data[half].permitted;
 	return CALL(capset, &header, data) == 0;
 }
 
@@ -31,6 +41,9 @@ static _Bool set_user(uint32_t uid)
 
 _Bool shed_privileges(uint32_t uid)
 {
+	/* Not inheritable any more without the bounding set; keep_all_privileges() needs it. */
+	if (!raise_capabilities())
+		return 0;
 	/* The bounding set goes here, once, and not in each command's start; our own permitted set does not suffer. */
 	for (long capability = 0; CALL(prctl, PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;)
 		capability++;
@@ -45,18 +58,11 @@ _Bool drop_all_privileges(void)
 {
 	return set_user(0) && CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 &&
 	       CALL(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
-	       CALL(prctl, PR_SET_SECUREBITS, NOTHING_FROM_UID, 0, 0, 0) == 0 && set_capabilities(0, 0);
+	       CALL(prctl, PR_SET_SECUREBITS, NOTHING_FROM_UID, 0, 0, 0) == 0 && clear_capabilities();
 }
 
 _Bool keep_all_privileges(void)
 {
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct data[2];
-
-	/* The bounding set is empty: root's capabilities come through the inheritable set instead. */
-	if (!set_user(0) || CALL(prctl, PR_SET_SECUREBITS, 0, 0, 0, 0) != 0 || CALL(capget, &header, data) != 0)
-		return 0;
-	for (int half = 0; half < 2; half++)
-		data[half].inheritable = data[half].effective = data[half].permitted;
-	return CALL(capset, &header, data) == 0;
+	/* The bounding set is empty: root's capabilities come through the inheritable set, which the command has from us. */
+	return set_user(0) && CALL(prctl, PR_SET_SECUREBITS, 0, 0, 0, 0) == 0;
 }

@@ -17,8 +17,6 @@ static void settle(void)
 	/* Sandboxes are watched through pidfds; nobody waits for them. */
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGCHLD, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 
@@ -34,6 +32,10 @@ int main(void)
 	static struct corral_spawn_request request;
 
 	settle();
+	int init = seal_executable(CORRAL_INIT_FD);
+	if (init < 0)
+		return 71; /* EX_OSERR */
+	close(CORRAL_INIT_FD);
 	for (;;) {
 		struct request_descriptors descriptors = {0};
 		struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1};
@@ -48,7 +50,7 @@ int main(void)
 			failure = (struct failure){EINVAL, CORRAL_STAGE_REQUEST};
 			break;
 		case RECEIVED_REQUEST:
-			failure = spawn_sandbox(&request, &descriptors, CORRAL_INIT_FD, &sandbox);
+			failure = spawn_sandbox(&request, &descriptors, init, &sandbox);
 			break;
 		}
 		send_reply(CORRAL_CONTROL_FD, request.header.tag, failure, &sandbox);

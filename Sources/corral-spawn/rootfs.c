@@ -11,6 +11,14 @@
 /* umount2(2); no user-space kernel header has it, and libc's own does not go with linux/mount.h everywhere. */
 #define MNT_DETACH 2
 
+/* The host's root, the store over it, and whatever the host itself may have stacked there. */
+#define STACKED_MAX 16
+
+static _Bool is_same_directory(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 /* The tmpfs, attached over the host's root in our own namespace, where nothing but its descriptor finds it. */
 static struct failure make_store(const struct corral_spawn_request *request, int *store)
 {
@@ -74,7 +82,7 @@ static struct failure attach_inside(int tree, int root, const char *path)
 
 	if (target < 0 || fstat(target, &at_target) != 0 || fstat(root, &at_root) != 0)
 		return failed(CORRAL_STAGE_BIND);
-	if (at_target.st_dev == at_root.st_dev && at_target.st_ino == at_root.st_ino)
+	if (is_same_directory(&at_target, &at_root))
 		return (struct failure){EINVAL, CORRAL_STAGE_BIND};
 	if (!attach(tree, target, ""))
 		return failed(CORRAL_STAGE_BIND);
@@ -84,12 +92,23 @@ static struct failure attach_inside(int tree, int root, const char *path)
 /* Leaves nothing of the host's mount tree in this namespace. */
 static struct failure pivot(int root)
 {
-	if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
+	struct stat at_root, top;
+
+	if (fstat(root, &at_root) != 0 || fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
 		return failed(CORRAL_STAGE_PIVOT);
-	/* The old root is now stacked on the new one; "." is still the lower of the two. */
-	if (syscall(SYS_umount2, ".", MNT_DETACH) != 0 || chdir("/") != 0)
-		return failed(CORRAL_STAGE_PIVOT);
-	return SUCCESS;
+	/*
+	 * The old root is now stacked on the new one, and the store on the old root. A lookup of "." for umount2 goes
+	 * to the top of the stack, and so does "/..", which tells when nothing is left on our root.
+	 */
+	for (int stacked = 0; stacked < STACKED_MAX; stacked++) {
+		if (stat("/..", &top) != 0)
+			return failed(CORRAL_STAGE_PIVOT);
+		if (is_same_directory(&top, &at_root))
+			return chdir("/") == 0 ? SUCCESS : failed(CORRAL_STAGE_PIVOT);
+		if (syscall(SYS_umount2, ".", MNT_DETACH) != 0)
+			return failed(CORRAL_STAGE_PIVOT);
+	}
+	return (struct failure){EBUSY, CORRAL_STAGE_PIVOT};
 }
 
 struct failure enter_root(const struct corral_spawn_request *request, const int *trees, int *upper)

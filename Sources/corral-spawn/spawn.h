@@ -7,6 +7,7 @@
  *   child.c    the child's side, up to the execveat of corral-init
  *   rootfs.c   the child's file tree
  *   kernelfs.c its /proc, /sys and /dev
+ *   sealed.c   the copy of corral-init that it runs
  *   mount.c    the mount calls the two share
  *   support.c  descriptors, small files, decimal digits
  */
@@ -50,6 +51,13 @@ void close_fd(int *fd);
 #define autofd __attribute__((cleanup(close_fd))) int
 
 enum received { RECEIVED_REQUEST, RECEIVED_MALFORMED, RECEIVED_NOTHING, RECEIVED_END };
+
+/*
+ * A copy of the executable that nobody in a sandbox may read. To the kernel, the memory of a process that executes it
+ * then belongs to the host's user namespace: no capability inside reaches /proc/1 or traces pid 1, and nothing can be
+ * written through /proc/1/exe. -1 with errno.
+ */
+int seal_executable(int executable);
 
 /*
  * Waits for one message on `socket`. REQUEST: both results are filled. MALFORMED: its header is sound, its contents

@@ -204,7 +204,7 @@ void prepare_host(const char *programs)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
 	spawn_program = open_program(programs, "corral-spawn", 0);
-	init_program = open_program(programs, "corral-init", 1);
+	init_program = open_program(programs, "corral-init", 0);
 	find_mount(" - cgroup2 ", mount, sizeof mount);
 	if (!mount[0])
 		die("no cgroup v2 hierarchy");
