@@ -54,6 +54,19 @@ void test_endurance(void)
 	}
 	qsort(times, SPAWNS, sizeof times[0], by_value);
 	printf("  SPAWN_REQUEST to reply: median %.3f ms, p99 %.3f ms\n", times[SPAWNS / 2], times[SPAWNS * 99 / 100]);
+	if (pids_root[0]) {
+		enum { JOINS = 60 };
+		for (unsigned i = 0; i < JOINS; i++) {
+			struct corral_spawn_request request = usual_request();
+			request.v1_count = 1;
+			double start = now_ms();
+			struct sandbox sandbox = request_spawn(&spawner, &request);
+			times[i] = now_ms() - start;
+			left += sandbox.reply.error != 0 || !destroy(&sandbox);
+		}
+		qsort(times, JOINS, sizeof times[0], by_value);
+		printf("  the same with one v1 cgroup to join: median %.3f ms, p99 %.3f ms\n", times[JOINS / 2], times[JOINS * 99 / 100]);
+	}
 	check(refused == SPAWNS / 10, "%d spawns, of which %u were to fail", SPAWNS, refused);
 	check(left == 0, "none leaves a process or a cgroup");
 	check(count_fds(spawner.pid) == before && before > 0, "corral-spawn's descriptors stay at %u (%u)", before, count_fds(spawner.pid));

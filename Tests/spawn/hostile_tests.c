@@ -22,9 +22,8 @@ static uint32_t pseudo_random(void)
 static void drain(int fd)
 {
 	char buffer[64];
-	int descriptors[64];
 	while (recv(fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0)
-		(void)descriptors;
+		;
 }
 
 static void expect_refusal(struct sandbox *sandbox, const void *message, size_t size, const char *what)
@@ -54,9 +53,6 @@ static void test_malformed_exec(struct sandbox *sandbox)
 	expect_refusal(sandbox, exec, size, "fewer strings than counted");
 	*exec = good, exec->envc--;
 	expect_refusal(sandbox, exec, size, "more strings than counted");
-	*exec = good, exec->argc++, exec->envc--;
-	struct corral_exec_failed ran;
-	(void)ran;
 	*exec = good, exec->argc--, exec->envc++;
 	expect_refusal(sandbox, exec, size, "no argument, for a variable");
 	*exec = good, exec->seccomp_bytes = UINT32_MAX & ~7u;
