@@ -102,7 +102,8 @@ static void receive_exec(const struct corral_exec *exec)
 		.upper_bytes = exec->upper_bytes,
 		.open_files = exec->open_files,
 	};
-	if (count_strings(execution.strings, execution.strings_bytes) != (int64_t)exec->argc + (int64_t)exec->envc + 1) {
+	if (count_strings(execution.strings,
+		execution.strings_bytes) != (int64_t)exec->argc + (int64_t)exec->envc + 1) {
 		refuse(tag, malformed);
 		return;
 	}

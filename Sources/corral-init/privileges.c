@@ -36,7 +36,8 @@ static _Bool raise_capabilities(void)
 
 static _Bool set_user(uint32_t uid)
 {
-	return CALL(setgroups, 0, NULL) == 0 && CALL(setresgid, uid, uid, uid) == 0 && CALL(setresuid, uid, uid, uid) == 0;
+	return CALL(setgroups, 0, NULL) == 0 && CALL(setresgid, uid, uid, uid) == 0 && CALL(setresuid, uid, uid,
+		uid) == 0;
 }
 
 _Bool shed_privileges(uint32_t uid)

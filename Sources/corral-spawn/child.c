@@ -45,7 +45,7 @@ static struct failure become_root(void)
 	return SUCCESS;
 }
 
-/* Standard streams are the sandbox's own /dev/null; control and upper where corral-init looks; the rest close on exec. */
+/* Standard streams are the sandbox's own /dev/null, control and upper where corral-init looks; the rest close on exec. */
 static struct failure arrange_descriptors(int *setup, int *control, int *upper, int *init_executable)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

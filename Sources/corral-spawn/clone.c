@@ -94,7 +94,8 @@ static struct failure map_ids(const struct corral_spawn_request *request, pid_t 
 }
 
 /* A detached copy of the host's `path` that shows host ids as the sandbox's own. */
-static struct failure clone_tree(const char *path, _Bool read_only, int user_namespace, enum corral_stage stage, int *tree)
+static struct failure clone_tree(const char *path, _Bool read_only, int user_namespace, enum corral_stage stage,
+	int *tree)
 {
 	uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0);
 	struct mount_attr mapped = {

@@ -110,7 +110,7 @@ static struct failure mount_proc(int root, int store, int dev, const struct corr
 {
 	static const char *const read_only[] = {"sys", "sysrq-trigger", "irq", "bus", "fs"};
 	static const char *const hidden[] = {
-		"kcore", "keys", "latency_stats", "timer_list", "sched_debug", "acpi", "scsi", "asound",
+		"interrupts", "kcore", "keys", "latency_stats", "timer_list", "sched_debug", "acpi", "scsi", "asound",
 	};
 	autofd point = open_mount_point(root, "proc");
 	autofd proc = new_file_system("proc", NULL, INERT);

@@ -25,7 +25,8 @@ int new_file_system(const char *type, const char *const *options, uint64_t attri
 
 _Bool attach(int mount, int directory, const char *path)
 {
-	return syscall(SYS_move_mount, mount, "", directory, path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
+	return syscall(SYS_move_mount, mount, "", directory, path,
+		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
 }
 
 _Bool set_mount_attributes(int mount, uint64_t attributes)

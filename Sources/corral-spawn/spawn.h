@@ -64,7 +64,8 @@ int seal_executable(int executable);
  * are not, and it deserves an answer. NOTHING: not a spawn request at all. END: corrald is gone. Whatever came
  * with a message that is no REQUEST has been closed.
  */
-enum received receive_request(int socket, struct corral_spawn_request *request, struct request_descriptors *descriptors);
+enum received receive_request(int socket, struct corral_spawn_request *request,
+	struct request_descriptors *descriptors);
 
 /* `sandbox` is looked at only on success. */
 void send_reply(int socket, uint64_t tag, struct failure failure, const struct sandbox *sandbox);

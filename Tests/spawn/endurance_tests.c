@@ -48,8 +48,10 @@ void test_endurance(void)
 		times[i] = now_ms() - start;
 		refused += sandbox.reply.error != 0;
 		if (i == 0)
-			printf("  a parked init: RSS %lu KiB, PSS %lu KiB, private %lu KiB\n", resident_kib(sandbox.reply.pid, "Rss:"),
-			       resident_kib(sandbox.reply.pid, "Pss:"), resident_kib(sandbox.reply.pid, "Private_Dirty:"));
+			printf("  a parked init: RSS %lu KiB, PSS %lu KiB, private %lu KiB\n",
+				resident_kib(sandbox.reply.pid, "Rss:"),
+			       resident_kib(sandbox.reply.pid, "Pss:"), resident_kib(sandbox.reply.pid,
+				"Private_Dirty:"));
 		left += !destroy(&sandbox);
 	}
 	qsort(times, SPAWNS, sizeof times[0], by_value);
@@ -65,11 +67,13 @@ void test_endurance(void)
 			left += sandbox.reply.error != 0 || !destroy(&sandbox);
 		}
 		qsort(times, JOINS, sizeof times[0], by_value);
-		printf("  the same with one v1 cgroup to join: median %.3f ms, p99 %.3f ms\n", times[JOINS / 2], times[JOINS * 99 / 100]);
+		printf("  the same with one v1 cgroup to join: median %.3f ms, p99 %.3f ms\n", times[JOINS / 2],
+			times[JOINS * 99 / 100]);
 	}
 	check(refused == SPAWNS / 10, "%d spawns, of which %u were to fail", SPAWNS, refused);
 	check(left == 0, "none leaves a process or a cgroup");
-	check(count_fds(spawner.pid) == before && before > 0, "corral-spawn's descriptors stay at %u (%u)", before, count_fds(spawner.pid));
+	check(count_fds(spawner.pid) == before && before > 0, "corral-spawn's descriptors stay at %u (%u)", before,
+		count_fds(spawner.pid));
 	check(count_fds(getpid()) == own, "and so do corrald's");
 	stop_spawner(&spawner);
 }

@@ -19,7 +19,8 @@ static void expect_failure(struct sandbox *sandbox, struct command command, int 
 {
 	struct result result = run(sandbox, &command);
 	check(!result.started && result.failure.error == error && result.failure.stage == stage,
-	      "%s: errno %d in stage %u (got %d in %u)", what, error, stage, result.failure.error, result.failure.stage);
+	      "%s: errno %d in stage %u (got %d in %u)", what, error, stage, result.failure.error,
+		result.failure.stage);
 	release(&result);
 }
 
@@ -35,13 +36,15 @@ static void test_endings(struct sandbox *sandbox)
 	check_shell(sandbox, "exit 0", 0, "exit code 0");
 	check_shell(sandbox, "exit 7", 7, "exit code 7");
 	struct result result = run_shell(sandbox, "kill -SEGV $$");
-	check((result.exited.status & 0x7f) == SIGSEGV && !(result.exited.status & 0x80), "a fatal signal, without a core");
+	check((result.exited.status & 0x7f) == SIGSEGV && !(result.exited.status & 0x80),
+		"a fatal signal, without a core");
 	release(&result);
 	result = run_shell(sandbox, "i=0; while test $i -lt 20000; do i=$((i+1)); done");
 	check(result.exited.user_us > 0 && result.exited.max_rss_kib > 100, "EXITED tells time and memory used");
 	release(&result);
 	result = run_shell(sandbox, "echo out; echo err >&2");
-	check(strcmp(result.output, "out\n") == 0 && strcmp(result.errors, "err\n") == 0, "stdout and stderr are apart");
+	check(strcmp(result.output, "out\n") == 0 && strcmp(result.errors, "err\n") == 0,
+		"stdout and stderr are apart");
 	release(&result);
 }
 
@@ -59,18 +62,27 @@ static void test_lookup(struct sandbox *sandbox)
 	struct result result = run(sandbox, &command);
 	check(result.started && result.exited.status == 0, "without PATH a default one is used");
 	release(&result);
-	expect_failure(sandbox, (struct command){.argv = ARGV("/nonexistent")}, ENOENT, CORRAL_STAGE_EXECVE, "an absolute path that is not there");
-	expect_failure(sandbox, (struct command){.argv = ARGV("/tools/a/tool")}, EACCES, CORRAL_STAGE_EXECVE, "an absolute path that is not executable");
-	expect_failure(sandbox, (struct command){.argv = ARGV("/tools/b/plain")}, ENOEXEC, CORRAL_STAGE_EXECVE, "what no format claims is not given to a shell");
+	expect_failure(sandbox, (struct command){.argv = ARGV("/nonexistent")}, ENOENT, CORRAL_STAGE_EXECVE,
+		"an absolute path that is not there");
+	expect_failure(sandbox, (struct command){.argv = ARGV("/tools/a/tool")}, EACCES, CORRAL_STAGE_EXECVE,
+		"an absolute path that is not executable");
+	expect_failure(sandbox, (struct command){.argv = ARGV("/tools/b/plain")}, ENOEXEC, CORRAL_STAGE_EXECVE,
+		"what no format claims is not given to a shell");
 	expect_failure(sandbox, (struct command){.argv = ARGV("")}, ENOENT, CORRAL_STAGE_EXECVE, "an empty name");
-	expect_failure(sandbox, (struct command){.argv = ARGV("true"), .cwd = "/nonexistent"}, ENOENT, CORRAL_STAGE_CHDIR, "a working directory that is not there");
-	expect_output(sandbox, (struct command){.argv = ARGV("pwd"), .cwd = "/tools"}, "/tools\n", "a working directory that is");
-	expect_output(sandbox, (struct command){.argv = ARGV("env"), .env = ARGV("A=1", "B=x y", "PATH=/usr/bin")}, "A=1\nB=x y\nPATH=/usr/bin\n",
+	expect_failure(sandbox, (struct command){.argv = ARGV("true"), .cwd = "/nonexistent"}, ENOENT,
+		CORRAL_STAGE_CHDIR, "a working directory that is not there");
+	expect_output(sandbox, (struct command){.argv = ARGV("pwd"), .cwd = "/tools"}, "/tools\n",
+		"a working directory that is");
+	expect_output(sandbox, (struct command){.argv = ARGV("env"), .env = ARGV("A=1", "B=x y", "PATH=/usr/bin")},
+		"A=1\nB=x y\nPATH=/usr/bin\n",
 		      "the environment is the request's, no more and no less");
-	expect_output(sandbox, (struct command){.argv = ARGV("printf", "%s|", "a", "", "b c")}, "a||b c|", "arguments arrive as they are, empty ones too");
-	expect_output(sandbox, (struct command){.argv = ARGV("sh", "-c", "umask; ulimit -c; ulimit -n"), .open_files = 77}, "0022\n0\n77\n",
+	expect_output(sandbox, (struct command){.argv = ARGV("printf", "%s|", "a", "", "b c")}, "a||b c|",
+		"arguments arrive as they are, empty ones too");
+	expect_output(sandbox, (struct command){.argv = ARGV("sh", "-c", "umask; ulimit -c; ulimit -n"),
+		.open_files = 77}, "0022\n0\n77\n",
 		      "umask and limits are set");
-	expect_failure(sandbox, (struct command){.argv = ARGV("true"), .open_files = 1ull << 40}, EPERM, CORRAL_STAGE_LIMITS, "a limit beyond the hard one");
+	expect_failure(sandbox, (struct command){.argv = ARGV("true"), .open_files = 1ull << 40}, EPERM,
+		CORRAL_STAGE_LIMITS, "a limit beyond the hard one");
 }
 
 static void test_streams(struct sandbox *sandbox)
@@ -83,12 +95,14 @@ static void test_streams(struct sandbox *sandbox)
 		bytes[i] = (char)((seed = seed * 1664525u + 1013904223u) >> 24);
 	struct command command = {.argv = ARGV("cat"), .flags = CORRAL_EXEC_STDIN, .input = bytes, .input_bytes = size};
 	struct result result = run(sandbox, &command);
-	check(bytes && result.output_bytes == size && memcmp(result.output, bytes, size) == 0, "10 MiB pass stdin and stdout unchanged");
+	check(bytes && result.output_bytes == size && memcmp(result.output, bytes, size) == 0,
+		"10 MiB pass stdin and stdout unchanged");
 	check(result.exited.status == 0, "and stdin's end arrives");
 	release(&result);
 	free(bytes);
 	expect_output(sandbox, (struct command){.argv = ARGV("cat")}, "", "without a stdin it is empty");
-	expect_output(sandbox, (struct command){.argv = ARGV("readlink", "/proc/self/fd/0")}, "/dev/null\n", "and /dev/null");
+	expect_output(sandbox, (struct command){.argv = ARGV("readlink", "/proc/self/fd/0")}, "/dev/null\n",
+		"and /dev/null");
 }
 
 static void test_filter(struct sandbox *sandbox)
@@ -120,7 +134,8 @@ static void test_filter(struct sandbox *sandbox)
 
 static void test_signals(struct sandbox *sandbox)
 {
-	struct command command = {.argv = ARGV("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.02; done")};
+	struct command command = {.argv = ARGV("sh", "-c",
+		"trap 'exit 42' TERM; echo ready; while :; do sleep 0.02; done")};
 	struct corral_started started;
 	struct corral_exited exited;
 	int came[8];
@@ -128,7 +143,8 @@ static void test_signals(struct sandbox *sandbox)
 	char text[8];
 
 	send_exec(sandbox, &command, 77);
-	check(receive(sandbox->control, &started, sizeof started, came, &count) == sizeof started && count == 2 && started.pid > 1,
+	check(receive(sandbox->control, &started, sizeof started, came,
+		&count) == sizeof started && count == 2 && started.pid > 1,
 	      "STARTED tells the pid inside");
 	check(read(came[0], text, sizeof text) == 6, "its output can be read while it runs");
 	struct corral_signal message = {{CORRAL_CONTROL_VERSION, CORRAL_SIGNAL, sizeof message, 78}, SIGKILL, 0};
@@ -137,7 +153,8 @@ static void test_signals(struct sandbox *sandbox)
 	message.header.tag = 77;
 	message.signal = SIGTERM;
 	send_bytes(sandbox->control, &message, sizeof message, NULL, 0);
-	check(receive(sandbox->control, &exited, sizeof exited, NULL, NULL) == sizeof exited && exited.status == 42 << 8,
+	check(receive(sandbox->control, &exited, sizeof exited, NULL,
+		NULL) == sizeof exited && exited.status == 42 << 8,
 	      "SIGNAL reaches the command of its tag, and no other");
 	close(came[0]);
 	close(came[1]);
@@ -150,7 +167,8 @@ static void test_signals(struct sandbox *sandbox)
 	message.header.tag = 79;
 	message.signal = SIGKILL;
 	send_bytes(sandbox->control, &message, sizeof message, NULL, 0);
-	check(receive(sandbox->control, &exited, sizeof exited, NULL, NULL) == sizeof exited && exited.status == SIGKILL &&
+	check(receive(sandbox->control, &exited, sizeof exited, NULL,
+		NULL) == sizeof exited && exited.status == SIGKILL &&
 		      read(came[0], text, sizeof text) == 0,
 	      "and its children");
 	close(came[0]);
@@ -193,7 +211,8 @@ static void test_many(struct sandbox *sandbox)
 	}
 	check(started == most && refused == 2, "%u commands at once; more are refused with EAGAIN", started);
 	for (unsigned i = 0; i < most; i++) {
-		struct corral_signal message = {{CORRAL_CONTROL_VERSION, CORRAL_SIGNAL, sizeof message, 1000 + i}, SIGKILL, 0};
+		struct corral_signal message = {{CORRAL_CONTROL_VERSION, CORRAL_SIGNAL, sizeof message, 1000 + i},
+			SIGKILL, 0};
 		send_bytes(sandbox->control, &message, sizeof message, NULL, 0);
 	}
 	while (ended < most && receive(sandbox->control, buffer, sizeof buffer, NULL, NULL) > 0)

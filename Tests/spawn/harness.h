@@ -1,6 +1,6 @@
 /*
- * Plays corrald to the real corral-spawn and corral-init. Run as root. Everything it makes (cgroups, sandboxes, an image
- * below the temporary directory) carries its pid and is removed at the end.
+ * Plays corrald to the real corral-spawn and corral-init. Run as root. Everything it makes (cgroups, sandboxes, an
+ * image below the temporary directory) carries its pid and is removed at the end.
  */
 #ifndef CORRAL_SPAWN_HARNESS_H
 #define CORRAL_SPAWN_HARNESS_H
@@ -48,6 +48,8 @@ struct sandbox {
 struct corral_spawn_request usual_request(void);
 /* Sends it, with a new cgroup, and returns the reply, whatever it says. */
 struct sandbox request_spawn(struct spawner *spawner, struct corral_spawn_request *request);
+/* The same in a frozen cgroup, where the child never gets to run. */
+struct sandbox request_frozen_spawn(struct spawner *spawner, struct corral_spawn_request *request);
 /* The usual sandbox, parked; dies if it cannot be had. */
 struct sandbox make_sandbox(struct spawner *spawner);
 /* Kills through the pidfd, waits, removes its cgroups. False when something was left in them. */
@@ -76,7 +78,7 @@ struct result {
 /* An EXEC message in a buffer of its own; *size is its length. */
 void *exec_message(const struct command *command, uint64_t tag, size_t *size);
 void send_exec(struct sandbox *sandbox, const struct command *command, uint64_t tag);
-/* Next message within two seconds: length, 0 at the end, -1 if none came. */
+/* Next message within 15 seconds: length, 0 at the end, -1 if none came. */
 ssize_t receive(int fd, void *message, size_t room, int *descriptors, unsigned *count);
 void send_bytes(int fd, const void *message, size_t length, const int *descriptors, unsigned count);
 

@@ -107,8 +107,10 @@ static void test_dropped(struct sandbox *sandbox, struct spawner *spawner)
 		send_bytes(sandbox->control, &message, sizeof message, NULL, 0);
 	}
 	sleep_ms(50);
-	check(recv(sandbox->control, buffer, sizeof buffer, MSG_DONTWAIT) < 0 && errno == EAGAIN, "init drops what has no sound header");
-	check(recv(spawner->fd, buffer, sizeof buffer, MSG_DONTWAIT) < 0 && errno == EAGAIN, "and so does corral-spawn");
+	check(recv(sandbox->control, buffer, sizeof buffer, MSG_DONTWAIT) < 0 && errno == EAGAIN,
+		"init drops what has no sound header");
+	check(recv(spawner->fd, buffer, sizeof buffer, MSG_DONTWAIT) < 0 && errno == EAGAIN,
+		"and so does corral-spawn");
 
 	struct corral_spawn_request request = usual_request();
 	struct corral_spawn_reply reply = {0};

@@ -64,13 +64,17 @@ static void test_mounts(struct sandbox *sandbox)
 	}
 	if (file)
 		fclose(file);
-	check(known >= 10 && strange == 0, "nothing but the root, /usr and kernel file systems is mounted (%u mounts)", known);
+	check(known >= 10 && strange == 0, "nothing but the root, /usr and kernel file systems is mounted (%u mounts)",
+		known);
 	check(twice == 0, "nothing is mounted over anything else");
 	check(host_paths == 0, "no mount tells where the image is on the host");
-	check_shell(sandbox, "for f in /* /.[!.]*; do case $f in /usr|/etc|/proc|/sys|/dev|/tmp|/data|/tools|/escape|/bin|/sbin|/lib|/lib32|/lib64|/libx32|'/.[!.]*') ;; "
-			     "*) echo $f; exit 1;; esac; done; test -d /data", 0, "the root shows the image's directories only");
+	check_shell(sandbox,
+		"for f in /* /.[!.]*; do case $f in /usr|/etc|/proc|/sys|/dev|/tmp|/data|/tools|/escape|/bin|/sbin|/lib|/lib32|/lib64|/libx32|'/.[!.]*') ;; "
+			     "*) echo $f; exit 1;; esac; done; test -d /data", 0,
+				"the root shows the image's directories only");
 	check_shell(sandbox, "test $(grep -c . /etc/passwd) = 1 && ! test -e /etc/shadow", 0, "/etc is the image's");
-	check_shell(sandbox, "test \"$(ls -A /..)\" = \"$(ls -A /)\" && test \"$(stat -c %d:%i /..)\" = \"$(stat -c %d:%i /)\"", 0,
+	check_shell(sandbox,
+		"test \"$(ls -A /..)\" = \"$(ls -A /)\" && test \"$(stat -c %d:%i /..)\" = \"$(stat -c %d:%i /)\"", 0,
 		    "nothing lies above the root");
 }
 
@@ -78,22 +82,30 @@ static void test_files(struct spawner *spawner, struct sandbox *sandbox)
 {
 	char path[512];
 
-	check_shell(sandbox, "echo changed > /etc/passwd && grep -qx changed /etc/passwd", 0, "the image can be written inside");
+	check_shell(sandbox, "echo changed > /etc/passwd && grep -qx changed /etc/passwd", 0,
+		"the image can be written inside");
 	snprintf(path, sizeof path, "grep -q root '%s/etc/passwd'", image);
 	check(system(path) == 0, "and is unchanged outside");
-	check_shell(sandbox, "rm -r /tools && mkdir /tools && test -z \"$(ls -A /tools)\"", 0, "a directory replaced inside is empty");
+	check_shell(sandbox, "rm -r /tools && mkdir /tools && test -z \"$(ls -A /tools)\"", 0,
+		"a directory replaced inside is empty");
 	check_shell(sandbox, "touch /usr/x 2>/dev/null", 1, "/usr is read-only");
 	check_shell(sandbox, "test $(stat -c %u:%g /usr/bin/env) = 0:0", 0, "the host's files look like root's");
-	check_shell(sandbox, "for n in null zero full random urandom tty; do test -c /dev/$n || exit 1; done; test -e /dev/ptmx", 0,
+	check_shell(sandbox,
+		"for n in null zero full random urandom tty; do test -c /dev/$n || exit 1; done; test -e /dev/ptmx", 0,
 		    "the usual devices are there");
-	check_shell(sandbox, "head -c 5 /dev/zero > /dev/null && test $(head -c 9 /dev/urandom | wc -c) = 9", 0, "and work");
+	check_shell(sandbox, "head -c 5 /dev/zero > /dev/null && test $(head -c 9 /dev/urandom | wc -c) = 9", 0,
+		"and work");
 	check_shell(sandbox, "! touch /dev/x 2>/dev/null && ! chmod 0 /dev/null 2>/dev/null && touch /dev/shm/x", 0,
 		    "/dev is read-only but for /dev/shm");
-	check_shell(sandbox, "! head -c1 /proc/kcore >/dev/null 2>&1 && test -z \"$(cat /proc/keys /proc/timer_list 2>/dev/null)\"", 0,
+	check_shell(sandbox,
+		"! head -c1 /proc/kcore >/dev/null 2>&1 && test -z \"$(cat /proc/keys /proc/timer_list 2>/dev/null)\"",
+		0,
 		    "what /proc tells about the host is hidden");
-	check_shell(sandbox, "! sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward' 2>/dev/null && ! sh -c 'echo h > /proc/sysrq-trigger' 2>/dev/null",
+	check_shell(sandbox,
+		"! sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward' 2>/dev/null && ! sh -c 'echo h > /proc/sysrq-trigger' 2>/dev/null",
 		    0, "kernel settings are read-only");
-	check_shell(sandbox, "test -z \"$(ls -A /sys/firmware /sys/kernel /sys/fs 2>/dev/null | grep -v :)\" && ! mkdir /sys/x 2>/dev/null", 0,
+	check_shell(sandbox,
+		"test -z \"$(ls -A /sys/firmware /sys/kernel /sys/fs 2>/dev/null | grep -v :)\" && ! mkdir /sys/x 2>/dev/null", 0,
 		    "/sys is read-only and masked");
 	check_shell(sandbox, "test \"$(hostname)\" = inside", 0, "the host name is the request's");
 	check_shell(sandbox, "test \"$(ls /proc | grep -c '^[0-9]')\" -lt 8", 0, "other processes are not to be seen");
@@ -163,7 +175,8 @@ static void test_identity(struct spawner *spawner, struct sandbox *sandbox)
 	      "every capability set is empty");
 	check(strstr(text, "NoNewPrivs:\t1") != NULL, "no_new_privs is set");
 	check(strstr(text, "Groups:\t \n") || strstr(text, "Groups:\t\n"), "there are no supplementary groups");
-	check(strstr(text, "SigBlk:\t0000000000000000") && strstr(text, "SigIgn:\t0000000000000000"), "no signal is blocked or ignored");
+	check(strstr(text, "SigBlk:\t0000000000000000") && strstr(text, "SigIgn:\t0000000000000000"),
+		"no signal is blocked or ignored");
 
 	struct sandbox other = make_sandbox(spawner);
 	result = run(&other, &(struct command){.argv = self, .flags = CORRAL_EXEC_KEEP_CAPABILITIES});
@@ -197,15 +210,20 @@ static void test_init(struct sandbox *sandbox)
 {
 	expect_denied(sandbox, "ls /proc/1/fd", "init's descriptors cannot be listed");
 	check_shell(sandbox, "ls /proc/self/fd", 0, "one's own can");
-	expect_denied(sandbox, "cat /proc/1/environ || cat /proc/1/maps | grep . || cat /proc/1/mem", "nor its memory be read");
+	expect_denied(sandbox, "cat /proc/1/environ || cat /proc/1/maps | grep . || cat /proc/1/mem",
+		"nor its memory be read");
 	check_shell(sandbox, "cat /proc/self/maps | grep -q .", 0, "one's own can");
-	expect_denied(sandbox, "readlink /proc/1/exe || readlink /proc/1/root || readlink /proc/1/cwd || readlink /proc/1/ns/net",
+	expect_denied(sandbox,
+		"readlink /proc/1/exe || readlink /proc/1/root || readlink /proc/1/cwd || readlink /proc/1/ns/net",
 		      "nor its executable, root, directory and namespaces");
-	check_shell(sandbox, "readlink /proc/self/exe /proc/self/root /proc/self/cwd /proc/self/ns/net", 0, "one's own can");
-	expect_denied(sandbox, "echo 1000 > /proc/1/oom_score_adj || echo x > /proc/1/comm || echo 9 > /proc/1/autogroup",
+	check_shell(sandbox, "readlink /proc/self/exe /proc/self/root /proc/self/cwd /proc/self/ns/net", 0,
+		"one's own can");
+	expect_denied(sandbox,
+		"echo 1000 > /proc/1/oom_score_adj || echo x > /proc/1/comm || echo 9 > /proc/1/autogroup",
 		      "nor its settings be changed");
 	check_shell(sandbox, "echo 500 > /proc/self/oom_score_adj", 0, "one's own can");
-	check_shell(sandbox, "prlimit --pid 1 --nofile=1:1 2>/dev/null || prlimit --pid 1 --cpu=1:1 2>/dev/null", 1, "nor its limits");
+	check_shell(sandbox, "prlimit --pid 1 --nofile=1:1 2>/dev/null || prlimit --pid 1 --cpu=1:1 2>/dev/null", 1,
+		"nor its limits");
 	check_shell(sandbox, "prlimit --pid $$ --nofile=64:64", 0, "one's own can");
 	check_shell(sandbox, "renice -n 19 -p 1 2>/dev/null", 1, "nor its priority");
 	check_shell(sandbox, "renice -n 19 -p $$ >/dev/null", 0, "one's own can");
@@ -213,7 +231,8 @@ static void test_init(struct sandbox *sandbox)
 		char script[64];
 		snprintf(script, sizeof script, "kill -%d 1 2>/dev/null; true", number);
 		const char *const argv[] = {"sh", "-c", script, NULL};
-		struct result result = run(sandbox, &(struct command){.argv = argv, .flags = CORRAL_EXEC_KEEP_CAPABILITIES});
+		struct result result = run(sandbox, &(struct command){.argv = argv,
+			.flags = CORRAL_EXEC_KEEP_CAPABILITIES});
 		if (!result.started)
 			check(0, "init still executes after signal %d", number);
 		release(&result);

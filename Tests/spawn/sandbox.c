@@ -28,7 +28,7 @@ struct corral_spawn_request usual_request(void)
 	return request;
 }
 
-struct sandbox request_spawn(struct spawner *spawner, struct corral_spawn_request *request)
+static struct sandbox request_spawn_in(struct spawner *spawner, struct corral_spawn_request *request, _Bool frozen)
 {
 	static unsigned number;
 	struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1};
@@ -41,6 +41,12 @@ struct sandbox request_spawn(struct spawner *spawner, struct corral_spawn_reques
 	if (mkdir(sandbox.cgroup, 0755) != 0)
 		die("mkdir %s", sandbox.cgroup);
 	sent[0] = open(sandbox.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (frozen) {
+		int freeze = openat(sent[0], "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+		if (freeze < 0 || write(freeze, "1", 1) != 1)
+			die("freeze %s", sandbox.cgroup);
+		close(freeze);
+	}
 	if (request->v1_count == 1) {
 		snprintf(sandbox.pids, sizeof sandbox.pids, "%s/%u", pids_root, number);
 		snprintf(procs, sizeof procs, "%s/cgroup.procs", sandbox.pids);
@@ -50,7 +56,8 @@ struct sandbox request_spawn(struct spawner *spawner, struct corral_spawn_reques
 	send_bytes(spawner->fd, request, sizeof *request, sent, count);
 	for (unsigned i = 0; i < count; i++)
 		close(sent[i]);
-	if (receive(spawner->fd, &sandbox.reply, sizeof sandbox.reply, came, &sandbox.descriptors) != sizeof sandbox.reply)
+	if (receive(spawner->fd, &sandbox.reply, sizeof sandbox.reply, came,
+		&sandbox.descriptors) != sizeof sandbox.reply)
 		die("no reply from corral-spawn");
 	if (sandbox.descriptors == 4) {
 		sandbox.pidfd = came[0];
@@ -61,6 +68,16 @@ struct sandbox request_spawn(struct spawner *spawner, struct corral_spawn_reques
 	return sandbox;
 }
 
+struct sandbox request_spawn(struct spawner *spawner, struct corral_spawn_request *request)
+{
+	return request_spawn_in(spawner, request, 0);
+}
+
+struct sandbox request_frozen_spawn(struct spawner *spawner, struct corral_spawn_request *request)
+{
+	return request_spawn_in(spawner, request, 1);
+}
+
 struct sandbox make_sandbox(struct spawner *spawner)
 {
 	struct corral_spawn_request request = usual_request();
@@ -69,7 +86,8 @@ struct sandbox make_sandbox(struct spawner *spawner)
 
 	if (sandbox.reply.error || sandbox.descriptors != 4)
 		die("spawn: errno %d in stage %u", sandbox.reply.error, sandbox.reply.stage);
-	if (receive(sandbox.control, &hello, sizeof hello, NULL, NULL) != sizeof hello || hello.header.type != CORRAL_HELLO)
+	if (receive(sandbox.control, &hello, sizeof hello, NULL,
+		NULL) != sizeof hello || hello.header.type != CORRAL_HELLO)
 		die("no HELLO");
 	return sandbox;
 }
@@ -160,7 +178,8 @@ static void transfer(struct result *result, const struct command *command, int i
 			wait[1].fd = -1;
 		if (wait[2].revents) {
 			ssize_t wrote = fed < command->input_bytes
-						? write(in, (const char *)command->input + fed, command->input_bytes - fed)
+						? write(in, (const char *)command->input + fed,
+							command->input_bytes - fed)
 						: -1;
 			fed += wrote > 0 ? (size_t)wrote : 0;
 			if (wrote < 0) {

@@ -41,10 +41,12 @@ static void test_network(struct sandbox *sandbox)
 	_Bool first = ioctl(sandbox->netlink, SIOCGIFNAME, &request) == 0 && strcmp(request.ifr_name, "lo") == 0;
 	request = (struct ifreq){.ifr_ifindex = 2};
 	check(first && ioctl(sandbox->netlink, SIOCGIFNAME, &request) != 0, "there is no other interface");
-	check_shell(sandbox, "test $(cat /proc/sys/net/ipv4/ip_unprivileged_port_start) = 0", 0, "low ports need no privilege");
+	check_shell(sandbox, "test $(cat /proc/sys/net/ipv4/ip_unprivileged_port_start) = 0", 0,
+		"low ports need no privilege");
 	check_shell(sandbox, "test \"$(cat /proc/sys/net/ipv4/ping_group_range | tr '\\t' ' ')\" = '0 65535'", 0,
 		    "ping needs no privilege");
-	check_shell(sandbox, "test ! -e /proc/sys/net/ipv6 || test $(cat /proc/sys/net/ipv6/conf/default/accept_ra) = 0", 0,
+	check_shell(sandbox,
+		"test ! -e /proc/sys/net/ipv6 || test $(cat /proc/sys/net/ipv6/conf/default/accept_ra) = 0", 0,
 		    "router advertisements are ignored");
 }
 
@@ -92,7 +94,8 @@ static void test_cgroups(struct spawner *spawner)
 	check(destroy(&sandbox), "a sandbox in a v1 cgroup leaves it empty");
 }
 
-static void expect_failure(struct spawner *spawner, struct corral_spawn_request request, int error, unsigned stage, const char *what)
+static void expect_failure(struct spawner *spawner, struct corral_spawn_request request, int error, unsigned stage,
+	const char *what)
 {
 	struct sandbox sandbox = request_spawn(spawner, &request);
 	check(sandbox.reply.error == error && sandbox.reply.stage == stage && sandbox.descriptors == 0 &&
@@ -146,6 +149,18 @@ static void test_refusals(struct spawner *spawner)
 	check(destroy(&sandbox), "and leaves nothing");
 }
 
+static void test_deadline(struct spawner *spawner)
+{
+	struct corral_spawn_request request = usual_request();
+	double start = now_ms();
+	struct sandbox sandbox = request_frozen_spawn(spawner, &request);
+	double took = now_ms() - start;
+	check(sandbox.reply.error == ETIMEDOUT && sandbox.reply.stage == CORRAL_STAGE_CLONE && sandbox.descriptors == 0 &&
+		      took > 9000 && took < 14000,
+	      "a child that never runs is given up after ten seconds (%.1f)", took / 1000);
+	check(destroy(&sandbox), "and leaves nothing in its cgroup");
+}
+
 static void test_upper(struct spawner *spawner)
 {
 	struct corral_spawn_request request = usual_request();
@@ -155,15 +170,19 @@ static void test_upper(struct spawner *spawner)
 	request.upper_bytes = 2u << 20;
 	request.upper_inodes = 200;
 	struct sandbox sandbox = request_spawn(spawner, &request);
-	check(receive(sandbox.control, &hello, sizeof hello, NULL, NULL) == sizeof hello, "a sandbox with a small upper layer parks");
+	check(receive(sandbox.control, &hello, sizeof hello, NULL, NULL) == sizeof hello,
+		"a sandbox with a small upper layer parks");
 	struct result result = run(&sandbox, &(struct command){.argv = write4});
-	check(result.exited.status != 0 && strstr(result.errors, "No space left"), "writes beyond its size are refused");
+	check(result.exited.status != 0 && strstr(result.errors, "No space left"),
+		"writes beyond its size are refused");
 	release(&result);
 	result = run(&sandbox, &(struct command){.argv = write4, .upper_bytes = 8u << 20});
 	check(result.started && result.exited.status == 0, "and pass after an EXEC that raises it");
 	release(&result);
-	check_shell(&sandbox, "dd if=/dev/zero of=/dev/shm/f bs=1M count=8 2>/dev/null", 1, "/dev/shm counts towards the same size");
-	check_shell(&sandbox, "dd if=/dev/zero of=/dev/shm/f bs=1M count=1 2>/dev/null && rm /dev/shm/f", 0, "and takes what fits");
+	check_shell(&sandbox, "dd if=/dev/zero of=/dev/shm/f bs=1M count=8 2>/dev/null", 1,
+		"/dev/shm counts towards the same size");
+	check_shell(&sandbox, "dd if=/dev/zero of=/dev/shm/f bs=1M count=1 2>/dev/null && rm /dev/shm/f", 0,
+		"and takes what fits");
 	result = run(&sandbox, &(struct command){.argv = write4, .upper_bytes = 1u << 20});
 	check(!result.started && result.failure.error == EINVAL && result.failure.stage == CORRAL_STAGE_LIMITS,
 	      "a size below what is in use is an EXEC_FAILED in LIMITS");
@@ -212,6 +231,7 @@ void test_spawn(void)
 	check(destroy(&sandbox), "it leaves nothing");
 	test_cgroups(&spawner);
 	test_refusals(&spawner);
+	test_deadline(&spawner);
 	test_upper(&spawner);
 	stop_spawner(&spawner);
 	test_deaths();
