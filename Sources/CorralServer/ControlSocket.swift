@@ -1,31 +1,29 @@
 internal import Glibc
 
 /// The place of the API's socket: a directory that only root and the group `corral` enter, held by one daemon at a time.
-struct ControlSocket: ~Copyable {
-    let path: String
+///
+/// Made before the engine, so that a daemon that is one too many leaves before it touches anything.
+public final class ControlSocket: Sendable {
+    public let path: String
     private let group: gid_t?
     /// Held as long as this daemon lives.
     private let lock: FileLock
 
-    private init(path: String, group: gid_t?, lock: consuming FileLock) {
-        self.path = path
-        self.group = group
-        self.lock = lock
-    }
-
-    /// Makes the directory (mode 0750), takes the lock and removes a socket that nobody answers. Throws `ControlSocketError`
-    /// or `SystemCallError`.
-    static func prepare(path: String, group groupName: String) throws -> ControlSocket {
+    /// Makes the directory (mode 0750), takes the lock and removes a socket that nobody answers. `path`: absolute, at most
+    /// 107 bytes. `group` may use the socket beside root; ignored when the host has no such group. Throws
+    /// `ControlSocketError` or `SystemCallError`.
+    public init(path: String, group groupName: String = "corral") throws {
         guard path.hasPrefix("/"), let slash = path.lastIndex(of: "/"), slash != path.startIndex, let address = UnixAddress(path)
         else { throw ControlSocketError("\(path): no place for a socket; expected an absolute path of at most 107 bytes") }
-        let group = getgrnam(groupName)?.pointee.gr_gid
+        self.path = path
+        group = getgrnam(groupName)?.pointee.gr_gid
         let directory = String(path[..<slash])
-        try prepare(directory: directory, group: group)
+        try Self.prepare(directory: directory, group: group)
         guard let lock = try FileLock(path: path + ".lock") else {
             throw ControlSocketError("another corrald runs in \(directory); give this one a --run-dir of its own")
         }
-        try removeStale(path, address)
-        return ControlSocket(path: path, group: group, lock: lock)
+        self.lock = lock
+        try Self.removeStale(path, address)
     }
 
     /// Lets root and the group in. Call once the socket is bound; the umask must have kept all others out until then.
