@@ -19,24 +19,3 @@ struct APIContext: RequestContext {
         for await _ in closed {}
     }
 }
-
-/// A response writer that one child task uses while its owner waits for that task.
-///
-/// Safety: `ResponseBodyWriter` is not Sendable for the sake of writers that keep state; the parent task does not touch
-/// the writer between handing it over and the end of the task group that holds the one user.
-struct HandedOverWriter: @unchecked Sendable {
-    private let writer: any ResponseBodyWriter
-
-    init(_ writer: any ResponseBodyWriter) {
-        self.writer = writer
-    }
-
-    func write(_ bytes: ByteBuffer) async throws {
-        var writer = writer
-        try await writer.write(bytes)
-    }
-
-    func finish() async throws {
-        try await writer.finish(nil)
-    }
-}

@@ -66,19 +66,19 @@ struct APIResponder: HTTPResponder {
         return Response(
             status: .ok, headers: [.contentType: "application/x-ndjson", .cacheControl: "no-store"],
             body: ResponseBody { writer in
-                let handedOver = HandedOverWriter(writer)
+                let out = StreamWriter(writer, channel: context.channel)
                 let stream = EventStream(
-                    events: events, write: { try await handedOver.write($0) },
+                    events: events, write: { try await out.write($0) },
                     disconnection: { await context.disconnection() }, interruption: { try? await gracefulShutdown() }
                 )
                 guard await stream.run() else { throw ClientGone() }
-                try await finish(handedOver)
+                try await finish(out)
             }
         )
     }
 
     /// Ends a response once the client has taken what came before; a server that stops waits one second for that.
-    static func finish(_ writer: HandedOverWriter) async throws {
+    static func finish(_ writer: StreamWriter) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await writer.finish() }
             group.addTask {

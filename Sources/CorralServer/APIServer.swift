@@ -8,7 +8,7 @@ public import ServiceLifecycle
 internal import Synchronization
 
 /// The HTTP API over a unix socket. On graceful shutdown it stops accepting, ends its streams and removes the socket.
-public struct APIServer: Service {
+public struct APIServer: Service, CustomStringConvertible {
     public struct Configuration: Sendable {
         /// Connections beyond this wait in the kernel's queue.
         public var maximumConnections: Int
@@ -38,6 +38,8 @@ public struct APIServer: Service {
         self.logger = logger
         self.onReady = onReady
     }
+
+    public var description: String { "API server" }
 
     /// Throws when the socket cannot be bound. The process's umask must deny others everything (0o077): the socket's mode
     /// is set after it is bound.

@@ -24,7 +24,8 @@ struct FileStatus {
             return nil
         }
         func number(_ key: FileAttributeKey) throws -> UInt32 {
-            guard let value = attributes[key] as? any BinaryInteger, let number = UInt32(exactly: value) else {
+            // UInt, or NSNumber where all of Foundation is linked: their digits are the same.
+            guard let value = attributes[key], let number = UInt32("\(value)") else {
                 throw SystemCallError("lstat", path, errno: EINVAL)
             }
             return number

@@ -66,7 +66,7 @@ struct SandboxRoutes: Sendable {
         return Response(
             status: .ok, headers: [.contentType: "application/vnd.corral.stream", .connection: "close"],
             body: ResponseBody { writer in
-                try await lease.serve(routed, HandedOverWriter(writer))
+                try await lease.serve(routed, StreamWriter(writer, channel: routed.context.channel))
             }
         )
     }
@@ -105,7 +105,7 @@ private final class AttachLease: Sendable {
         }
     }
 
-    func serve(_ routed: RoutedRequest, _ writer: HandedOverWriter) async throws {
+    func serve(_ routed: RoutedRequest, _ writer: StreamWriter) async throws {
         guard take() else { throw ClientGone() }
         let pump = AttachPump(
             streams: streams, write: { try await writer.write($0) }, disconnection: { await routed.context.disconnection() },

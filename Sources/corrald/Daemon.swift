@@ -74,8 +74,10 @@ struct Daemon {
 }
 
 /// Runs an engine until the group stops; its `run` then destroys every sandbox.
-private struct EngineService: Service {
+private struct EngineService: Service, CustomStringConvertible {
     let engine: Engine
+
+    var description: String { "engine" }
 
     func run() async throws {
         do {

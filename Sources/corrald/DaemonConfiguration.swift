@@ -69,7 +69,8 @@ struct SettingError: Error, Equatable, CustomStringConvertible {
 
 extension Setting {
     private func refuse(expected: String) -> SettingError {
-        SettingError("\(origin): \(key.rawValue): \"\(value)\" is not \(expected)")
+        let place = origin.hasPrefix("--") ? origin : "\(origin): \(key.rawValue)"
+        return SettingError("\(place): \"\(value)\" is not \(expected)")
     }
 
     func instanceName() throws(SettingError) -> String {

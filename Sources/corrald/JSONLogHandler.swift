@@ -29,7 +29,7 @@ struct JSONLogHandler: LogHandler {
             for (key, value) in part { fields[key] = "\(value)" }
         }
         if let error = event.error { fields["error"] = "\(error)" }
-        fields["time"] = Date.now.formatted(.iso8601.time(includingFractionalSeconds: true))
+        fields["time"] = Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         fields["level"] = event.level.rawValue
         fields["logger"] = label
         fields["message"] = "\(event.message)"
