@@ -20,7 +20,15 @@ struct SandboxRoutes: Sendable {
         let request = try CreateSandboxRequest(json: body)
         let spec = try SandboxSpec(request, allowTestSwitches: engine.configuration.allowTestSwitches)
         let sandbox = Sandbox(try await engine.create(spec))
-        routed.context.logger.debug("created", metadata: ["sandbox": "\(sandbox.id)"])
+        let (logger, channel) = (routed.context.logger, routed.context.channel)
+        // Beside the answer, which is not to wait for it.
+        Task {
+            let peer = await PeerCredentials.of(channel)
+            logger.info(
+                "created",
+                metadata: ["sandbox": "\(sandbox.id)", "by_uid": "\(peer?.uid.description ?? "?")", "by_pid": "\(peer?.pid.description ?? "?")"]
+            )
+        }
         var response = Response.json(sandbox, status: .created)
         response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
         return response
@@ -75,7 +83,7 @@ struct SandboxRoutes: Sendable {
 /// The streams of one attached client: let go exactly once, whatever becomes of the client.
 private final class AttachLease: Sendable {
     /// How long a client gets to take what is left when the server stops.
-    private static let shutdownGrace = Duration.seconds(5)
+    private static let shutdownGrace = Duration.seconds(2)
 
     private let engine: any SandboxEngine
     private let sandbox: SandboxInfo

@@ -145,6 +145,23 @@ import Testing
         }
     }
 
+    @Test func aReaderThatStopsDoesNotKeepTheServerFromStopping() async throws {
+        let log = EventLog()
+        let streams = CommandStreams(
+            output: PulledOutput(chunks: .max, size: 65_536), writeStdin: { _ in }, closeStdin: {}, signal: { _ in },
+            detach: { log.add("detach") }
+        )
+        let client = try await TestServer.run { server in
+            await server.engine.add("sb-1", streams: streams)
+            let client = try server.client()
+            await client.send(Self.head)
+            #expect(await client.readHead().status == 200)
+            return client
+        }
+        #expect(log.contains("detach"))
+        client.close()
+    }
+
     @Test func failedStreamsBreakTheResponseOff() async throws {
         let command = FakeCommand()
         try await Self.attached(command) { _, client in

@@ -103,4 +103,19 @@ import Testing
             #expect(await eventually { await server.engine.subscriptionsEnded == 1 })
         }
     }
+
+    @Test func aReaderThatClosedItsSideStillGetsEvents() async throws {
+        try await TestServer.run { server in
+            let client = try server.client()
+            await client.send("GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.closeOutput()
+            #expect(await client.readHead().status == 200)
+            try await Task.sleep(for: .milliseconds(50))
+            await server.engine.emit(Self.event(1))
+            #expect(await client.readChunk() != nil)
+            #expect(await server.engine.subscriptionsEnded == 0)
+            client.close()
+            #expect(await eventually { await server.engine.subscriptionsEnded == 1 })
+        }
+    }
 }

@@ -51,6 +51,9 @@ actor RawClient {
         if first { _ = Glibc.close(descriptor) }
     }
 
+    /// Sends no more, and can still receive.
+    nonisolated func closeOutput() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
+
     func send(_ text: String) async { await send(Array(text.utf8)) }
 
     func send(_ bytes: [UInt8]) async {
