@@ -46,7 +46,8 @@ struct APIResponder: HTTPResponder {
             )
         } catch {
             let failure = Failure(error)
-            if failure.status.kind == .serverError {
+            // What fails because the client left in the middle is no failure of ours.
+            if failure.status.kind == .serverError, context.channel.isActive {
                 context.logger.error(
                     "request failed",
                     metadata: ["request": "\(request.method) \(request.uri.path)", "error": "\(failure.body.message)"]

@@ -5,6 +5,7 @@ internal import CorralPolicy
 internal import HTTPTypes
 internal import Hummingbird
 internal import NIOCore
+internal import NIOHTTP1
 
 /// An answer that is not 2xx: a status and the body that explains it.
 struct Failure: Error, Equatable {
@@ -48,6 +49,7 @@ struct Failure: Error, Equatable {
         case let error as EventFilterError: self = .invalidRequest(error.description)
         case is NIOTooManyBytesError:
             self.init(.contentTooLarge, "invalid_request", "the request body is larger than this route takes")
+        case is HTTPParserError: self = .invalidRequest("the request body is not framed as HTTP demands")
         default: self.init(.internalServerError, "internal", String(describing: error))
         }
     }

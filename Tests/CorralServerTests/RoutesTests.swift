@@ -201,6 +201,18 @@ import Testing
         }
     }
 
+    @Test func aBodyThatIsNotFramedAsHTTPIsTheClientsFault() async throws {
+        try await TestServer.run { server in
+            let client = try server.client()
+            await client.send("POST /v1/sandboxes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
+            let response = await client.response()
+            #expect(response.status == 400)
+            #expect(response.body.contains("\"code\":\"invalid_request\""))
+            #expect(await client.isAtEnd())
+            #expect(await server.engine.created.isEmpty)
+        }
+    }
+
     @Test func hostileBytesEndOneConnectionAtMost() async throws {
         try await TestServer.run { server in
             var generator = SplitMix(state: 42)
