@@ -25,6 +25,20 @@ public enum TerminalText {
         return result
     }
 
+    /// As `neutralised`, in double quotes unless the text is one plain word; for commands shown as a line.
+    public static func quoted(_ text: String) -> String {
+        let isPlain = text.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: "-_./:=,@%+".utf8.contains(byte)
+            }
+        }
+        if isPlain, !text.isEmpty { return text }
+        return "\"" + neutralised(text).split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\\\"") + "\""
+    }
+
     /// C1 controls, direction marks and other invisible format characters, line and paragraph separators.
     static func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {

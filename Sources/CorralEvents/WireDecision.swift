@@ -151,28 +151,30 @@ extension WireDecision {
         String(decoding: bytes, as: UTF8.self)
     }
 
-    /// A path from its components, the last first, each ended by a zero byte. Where they fill the buffer the first
-    /// directories are missing and one component may be cut: `…/bin/curl`.
+    /// A path from its components, the last first, each ended by a zero byte: `/usr/bin/curl`.
+    ///
+    /// The kernel side stops after some bytes or steps and does not say so. A process could build a deep directory whose
+    /// last part looks like a path of the system, so whatever may have lost its front says `…/bin/curl`, and a name that
+    /// may have been cut ends in `…`.
     static func path(_ bytes: some BidirectionalCollection<UInt8>) -> String? {
         var components: [String] = []
         var rest = bytes[...]
-        var truncated = false
-        while true {
-            guard let end = rest.firstIndex(of: 0) else {
-                truncated = true
-                // The cut component is worth showing only when there is nothing else.
-                if components.isEmpty, !rest.isEmpty { components.append(text(rest)) }
-                break
-            }
-            guard end != rest.startIndex else { break }
+        while !rest.isEmpty, rest.first != 0 {
+            let component = rest.prefix { $0 != 0 }
+            let isCut = component.endIndex == rest.endIndex || component.count >= longestComponent
             // The root directory calls itself "/".
-            let component = rest[..<end]
-            if !component.elementsEqual([UInt8(ascii: "/")]) { components.append(text(component)) }
-            rest = rest[rest.index(after: end)...]
+            if !component.elementsEqual([UInt8(ascii: "/")]) { components.append(text(component) + (isCut ? "…" : "")) }
+            rest = rest.dropFirst(component.count + 1)
         }
         guard !components.isEmpty else { return nil }
-        return (truncated ? "…/" : "/") + components.reversed().joined(separator: "/")
+        let mayBeShortened = rest.count < longestComponent + 1 || components.count >= mostComponents
+        return (mayBeShortened ? "…/" : "/") + components.reversed().joined(separator: "/")
     }
+
+    /// A name with more bytes may have been cut; with less room than that left, the walk may have stopped early.
+    private static let longestComponent = 63
+    /// The walk takes at most a few more steps than this, and each mount on the way costs one.
+    private static let mostComponents = 16
 }
 
 /// Offsets of `struct corral_event`, asked of the compiler once.

@@ -1,5 +1,5 @@
 /// Nanoseconds since 1970 and their RFC 3339 text in UTC, without Foundation.
-public enum Timestamp {
+public enum RFC3339 {
     /// `2026-11-24T05:12:01.123456789Z`: always nine digits of fraction.
     public static func text(_ nanoseconds: Int64) -> String {
         var bytes: [UInt8] = []
