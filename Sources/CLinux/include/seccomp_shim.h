@@ -1,0 +1,4 @@
+#ifndef CORRAL_SECCOMP_SHIM_H
+#define CORRAL_SECCOMP_SHIM_H
+
+#endif

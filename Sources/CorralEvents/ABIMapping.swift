@@ -1,0 +1,109 @@
+internal import CorralABI
+public import CorralPolicy
+
+// The numbers of bpf/abi/corral_abi.h and the values of this program, each way, in one place. Every switch is
+// exhaustive over the Swift side; the tests walk all numbers of the C side.
+
+extension Verdict {
+    /// Nil for a number that `enum corral_verdict` does not have.
+    public init?(abi number: UInt8) {
+        guard let match = Self.allCases.first(where: { $0.abi == number }) else { return nil }
+        self = match
+    }
+
+    /// `enum corral_verdict`.
+    public var abi: UInt8 {
+        let value =
+            switch self {
+            case .deny: CORRAL_DENY
+            case .allow: CORRAL_ALLOW
+            case .wouldDeny: CORRAL_WOULD_DENY
+            }
+        return UInt8(truncatingIfNeeded: value.rawValue)
+    }
+}
+
+extension Reason {
+    /// Nil for a number that `enum corral_reason` does not have.
+    public init?(abi number: UInt8) {
+        guard let match = Self.byNumber[number] else { return nil }
+        self = match
+    }
+
+    /// `enum corral_reason`.
+    public var abi: UInt8 {
+        let value =
+            switch self {
+            case .noPolicy: CORRAL_REASON_NO_POLICY
+            case .allowedByRule: CORRAL_REASON_ALLOWED_BY_RULE
+            case .noMatchingRule: CORRAL_REASON_NO_MATCHING_RULE
+            case .deniedByRule: CORRAL_REASON_DENIED_BY_RULE
+            case .reservedAddress: CORRAL_REASON_RESERVED_ADDRESS
+            case .portNotAllowed: CORRAL_REASON_PORT_NOT_ALLOWED
+            case .protocolNotAllowed: CORRAL_REASON_PROTOCOL_NOT_ALLOWED
+            case .nameNotAllowed: CORRAL_REASON_NAME_NOT_ALLOWED
+            case .nameNotResolvedHere: CORRAL_REASON_NAME_NOT_RESOLVED_HERE
+            case .limitExhausted: CORRAL_REASON_LIMIT_EXHAUSTED
+            case .spoofedSource: CORRAL_REASON_SPOOFED_SOURCE
+            case .ipOptions: CORRAL_REASON_IP_OPTIONS
+            case .extensionHeader: CORRAL_REASON_EXTENSION_HEADER
+            case .fragment: CORRAL_REASON_FRAGMENT
+            case .notIP: CORRAL_REASON_NOT_IP
+            case .unsolicitedInbound: CORRAL_REASON_UNSOLICITED_INBOUND
+            case .syscallNotAllowed: CORRAL_REASON_SYSCALL_NOT_ALLOWED
+            }
+        return UInt8(truncatingIfNeeded: value.rawValue)
+    }
+
+    private static let byNumber = Dictionary(uniqueKeysWithValues: allCases.map { ($0.abi, $0) })
+}
+
+extension Hook {
+    /// Nil for `CORRAL_HOOK_NONE` and for a number that `enum corral_hook` does not have.
+    public init?(abi number: UInt8) {
+        guard let match = Self.allCases.first(where: { $0.abi == number }) else { return nil }
+        self = match
+    }
+
+    /// `enum corral_hook`.
+    public var abi: UInt8 {
+        let value =
+            switch self {
+            case .sockCreate: CORRAL_HOOK_SOCK_CREATE
+            case .connect4: CORRAL_HOOK_CONNECT4
+            case .connect6: CORRAL_HOOK_CONNECT6
+            case .sendmsg4: CORRAL_HOOK_SENDMSG4
+            case .sendmsg6: CORRAL_HOOK_SENDMSG6
+            case .vethEgress: CORRAL_HOOK_VETH_EGRESS
+            case .vethIngress: CORRAL_HOOK_VETH_INGRESS
+            }
+        return UInt8(truncatingIfNeeded: value.rawValue)
+    }
+}
+
+extension RuleReference {
+    /// Nil for `CORRAL_NO_RULE`. Every other number is a rule.
+    public init?(abi number: UInt32) {
+        guard number != UInt32(CORRAL_NO_RULE) else { return nil }
+        let deny = UInt32(CORRAL_RULE_DENY)
+        self = number & deny == 0 ? .allow(Int(number)) : .deny(Int(number & ~deny))
+    }
+
+    /// The rule's number in policy values and events. An index past the largest that the ABI can name becomes that one.
+    public var abi: UInt32 {
+        switch self {
+        case .allow(let index): Self.clamped(index)
+        case .deny(let index): UInt32(CORRAL_RULE_DENY) | Self.clamped(index)
+        }
+    }
+
+    /// `CORRAL_NO_RULE` for nil.
+    public static func abi(of rule: RuleReference?) -> UInt32 {
+        rule?.abi ?? UInt32(CORRAL_NO_RULE)
+    }
+
+    private static func clamped(_ index: Int) -> UInt32 {
+        // One less than the mask: the largest deny rule must not read as CORRAL_NO_RULE.
+        UInt32(clamping: min(max(index, 0), Int(~UInt32(CORRAL_RULE_DENY)) - 1))
+    }
+}

@@ -1,0 +1,60 @@
+/// What the controller knows about a sandbox and the kernel does not: turns a decoded record into an event.
+public struct DecisionContext: Sendable, Equatable {
+    public var sandbox: SandboxReference
+    /// Nanoseconds since 1970 at which CLOCK_BOOTTIME was 0.
+    public var bootTime: Int64
+    /// Host uid of the sandbox's root, and how many uids it has.
+    public var uidBase: UInt32
+    public var uidCount: UInt32
+    /// Name and generation of the policy that the record's number means; nil when it is not known.
+    public var policy: PolicyReference?
+    /// The name that the sandbox resolved to the record's address.
+    public var remoteName: String?
+
+    public init(
+        sandbox: SandboxReference, bootTime: Int64, uidBase: UInt32, uidCount: UInt32, policy: PolicyReference? = nil,
+        remoteName: String? = nil
+    ) {
+        self.sandbox = sandbox
+        self.bootTime = bootTime
+        self.uidBase = uidBase
+        self.uidCount = uidCount
+        self.policy = policy
+        self.remoteName = remoteName
+    }
+}
+
+extension WireDecision {
+    /// The event of this record, with its hint.
+    public func event(in context: DecisionContext) -> Event {
+        var traffic = Traffic(
+            verdict: verdict, reason: reason, hook: hook, process: process.map { $0.reference(in: context) },
+            remote: remote.map { Remote(ip: $0, port: remotePort, name: context.remoteName) }, localPort: localPort,
+            proto: proto
+        )
+        if policy != nil, let named = context.policy {
+            traffic.policy = PolicyReference(name: named.name, generation: named.generation, rule: rule)
+        }
+        traffic.hint = traffic.adviceWhenRefused(rule: rule, direction: direction)
+        let (sum, overflow) = Int64(clamping: time).addingReportingOverflow(context.bootTime)
+        return Event(
+            time: overflow ? .max : sum, seq: seq, sandbox: context.sandbox,
+            body: direction == .egress ? .egress(traffic) : .ingress(traffic)
+        )
+    }
+}
+
+extension WireDecision.Process {
+    /// Of a uid that the sandbox does not have; the kernel shows it the same way inside (/proc/sys/kernel/overflowuid).
+    private static let overflowUID: UInt32 = 65534
+
+    fileprivate func reference(in context: DecisionContext) -> ProcessReference {
+        let uid = hostUID &- context.uidBase
+        return ProcessReference(
+            pid: pid, hostPid: hostPid, ppid: ppid,
+            uid: hostUID >= context.uidBase && uid < context.uidCount ? uid : Self.overflowUID, comm: comm, exe: exe,
+            // A pid may be used again, its pid and start time together may not.
+            execID: "\(hostPid)-\(String(startedAt, radix: 36))-\(execCount)"
+        )
+    }
+}

@@ -1,0 +1,169 @@
+internal import CorralPolicy
+
+/// Events as lines for people. Whatever a sandbox chose itself is neutralised.
+public struct EventRenderer: Sendable {
+    public enum Layout: Sendable {
+        /// `05:12:01.123 a1 DENY  egress tcp 203.0.113.9:443 curl[7] no_matching_rule  hint`
+        case compact
+        /// The same in columns, under a heading.
+        case table
+    }
+
+    public var layout: Layout
+    /// Mark verdicts with SGR colours (ECMA-48).
+    public var color: Bool
+
+    public init(layout: Layout, color: Bool) {
+        self.layout = layout
+        self.color = color
+    }
+
+    /// The line above the first event, if the layout has one, with its line break.
+    public var heading: String? {
+        switch layout {
+        case .compact: nil
+        case .table:
+            columns(["TIME", "SANDBOX", "VERDICT", "TYPE", "PROTO", "REMOTE", "PROCESS", "REASON"], last: "DETAIL") + "\n"
+        }
+    }
+
+    /// One line with its line break.
+    public func line(_ event: Event) -> String {
+        let sandbox = TerminalText.neutralised(event.sandbox?.name ?? "-")
+        let time = timeOfDay(event.time)
+        switch layout {
+        case .compact:
+            let detail =
+                switch event.body {
+                case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
+                case .sandbox, .limit, .lost: emphasis(event) + detail(event)
+                }
+            return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
+        case .table:
+            let traffic = event.traffic
+            let verdict = traffic.map { word($0.verdict) } ?? "-"
+            return columns(
+                [
+                    time, sandbox, verdict, event.type.rawValue, traffic?.proto?.description ?? "-",
+                    traffic?.remote.map(text) ?? "-", traffic?.process.map(text) ?? "-", traffic?.reason.rawValue ?? "-",
+                ],
+                last: detail(event), verdict: traffic?.verdict
+            ) + "\n"
+        }
+    }
+
+    // MARK: Parts
+
+    private func compact(_ traffic: Traffic, _ type: EventType) -> String {
+        var parts = [paint(pad(word(traffic.verdict), 5), style(traffic.verdict)), type.rawValue]
+        if let proto = traffic.proto { parts.append(proto.description) }
+        if let remote = traffic.remote { parts.append(text(remote)) }
+        // Where no process is known, the hook says who saw it.
+        parts.append(traffic.process.map(text) ?? traffic.hook.map { "(\($0.rawValue))" } ?? "-")
+        parts.append(traffic.reason.rawValue)
+        if let rule = traffic.policy?.rule { parts.append("(\(rule))") }
+        let line = parts.joined(separator: " ")
+        return traffic.hint.map { line + "  " + paint(TerminalText.neutralised($0), .dim) } ?? line
+    }
+
+    private func emphasis(_ event: Event) -> String {
+        switch event.body {
+        case .limit: paint("limit ", .yellow)
+        case .lost: paint("lost ", .magenta)
+        case .sandbox: "sandbox "
+        case .egress, .ingress: ""
+        }
+    }
+
+    /// What an event says beyond the columns that it shares with the others.
+    private func detail(_ event: Event) -> String {
+        switch event.body {
+        case .egress(let traffic), .ingress(let traffic):
+            return TerminalText.neutralised(traffic.hint ?? traffic.policy?.rule?.description ?? "")
+        case .sandbox(let lifecycle):
+            switch lifecycle {
+            case .created, .claimed, .paused, .resumed, .destroyed: return lifecycle.action
+            case .started(let command): return (["started"] + command.map(TerminalText.quoted)).joined(separator: " ")
+            case .exited(let code): return "exited \(code)"
+            }
+        case .limit(let reached):
+            guard let value = reached.value else { return reached.limit.rawValue }
+            let unit =
+                switch reached.limit {
+                case .timeout: " ms"
+                case .oom, .disk, .budget: " bytes"
+                case .pids: " processes"
+                }
+            return "\(reached.limit.rawValue) at \(value)\(unit)"
+        case .lost(let loss):
+            let cause =
+                switch loss.place {
+                case .kernel: "the ring buffer was full"
+                case .reader: "this reader fell behind"
+                }
+            return "\(loss.count) \(loss.count == 1 ? "event" : "events"): \(cause)"
+        }
+    }
+
+    private func text(_ remote: Remote) -> String {
+        let ip = remote.ip.description
+        let address = remote.port.map { remote.ip.ipv4 == nil ? "[\(ip)]:\($0)" : "\(ip):\($0)" } ?? ip
+        return remote.name.map { "\(address) (\(TerminalText.neutralised($0)))" } ?? address
+    }
+
+    private func text(_ process: ProcessReference) -> String {
+        "\(TerminalText.neutralised(process.comm))[\(process.pid)]"
+    }
+
+    private func word(_ verdict: Verdict) -> String {
+        verdict.rawValue.uppercased()
+    }
+
+    private func timeOfDay(_ nanoseconds: Int64) -> String {
+        var bytes: [UInt8] = []
+        RFC3339.appendTimeOfDay(nanoseconds, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    // MARK: Layout
+
+    private static let widths = [12, 14, 10, 7, 6, 28, 20, 20]
+
+    private func columns(_ cells: [String], last: String, verdict: Verdict? = nil) -> String {
+        var line = ""
+        for (index, (cell, width)) in zip(cells, Self.widths).enumerated() {
+            let padded = pad(cell, width)
+            line += index == 2 && verdict != nil ? paint(padded, style(verdict)) : padded
+            line += " "
+        }
+        line += last
+        return String(line.reversed().drop { $0 == " " }.reversed())
+    }
+
+    private func pad(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    // MARK: Colour
+
+    private enum Style: String {
+        case red = "1;31"
+        case green = "32"
+        case yellow = "33"
+        case magenta = "1;35"
+        case dim = "2"
+    }
+
+    private func style(_ verdict: Verdict?) -> Style {
+        switch verdict {
+        case .deny: .red
+        case .allow: .green
+        case .wouldDeny: .yellow
+        case nil: .dim
+        }
+    }
+
+    private func paint(_ text: String, _ style: Style) -> String {
+        color ? "\u{1b}[\(style.rawValue)m\(text)\u{1b}[0m" : text
+    }
+}
