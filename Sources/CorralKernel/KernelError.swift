@@ -39,12 +39,12 @@ extension KernelError: CustomStringConvertible {
 /// Runs a system call until it is not interrupted; a negative result becomes an error that carries `errno`.
 @discardableResult
 func systemCall<Result: SignedInteger>(
-    _ call: StaticString, on subject: @autoclosure () -> String = "", _ body: () -> Result
+    _ call: @autoclosure () -> String, on subject: @autoclosure () -> String = "", _ body: () -> Result
 ) throws(KernelError) -> Result {
     while true {
         let result = body()
         if result >= 0 { return result }
         let number = errno
-        if number != EINTR { throw KernelError(call: "\(call)", subject: subject(), errno: number) }
+        if number != EINTR { throw KernelError(call: call(), subject: subject(), errno: number) }
     }
 }
