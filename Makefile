@@ -18,8 +18,7 @@ MULTIARCH := $(shell gcc -print-multiarch 2>/dev/null)
 # - Dead-store elimination on SIL is off: in Swift 6.3 it drops stores to a local tuple that is then read through
 #   withUnsafeBytes(of:), which is how fixed-size C arrays are read. CompilerCanaryTests fails when this flag is lost.
 # - A position-dependent executable needs no relocation at start-up, which `corral run` would pay for each time.
-# - Tests reach internal declarations. (The static standard library is asked for in Package.swift, for executables alone:
-#   the testing library exists as a shared one only.)
+# - Tests reach internal declarations. (Package.swift asks for the static runtime, and says why not here.)
 SWIFT_FLAGS := -c release -Xlinker -no-pie -Xswiftc -enable-testing \
 	-Xswiftc -Xllvm -Xswiftc -sil-disable-pass=dead-store-elimination
 export CORRAL_SWIFT_FLAGS := $(SWIFT_FLAGS)
@@ -83,7 +82,7 @@ build: setup
 
 test: setup
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
-	$(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	Tests/run.sh spawn swift bypass demo
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
