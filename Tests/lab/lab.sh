@@ -181,11 +181,27 @@ lab_remains() {
     done
 }
 
+# Ends what a killed corrald left: processes in this instance's cgroups, then the cgroups and pins themselves.
+lab_sweep() {
+    local file pid dir try
+    for try in 1 2 3 4 5; do
+        while read -r file; do
+            while read -r pid; do [ "$pid" != 0 ] && kill -KILL "$pid" 2>/dev/null; done <"$file"
+        done < <(find /sys/fs/cgroup -path "*/corral/$LAB*" -name cgroup.procs 2>/dev/null)
+        while read -r dir; do rmdir "$dir" 2>/dev/null; done \
+            < <(find /sys/fs/cgroup -depth -type d -path "*/corral/$LAB*" 2>/dev/null)
+        [ -z "$(find /sys/fs/cgroup -type d -path "*/corral/$LAB*" 2>/dev/null)" ] && break
+        sleep 0.1
+    done
+    [ -d "/sys/fs/bpf/corral/$LAB" ] && rm -rf --one-file-system "/sys/fs/bpf/corral/${LAB:?}"
+}
+
 lab_down() {
     local status=$?
     trap - EXIT
     set +e
     lab_stop_corrald
+    lab_sweep
     local pid ns
     for pid in "${LAB_PIDS[@]}"; do kill "$pid" 2>/dev/null; done
     wait "${LAB_PIDS[@]}" 2>/dev/null
@@ -193,7 +209,6 @@ lab_down() {
         ip netns del "$ns" 2>/dev/null
     done
     if [ $status -ne 0 ] && [ -n "${LAB_KEEP_LOG:-}" ]; then cp "$LAB_DIR/corrald.log" "$LAB_KEEP_LOG"; fi
-    rmdir /sys/fs/bpf/corral/"$LAB" 2>/dev/null
     [ -n "$LAB_DIR" ] && rm -rf --one-file-system "$LAB_DIR"
     exit $status
 }
