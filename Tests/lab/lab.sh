@@ -165,17 +165,21 @@ lab_stop_corrald() {
     LAB_DAEMON=
 }
 
+lab_cgroups() {
+    find /sys/fs/cgroup -type d \( -path "*/corral/$LAB" -o -path "*/corral/$LAB/*" \) 2>/dev/null
+}
+
 # Prints each thing of this instance that still exists on the machine; nothing when all is gone.
 lab_remains() {
     ip -n "$LAB_HOST" -o link show 2>/dev/null | grep -o 'crl[^:@ ]*' | sed 's/^/interface /'
-    find /sys/fs/cgroup -type d -path "*/corral/$LAB*" 2>/dev/null | sed 's/^/cgroup /'
+    lab_cgroups | sed 's/^/cgroup /'
     find "/sys/fs/bpf/corral/$LAB" -mindepth 1 2>/dev/null | sed 's/^/pin /'
     grep -F "$LAB_DIR" /proc/mounts | sed 's/^/mount /'
     local p
     for p in /proc/[0-9]*; do
         case $(readlink "$p/exe" 2>/dev/null; cat "$p/comm" 2>/dev/null) in
         *corral-init* | *corral-spawn*)
-            grep -qs "corral/$LAB" "$p/cgroup" && echo "process ${p#/proc/} $(cat "$p/comm")"
+            grep -qsE "/corral/$LAB(/|$)" "$p/cgroup" && echo "process ${p#/proc/} $(cat "$p/comm")"
             ;;
         esac
     done
@@ -183,14 +187,13 @@ lab_remains() {
 
 # Ends what a killed corrald left: processes in this instance's cgroups, then the cgroups and pins themselves.
 lab_sweep() {
-    local file pid dir try
+    local pid dir try
     for try in 1 2 3 4 5; do
-        while read -r file; do
-            while read -r pid; do [ "$pid" != 0 ] && kill -KILL "$pid" 2>/dev/null; done <"$file"
-        done < <(find /sys/fs/cgroup -path "*/corral/$LAB*" -name cgroup.procs 2>/dev/null)
-        while read -r dir; do rmdir "$dir" 2>/dev/null; done \
-            < <(find /sys/fs/cgroup -depth -type d -path "*/corral/$LAB*" 2>/dev/null)
-        [ -z "$(find /sys/fs/cgroup -type d -path "*/corral/$LAB*" 2>/dev/null)" ] && break
+        while read -r dir; do
+            while read -r pid; do [ "$pid" != 0 ] && kill -KILL "$pid" 2>/dev/null; done <"$dir/cgroup.procs"
+        done < <(lab_cgroups)
+        while read -r dir; do rmdir "$dir" 2>/dev/null; done < <(lab_cgroups | sort -r)
+        [ -z "$(lab_cgroups)" ] && break
         sleep 0.1
     done
     [ -d "/sys/fs/bpf/corral/$LAB" ] && rm -rf --one-file-system "/sys/fs/bpf/corral/${LAB:?}"
