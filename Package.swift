@@ -7,6 +7,20 @@ let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+// Executables carry the Swift runtime: no file to find at run time, and half the start-up time. Only linking differs: the
+// modules are the ones that tests use. The testing library is a shared one, and a test bundle may contain corrald, so the
+// bundle is linked with CORRAL_LINK_TESTS=1, against the shared runtime.
+let staticRuntime: [LinkerSetting] =
+    Context.environment["CORRAL_LINK_TESTS"] == "1"
+    ? []
+    : [
+        .unsafeFlags([
+            "-static-stdlib", "-Xlinker", "--start-group", "-lswiftSynchronization", "-lswift_StringProcessing",
+            "-lswift_RegexParser", "-lCoreFoundation", "-l_FoundationICU", "-l_FoundationCShims",
+            "-l_FoundationCollections", "-Xlinker", "--end-group",
+        ])
+    ]
+
 let package = Package(
     name: "corral",
     products: [
@@ -83,7 +97,8 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: swiftSettings
+            swiftSettings: swiftSettings,
+            linkerSettings: staticRuntime
         ),
         .executableTarget(
             name: "corral",
@@ -91,7 +106,8 @@ let package = Package(
                 "CorralAPI", "CorralEvents", "CorralPolicy",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            swiftSettings: swiftSettings
+            swiftSettings: swiftSettings,
+            linkerSettings: staticRuntime
         ),
 
         .testTarget(name: "CorralEngineTests", dependencies: ["CorralEngine"], swiftSettings: swiftSettings),

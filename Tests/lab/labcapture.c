@@ -9,7 +9,6 @@
 // Prints "ready" when it counts. Each line on standard input is a command, answered by one line of JSON after all frames
 // that have arrived so far were counted: `read` gives the counts, `reset` gives them and starts from zero.
 // Ends when its standard input does.
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

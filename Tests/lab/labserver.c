@@ -5,7 +5,6 @@
 //   labserver NAME PORT[-PORT]...
 //
 // Prints "ready" once every port is bound. Ends when its standard input does, so that it cannot outlive who started it.
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
