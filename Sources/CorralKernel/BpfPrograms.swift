@@ -145,8 +145,8 @@ func bpfLog() -> String? {
 }
 
 /// An existing directory is fine.
-func makeDirectory(_ path: String) throws(KernelError) {
+func makeDirectory(_ path: String, mode: mode_t = 0o700) throws(KernelError) {
     do {
-        try systemCall("mkdir", on: path) { mkdir(path, 0o700) }
+        try systemCall("mkdir", on: path) { mkdir(path, mode) }
     } catch let error where error.errno == EEXIST {}
 }
