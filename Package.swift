@@ -78,18 +78,24 @@ let package = Package(
         .target(
             name: "CorralServer",
             dependencies: [
-                "CorralAPI", "CorralEngine",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings
         ),
         .executableTarget(
             name: "corrald",
             dependencies: [
-                "CorralServer",
+                "CorralEngine", "CorralPolicy", "CorralServer", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings,
             linkerSettings: staticRuntime
@@ -104,7 +110,18 @@ let package = Package(
             linkerSettings: staticRuntime
         ),
 
-        .testTarget(name: "CorralPolicyTests", dependencies: ["CorralPolicy"], swiftSettings: swiftSettings),
-        .testTarget(name: "CorralEventsTests", dependencies: ["CorralEvents"], swiftSettings: swiftSettings),
+        .testTarget(name: "CorralEngineTests", dependencies: ["CorralEngine"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralServerTests",
+            dependencies: [
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "Yams", "corrald",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings
+        ),
     ]
 )

@@ -55,7 +55,7 @@ public enum RFC3339 {
 
         init(_ nanoseconds: Int64) {
             let seconds = floorDivide(nanoseconds, 1_000_000_000)
-            nanosecond = nanoseconds - seconds.quotient * 1_000_000_000
+            nanosecond = seconds.remainder
             let days = floorDivide(seconds.quotient, 86_400)
             second = days.remainder
             // Days to a date of the proleptic Gregorian calendar, counted in 400-year eras that begin on 1 March, so

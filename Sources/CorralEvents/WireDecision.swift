@@ -180,7 +180,7 @@ extension WireDecision {
 /// Offsets of `struct corral_event`, asked of the compiler once.
 ///
 /// Fields are read by offset from the record rather than through a copy of the struct: its arrays import as tuples,
-/// whose stores the optimiser may drop (see docs/decisions for the toolchain's defect).
+/// and the optimiser of Swift 6.3 may drop stores to tuples.
 private struct Layout: Sendable {
     let size = MemoryLayout<corral_event>.size
     let abiVersion = UInt16(truncatingIfNeeded: CORRAL_ABI_VERSION)

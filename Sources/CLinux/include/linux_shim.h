@@ -6,10 +6,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Before the kernel's headers, which then leave out what both define. */
+#include <netinet/in.h>
+
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/magic.h>
 #include <linux/neighbour.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -78,6 +82,9 @@ uint64_t corral_file_system_type(const char *path);
 
 /* A mount of `type` with nosuid, nodev and noexec. */
 int corral_mount_pseudo(const char *type, const char *target);
+
+/* A BPF file system that only root may enter. */
+int corral_mount_bpffs(const char *target);
 
 /* The number that BPF knows the cgroup by: its 8-byte file handle. */
 int corral_cgroup_id(int directory, uint64_t *id);

@@ -1,0 +1,181 @@
+public import CorralEvents
+internal import FoundationEssentials
+
+/// Calls corrald over its unix socket. Synchronous: a command-line program starts faster without an event loop. Use one
+/// from one thread at a time; it keeps a connection open between calls.
+public final class Client {
+    public static let defaultHost = "unix:///run/corral/corral.sock"
+    /// Largest answer that is read whole.
+    static let largestAnswer = 64 << 20
+
+    /// Path of the socket.
+    public let path: String
+    private var idle: ClientConnection?
+
+    /// `host` is `unix://` and an absolute path. Does not connect yet.
+    public init(host: String = defaultHost) throws(ClientError) {
+        let scheme = "unix://"
+        guard host.hasPrefix(scheme + "/") else {
+            throw .badHost(host, expected: "unix:// and the absolute path of corrald's socket, such as \(Self.defaultHost)")
+        }
+        path = String(host.dropFirst(scheme.count))
+    }
+
+    /// Claims a sandbox and starts its command.
+    public func createSandbox(_ request: CreateSandboxRequest) throws(ClientError) -> Sandbox {
+        try call("POST", "/v1/sandboxes", body: .json(try encode(request)))
+    }
+
+    /// All that were not removed, oldest first.
+    public func sandboxes() throws(ClientError) -> [Sandbox] {
+        try call("GET", "/v1/sandboxes")
+    }
+
+    /// By id, unique beginning of an id, or name.
+    public func sandbox(_ reference: String) throws(ClientError) -> Sandbox {
+        try call("GET", Self.path(of: reference))
+    }
+
+    /// Destroys a sandbox; with `force`, one whose command still runs, too.
+    public func removeSandbox(_ reference: String, force: Bool = false) throws(ClientError) {
+        _ = try exchange("DELETE", Self.path(of: reference) + (force ? "?force=true" : ""))
+    }
+
+    /// Sends a signal to the command; see `KillRequest`.
+    public func kill(_ reference: String, _ request: KillRequest = KillRequest()) throws(ClientError) {
+        _ = try exchange("POST", Self.path(of: reference) + "/kill", body: .json(try encode(request)))
+    }
+
+    public func pool() throws(ClientError) -> PoolStatus {
+        try call("GET", "/v1/pool")
+    }
+
+    public func doctor() throws(ClientError) -> DoctorReport {
+        try call("GET", "/v1/doctor")
+    }
+
+    public func version() throws(ClientError) -> VersionInfo {
+        try call("GET", "/v1/version")
+    }
+
+    /// Throws unless corrald says that it is well.
+    public func checkHealth() throws(ClientError) {
+        _ = try exchange("GET", "/healthz")
+    }
+
+    /// Events from now on. Takes a connection of its own.
+    public func events(matching filter: EventFilter = EventFilter()) throws(ClientError) -> EventLines {
+        let query = filter.query.map { "\($0.0)=\(Self.percentEncoded($0.1))" }.joined(separator: "&")
+        let connection = try ClientConnection(path: path)
+        try connection.send("GET", "/v1/events" + (query.isEmpty ? "" : "?" + query))
+        try Self.expectSuccess(connection)
+        return EventLines(connection)
+    }
+
+    // MARK: Exchanges
+
+    private func call<Answer: Decodable>(
+        _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
+    ) throws(ClientError) -> Answer {
+        let bytes = try exchange(method, target, body: body)
+        do {
+            return try JSONDecoder().decode(Answer.self, from: Data(bytes))
+        } catch {
+            throw .badResponse("\(method) \(target): \(error)")
+        }
+    }
+
+    /// The body of a successful answer.
+    private func exchange(
+        _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
+    ) throws(ClientError) -> [UInt8] {
+        let connection = try connection()
+        try connection.send(method, target, body: body)
+        try Self.expectSuccess(connection) { idle = $0 }
+        let bytes = try connection.readBody(limit: Self.largestAnswer)
+        idle = connection
+        return bytes
+    }
+
+    /// An open connection, taken out of `idle`.
+    func connection() throws(ClientError) -> ClientConnection {
+        if let connection = idle {
+            idle = nil
+            if connection.isIdle { return connection }
+        }
+        return try ClientConnection(path: path)
+    }
+
+    /// Reads the head; for a refusal the whole answer, after which `giveBack` may keep the connection.
+    static func expectSuccess(
+        _ connection: ClientConnection, giveBack: (ClientConnection) -> Void = { _ in }
+    ) throws(ClientError) {
+        let head = try connection.readHead()
+        guard !(200..<300).contains(head.status) else { return }
+        let bytes = try connection.readBody(limit: largestAnswer)
+        giveBack(connection)
+        let body = try? JSONDecoder().decode(ErrorBody.self, from: Data(bytes))
+        throw .refused(status: head.status, body ?? ErrorBody(code: "internal", message: "corrald answered HTTP \(head.status)"))
+    }
+
+    private func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
+        do {
+            return Array(try JSONEncoder().encode(value))
+        } catch {
+            throw .badResponse("the request cannot be written as JSON: \(error)")
+        }
+    }
+
+    static func path(of reference: String) -> String {
+        "/v1/sandboxes/" + percentEncoded(reference)
+    }
+
+    /// Everything but RFC 3986's unreserved characters is encoded; `.` and `..` too, which a path would swallow.
+    static func percentEncoded(_ text: String) -> String {
+        let isDots = text == "." || text == ".."
+        return text.utf8.reduce(into: "") { result, byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "~"):
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            case UInt8(ascii: ".") where !isDots:
+                result += "."
+            default:
+                let digits = String(byte, radix: 16, uppercase: true)
+                result += "%" + (digits.count == 1 ? "0" : "") + digits
+            }
+        }
+    }
+}
+
+/// The answer of `GET /v1/events`: NDJSON, as it comes.
+public final class EventLines {
+    /// A line longer than this is an error.
+    static let longestLine = 1 << 20
+
+    private let connection: ClientConnection
+    private var partial: [UInt8] = []
+
+    init(_ connection: ClientConnection) {
+        self.connection = connection
+    }
+
+    /// Waits for events; returns whole lines with their line breaks, as many as have come, or nil when corrald ends
+    /// the stream.
+    public func next() throws(ClientError) -> [UInt8]? {
+        while let piece = try connection.readPiece(waiting: true) {
+            guard let last = piece.lastIndex(of: UInt8(ascii: "\n")) else {
+                guard partial.count + piece.count <= Self.longestLine else {
+                    throw .badResponse("an event of more than \(Self.longestLine) bytes")
+                }
+                partial += piece
+                continue
+            }
+            let lines = partial + piece[...last]
+            partial = Array(piece[(last + 1)...])
+            return lines
+        }
+        guard partial.isEmpty else { throw .closed(during: "an event") }
+        return nil
+    }
+}

@@ -1,0 +1,50 @@
+import CorralABI
+import CorralEvents
+import CorralPolicy
+import Testing
+
+@Suite struct ABIMappingTests {
+    @Test func everyReasonHasOneNumberAndEveryNumberOneReason() {
+        #expect(Reason.allCases.count == Int(CORRAL_REASON_COUNT.rawValue))
+        for number in UInt8.min...UInt8.max {
+            let reason = Reason(abi: number)
+            #expect((reason != nil) == (UInt32(number) < CORRAL_REASON_COUNT.rawValue))
+            if let reason { #expect(reason.abi == number) }
+        }
+        for reason in Reason.allCases { #expect(Reason(abi: reason.abi) == reason) }
+    }
+
+    @Test func everyVerdictHasOneNumber() {
+        #expect(Set(Verdict.allCases.map(\.abi)).count == Verdict.allCases.count)
+        for verdict in Verdict.allCases { #expect(Verdict(abi: verdict.abi) == verdict) }
+        for number in UInt8(3)...UInt8.max { #expect(Verdict(abi: number) == nil) }
+    }
+
+    @Test func everyHookHasOneNumberAndNoneIsNotAHook() {
+        #expect(Hook.allCases.map(\.abi).sorted() == [1, 2, 3, 4, 5, 6, 7])
+        for hook in Hook.allCases { #expect(Hook(abi: hook.abi) == hook) }
+        #expect(Hook(abi: UInt8(CORRAL_HOOK_NONE.rawValue)) == nil)
+        for number in UInt8(8)...UInt8.max { #expect(Hook(abi: number) == nil) }
+    }
+
+    @Test func zeroedMemoryMeansDenyWithoutPolicy() {
+        #expect(Verdict(abi: 0) == .deny)
+        #expect(Reason(abi: 0) == .noPolicy)
+    }
+
+    @Test(arguments: [0, 1, 77, 1_048_575, 0x7fff_fffe])
+    func rulesAndTheirNumbersAreOneToOne(index: Int) {
+        for rule in [RuleReference.allow(index), .deny(index)] { #expect(RuleReference(abi: rule.abi) == rule) }
+        #expect(RuleReference.allow(index).abi == UInt32(index))
+        #expect(RuleReference.deny(index).abi == CORRAL_RULE_DENY | UInt32(index))
+    }
+
+    @Test func noRuleIsNotARule() {
+        #expect(RuleReference(abi: CORRAL_NO_RULE) == nil)
+        #expect(RuleReference.abi(of: nil) == CORRAL_NO_RULE)
+        #expect(RuleReference.abi(of: .deny(0)) == CORRAL_RULE_DENY)
+        // Even the largest index does not read as "no rule".
+        #expect(RuleReference.deny(.max).abi != CORRAL_NO_RULE)
+        #expect(RuleReference.allow(-1).abi == 0)
+    }
+}

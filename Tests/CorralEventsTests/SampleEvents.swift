@@ -1,0 +1,96 @@
+import CorralEvents
+import CorralPolicy
+
+/// Random events of every type, with hostile text.
+struct SampleEvents {
+    private var random: SplitMix
+
+    init(seed: UInt64) {
+        random = SplitMix(seed: seed)
+    }
+
+    mutating func next() -> Event {
+        let body: Event.Body =
+            switch random.next() % 10 {
+            case 0: .sandbox(lifecycle())
+            case 1: .limit(LimitReached(pick(LimitReached.Kind.allCases), value: maybe { $0.number() }))
+            case 2: .lost(Loss(count: number(), place: pick(Loss.Place.allCases)))
+            case 3...5: .ingress(traffic())
+            default: .egress(traffic())
+            }
+        return Event(
+            time: Int64(bitPattern: number()), seq: number(),
+            sandbox: maybe { SandboxReference(id: $0.text(), name: $0.text()) }, body: body
+        )
+    }
+
+    private mutating func lifecycle() -> Lifecycle {
+        switch random.next() % 7 {
+        case 0: .created
+        case 1: .claimed
+        case 2: .started(command: (0..<random.next() % 4).map { _ in text() })
+        case 3: .paused
+        case 4: .resumed
+        case 5: .exited(exitCode: Int32(truncatingIfNeeded: number() as UInt32))
+        default: .destroyed
+        }
+    }
+
+    private mutating func traffic() -> Traffic {
+        Traffic(
+            verdict: pick(Verdict.allCases), reason: pick(Reason.allCases), hook: maybe { $0.pick(Hook.allCases) },
+            process: maybe {
+                ProcessReference(
+                    pid: $0.number(), hostPid: $0.number(), ppid: $0.number(), uid: $0.number(), comm: $0.text(),
+                    exe: $0.maybe { $0.text() }, execID: $0.text()
+                )
+            },
+            remote: maybe {
+                Remote(
+                    ip: $0.random.next() % 2 == 0 ? IPAddress(ipv4: $0.number()) : IPAddress(high: $0.number(), low: $0.number()),
+                    port: $0.maybe { $0.number() }, name: $0.maybe { $0.text() }
+                )
+            },
+            localPort: maybe { $0.number() },
+            proto: maybe { $0.random.next() % 2 == 0 ? .ip($0.number()) : .ethertype($0.number()) },
+            policy: maybe {
+                PolicyReference(
+                    name: $0.text(), generation: $0.number(),
+                    rule: $0.maybe { $0.random.next() % 2 == 0 ? .allow(Int($0.number() as UInt16)) : .deny(Int($0.number() as UInt32)) }
+                )
+            },
+            hint: maybe { $0.text() }
+        )
+    }
+
+    private mutating func number<Number: FixedWidthInteger & UnsignedInteger>() -> Number {
+        switch random.next() % 4 {
+        case 0: 0
+        case 1: .max
+        default: Number(truncatingIfNeeded: random.next())
+        }
+    }
+
+    private mutating func pick<Value>(_ values: [Value]) -> Value {
+        values[Int(random.next() % UInt64(values.count))]
+    }
+
+    private mutating func maybe<Value>(_ make: (inout SampleEvents) -> Value) -> Value? {
+        random.next() % 3 == 0 ? nil : make(&self)
+    }
+
+    private mutating func text() -> String {
+        var text = ""
+        for _ in 0..<random.next() % 12 {
+            let value: UInt32 =
+                switch random.next() % 4 {
+                case 0: UInt32(random.next() % 0x20)
+                case 1: UInt32(0x20 + random.next() % 0x90)
+                case 2: pick([0x22, 0x5c, 0x2f, 0x7f, 0x9b, 0x2028, 0x202e, 0xfeff, 0x1f600, 0x10ffff, 0])
+                default: UInt32(random.next() % 0x110000)
+                }
+            text.unicodeScalars.append(Unicode.Scalar(value) ?? "?")
+        }
+        return text
+    }
+}
