@@ -30,6 +30,8 @@ protocol ClientCommand: ParsableCommand {
 extension ClientCommand {
     static var failureCode: Int32 { 1 }
 
+    static var _errorLabel: String { "corral" }
+
     func run() throws {
         do {
             try execute()

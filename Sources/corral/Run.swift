@@ -23,7 +23,10 @@ struct Run: ClientCommand {
     @Option(help: "Name of the sandbox.")
     var name: String?
 
-    @Option(help: ArgumentHelp("Set a variable of the command's environment; NAME alone takes its value from here.", valueName: "name=value"))
+    @Option(
+        name: [.long, .customShort("e")],
+        help: ArgumentHelp("Set a variable of the command's environment; NAME alone takes its value from here.", valueName: "name=value")
+    )
     var env: [String] = []
 
     @Option(help: "CPUs' worth of time, such as 0.5.")
@@ -66,6 +69,7 @@ struct Run: ClientCommand {
         if tty { throw Failure.notSupportedYet("-t") }
         if from != nil { throw Failure.notSupportedYet("--from") }
         // Everything from the first unknown word on is captured, a misspelt option too.
+        if command.first == "--help" || command.first == "-h" { throw CleanExit.helpRequest(self) }
         if let first = command.first, first.hasPrefix("-"), first != "--" {
             throw ValidationError("Unknown option '\(first)'. A command that begins with - goes behind --.")
         }

@@ -136,15 +136,13 @@ private struct EventPrinter {
 
     /// `filter` is nil when corrald has applied it already.
     mutating func print(_ lines: [UInt8], matching filter: EventFilter?) throws {
+        if format == .json, filter == nil {
+            return try Output.write(isTerminal ? TerminalJSON.escaped(lines) : lines)
+        }
         var output: [UInt8] = []
         for line in lines.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
             lineNumber += 1
             guard !line.isEmpty else { continue }
-            if format == .json, filter == nil {
-                output += isTerminal ? TerminalJSON.escaped(Array(line)) : Array(line)
-                output.append(UInt8(ascii: "\n"))
-                continue
-            }
             do throws(EventParseError) {
                 let event = try Event(json: Array(line))
                 guard filter?.matches(event) != false else { continue }
