@@ -7,6 +7,20 @@ let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+// Executables carry the Swift runtime: no file to find at run time, and half the start-up time. Only linking differs: the
+// modules are the ones that tests use. The testing library is a shared one, and a test bundle may contain corrald, so the
+// bundle is linked with CORRAL_LINK_TESTS=1, against the shared runtime.
+let staticRuntime: [LinkerSetting] =
+    Context.environment["CORRAL_LINK_TESTS"] == "1"
+    ? []
+    : [
+        .unsafeFlags([
+            "-static-stdlib", "-Xlinker", "--start-group", "-lswiftSynchronization", "-lswift_StringProcessing",
+            "-lswift_RegexParser", "-lCoreFoundation", "-l_FoundationICU", "-l_FoundationCShims",
+            "-l_FoundationCollections", "-Xlinker", "--end-group",
+        ])
+    ]
+
 let package = Package(
     name: "corral",
     products: [
@@ -64,20 +78,27 @@ let package = Package(
         .target(
             name: "CorralServer",
             dependencies: [
-                "CorralAPI", "CorralEngine",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings
         ),
         .executableTarget(
             name: "corrald",
             dependencies: [
-                "CorralServer",
+                "CorralEngine", "CorralPolicy", "CorralServer", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: swiftSettings
+            swiftSettings: swiftSettings,
+            linkerSettings: staticRuntime
         ),
         .executableTarget(
             name: "corral",
@@ -85,10 +106,22 @@ let package = Package(
                 "CorralAPI", "CorralEvents", "CorralPolicy",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            swiftSettings: swiftSettings
+            swiftSettings: swiftSettings,
+            linkerSettings: staticRuntime
         ),
 
-        .testTarget(name: "CorralPolicyTests", dependencies: ["CorralPolicy"], swiftSettings: swiftSettings),
-        .testTarget(name: "CorralEventsTests", dependencies: ["CorralEvents"], swiftSettings: swiftSettings),
+        .testTarget(name: "CorralEngineTests", dependencies: ["CorralEngine"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralServerTests",
+            dependencies: [
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "Yams", "corrald",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings
+        ),
     ]
 )

@@ -25,6 +25,9 @@
 /* corral-spawn finds corral-init's executable here. */
 #define CORRAL_INIT_FD 4
 
+/* corral-init finds the root of the tmpfs that takes all writes here (O_PATH), for changing its size limit. */
+#define CORRAL_UPPER_FD 4
+
 /* Largest message: an EXEC with its arguments, environment and seccomp program. */
 #define CORRAL_CONTROL_MAX (512u * 1024u)
 
@@ -78,6 +81,10 @@ enum corral_stage {
 #define CORRAL_SPAWN_MOUNTS 8u
 #define CORRAL_SPAWN_CGROUPS 8u
 
+/* The host's own accounts stay below; a sandbox needs room for the usual ones (gid 5 tty, uid 1000). */
+#define CORRAL_UID_BASE_MIN 65536u
+#define CORRAL_UID_COUNT_MIN 1024u
+
 enum corral_mount_flag {
 	CORRAL_MOUNT_READ_ONLY = 1u << 0,
 };
@@ -96,8 +103,8 @@ struct corral_mount {
  */
 struct corral_spawn_request {
 	struct corral_control_header header;
-	uint32_t uid_base;  /* host uid and gid of the sandbox's root */
-	uint32_t uid_count;
+	uint32_t uid_base;  /* host uid and gid of the sandbox's root; at least CORRAL_UID_BASE_MIN */
+	uint32_t uid_count; /* at least CORRAL_UID_COUNT_MIN; corral-init itself runs as the last of them */
 	uint64_t upper_bytes;  /* size limit of the tmpfs that takes all writes; 0: the kernel's default */
 	uint64_t upper_inodes; /* likewise */
 	uint32_t v1_count;

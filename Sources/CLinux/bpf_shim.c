@@ -1,0 +1,169 @@
+#define _GNU_SOURCE
+#include "bpf_shim.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if !__has_embed("../../build/bpf/egress.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
+#error "build/bpf/*.bpf.o are missing: run `make bpf` before `swift build`"
+#endif
+
+#pragma clang diagnostic ignored "-Wc23-extensions"
+
+_Alignas(8) static const unsigned char egress[] = {
+#embed "../../build/bpf/egress.bpf.o"
+};
+
+_Alignas(8) static const unsigned char veth[] = {
+#embed "../../build/bpf/veth.bpf.o"
+};
+
+/* linux/bpf.h of 6.6; the headers built against may be older. */
+enum { TCX_INGRESS = 46, TCX_EGRESS = 47 };
+
+enum { LOG_BYTES = 64 << 10 };
+static _Thread_local char *log_text;
+static _Thread_local size_t log_used;
+
+const void *corral_embedded_egress(size_t *count)
+{
+	*count = sizeof(egress);
+	return egress;
+}
+
+const void *corral_embedded_veth(size_t *count)
+{
+	*count = sizeof(veth);
+	return veth;
+}
+
+static int keep(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	char line[8192];
+	int length = vsnprintf(line, sizeof(line), format, arguments);
+
+	if (level == LIBBPF_DEBUG || !log_text || length <= 0)
+		return 0;
+	if ((size_t)length >= sizeof(line))
+		length = sizeof(line) - 1;
+	if (log_used + (size_t)length >= LOG_BYTES) {
+		size_t half = log_used / 2;
+
+		memmove(log_text, log_text + half, log_used - half);
+		log_used -= half;
+	}
+	memcpy(log_text + log_used, line, (size_t)length + 1);
+	log_used += (size_t)length;
+	return 0;
+}
+
+void corral_bpf_log_begin(void)
+{
+	if (!log_text)
+		log_text = malloc(LOG_BYTES);
+	if (log_text)
+		log_text[0] = 0;
+	log_used = 0;
+	libbpf_set_print(keep);
+}
+
+const char *corral_bpf_log_end(void)
+{
+	return log_text ? log_text : "";
+}
+
+struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t count)
+{
+	struct bpf_object_open_opts options = { .sz = sizeof(options), .object_name = name };
+
+	return bpf_object__open_mem(bytes, count, &options);
+}
+
+int corral_tcx_attach(int program, uint32_t ifindex, int ingress)
+{
+	int link = bpf_link_create(program, (int)ifindex, ingress ? TCX_INGRESS : TCX_EGRESS, NULL);
+
+	if (link < 0) {
+		errno = -link;
+		return -1;
+	}
+	return link;
+}
+
+int corral_clsact_attach(int program, uint32_t ifindex, int ingress)
+{
+	struct bpf_tc_hook hook = {
+		.sz = sizeof(hook),
+		.ifindex = (int)ifindex,
+		.attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS,
+	};
+	struct bpf_tc_opts options = { .sz = sizeof(options), .prog_fd = program, .handle = 1, .priority = 1 };
+	int error = bpf_tc_hook_create(&hook);
+
+	if (error == 0 || error == -EEXIST)
+		error = bpf_tc_attach(&hook, &options);
+	if (error < 0) {
+		errno = -error;
+		return -1;
+	}
+	return 0;
+}
+
+int corral_bpf_attached(int target, int type, uint32_t *count, uint32_t *first_id)
+{
+	uint32_t ids[64] = { 0 };
+	uint32_t flags = 0;
+
+	*count = 64;
+	if (bpf_prog_query(target, (enum bpf_attach_type)type, 0, &flags, ids, count) < 0)
+		return -1;
+	*first_id = *count ? ids[0] : 0;
+	return 0;
+}
+
+int corral_tcx_attached(uint32_t ifindex, int ingress, uint32_t *count, uint32_t *first_id)
+{
+	return corral_bpf_attached((int)ifindex, ingress ? TCX_INGRESS : TCX_EGRESS, count, first_id);
+}
+
+int corral_bpf_program_id(int program, uint32_t *id)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0)
+		return -1;
+	*id = info.id;
+	return 0;
+}
+
+int corral_bpf_test_run(int program, const void *frame, size_t count, uint32_t ifindex, uint32_t answer[4], uint32_t *result)
+{
+	struct __sk_buff in = { .ifindex = ifindex }, out = { 0 };
+	struct bpf_test_run_opts options = {
+		.sz = sizeof(options),
+		.data_in = frame,
+		.data_size_in = (uint32_t)count,
+		.ctx_in = &in,
+		.ctx_size_in = sizeof(in),
+		.ctx_out = &out,
+		.ctx_size_out = sizeof(out),
+		.repeat = 1,
+	};
+
+	if (bpf_prog_test_run_opts(program, &options) < 0)
+		return -1;
+	memcpy(answer, out.cb, 4 * sizeof(*answer));
+	*result = options.retval;
+	return 0;
+}
+
+struct ring_buffer *corral_ring_open(int map, ring_buffer_sample_fn function, void *context)
+{
+	return ring_buffer__new(map, function, context, NULL);
+}

@@ -1,0 +1,42 @@
+#ifndef CORRAL_BPF_SHIM_H
+#define CORRAL_BPF_SHIM_H
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The BPF objects built into this program. */
+const void *corral_embedded_egress(size_t *count);
+const void *corral_embedded_veth(size_t *count);
+
+/* Keeps what libbpf prints on this thread, verifier logs included, instead of writing it to stderr. */
+void corral_bpf_log_begin(void);
+
+/* What was kept since, at most 64 KiB, the last of it; valid until this thread begins again. */
+const char *corral_bpf_log_end(void);
+
+struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t count);
+
+/*
+ * Attaches a SCHED_CLS program to an interface by tcx (kernel 6.6 and newer). The result is a link's descriptor. EINVAL where the
+ * kernel has no tcx.
+ */
+int corral_tcx_attach(int program, uint32_t ifindex, int ingress);
+
+/* The same through a clsact qdisc, in direct-action mode, for kernels without tcx. It goes with the interface. */
+int corral_clsact_attach(int program, uint32_t ifindex, int ingress);
+
+/* Programs attached to a cgroup (or, with a tcx type, an interface): how many, and the number of the first. */
+int corral_bpf_attached(int target, int type, uint32_t *count, uint32_t *first_id);
+int corral_tcx_attached(uint32_t ifindex, int ingress, uint32_t *count, uint32_t *first_id);
+
+/* Kernel-wide number of a program. */
+int corral_bpf_program_id(int program, uint32_t *id);
+
+/* Runs a SCHED_CLS program on a frame as if it had come from `ifindex`; `answer` gets the four words of skb->cb. */
+int corral_bpf_test_run(int program, const void *frame, size_t count, uint32_t ifindex, uint32_t answer[4], uint32_t *result);
+
+struct ring_buffer *corral_ring_open(int map, ring_buffer_sample_fn function, void *context);
+
+#endif

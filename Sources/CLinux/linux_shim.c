@@ -1,0 +1,329 @@
+#define _GNU_SOURCE
+#include "linux_shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_DESCRIPTORS = 16 };
+
+const char *corral_errno_name(int number)
+{
+	return strerrorname_np(number);
+}
+
+const char *corral_errno_text(int number)
+{
+	return strerrordesc_np(number);
+}
+
+int corral_socketpair(int *first, int *second)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	*first = pair[0];
+	*second = pair[1];
+	return 0;
+}
+
+union control {
+	struct cmsghdr align;
+	unsigned char bytes[CMSG_SPACE(MAX_DESCRIPTORS * sizeof(int))];
+};
+
+ssize_t corral_send_message(int fd, const void *bytes, size_t count, const int *fds, size_t fd_count)
+{
+	struct iovec part = { .iov_base = (void *)bytes, .iov_len = count };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+	union control control;
+
+	if (fd_count > MAX_DESCRIPTORS) {
+		errno = E2BIG;
+		return -1;
+	}
+	if (fd_count > 0) {
+		memset(&control, 0, sizeof(control));
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(header), fds, fd_count * sizeof(int));
+	}
+	return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+ssize_t corral_receive_message(int fd, void *bytes, size_t capacity, int *fds, size_t fd_capacity, size_t *fd_count)
+{
+	struct iovec part = { .iov_base = bytes, .iov_len = capacity };
+	union control control;
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	int received[MAX_DESCRIPTORS];
+	size_t count = 0;
+
+	*fd_count = 0;
+	ssize_t length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+	if (length < 0)
+		return -1;
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		if (here > MAX_DESCRIPTORS - count)
+			here = MAX_DESCRIPTORS - count;
+		memcpy(received + count, CMSG_DATA(header), here * sizeof(int));
+		count += here;
+	}
+	if (count > fd_capacity || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+		for (size_t i = 0; i < count; i++)
+			close(received[i]);
+		errno = EMSGSIZE;
+		return -1;
+	}
+	memcpy(fds, received, count * sizeof(int));
+	*fd_count = count;
+	return length;
+}
+
+int corral_wait_readable(int fd, int milliseconds)
+{
+	struct pollfd entry = { .fd = fd, .events = POLLIN };
+
+	return poll(&entry, 1, milliseconds);
+}
+
+int corral_netlink_prepare(int fd)
+{
+	int on = 1;
+	int room = 4 << 20;
+
+	/* An older kernel answers without the text; that is no reason to fail. */
+	setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
+	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+		return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	return 0;
+}
+
+int corral_netlink_open(int protocol)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0)
+		return -1;
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK };
+	if (corral_netlink_prepare(fd) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		int saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+int corral_netlink_join(int fd, uint32_t group)
+{
+	return setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group));
+}
+
+ssize_t corral_netlink_send(int fd, const void *bytes, size_t count)
+{
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+
+	return sendto(fd, bytes, count, 0, (struct sockaddr *)&kernel, sizeof(kernel));
+}
+
+ssize_t corral_netlink_receive(int fd, void *bytes, size_t capacity)
+{
+	for (;;) {
+		struct sockaddr_nl from = { 0 };
+		socklen_t size = sizeof(from);
+		ssize_t length = recvfrom(fd, bytes, capacity, MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&from, &size);
+
+		if (length < 0 || (size == sizeof(from) && from.nl_pid == 0))
+			return length;
+	}
+}
+
+int corral_pidfd_open(pid_t pid)
+{
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+int corral_pidfd_send_signal(int pidfd, int signal)
+{
+	return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
+}
+
+int corral_start_helper(int executable, const char *name, int control, int init, pid_t *pid)
+{
+	/* Above the numbers they are put at, so that no dup2 overwrites another's source. */
+	int sources[3] = { executable, control, init };
+	int moved[3] = { -1, -1, -1 };
+	int result = 0;
+
+	for (int i = 0; i < 3; i++) {
+		moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, 10);
+		if (moved[i] < 0)
+			result = errno;
+	}
+
+	if (result == 0) {
+		posix_spawn_file_actions_t actions;
+		posix_spawnattr_t attributes;
+		char path[64];
+		char *arguments[] = { (char *)name, NULL };
+		char *environment[] = { NULL };
+		sigset_t none, all;
+
+		sigemptyset(&none);
+		sigfillset(&all);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", moved[0]);
+		posix_spawn_file_actions_init(&actions);
+		posix_spawnattr_init(&attributes);
+		posix_spawnattr_setsigmask(&attributes, &none);
+		posix_spawnattr_setsigdefault(&attributes, &all);
+		posix_spawnattr_setflags(&attributes,
+					 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+		result = posix_spawn_file_actions_adddup2(&actions, moved[1], 3);
+		if (result == 0)
+			result = posix_spawn_file_actions_adddup2(&actions, moved[2], 4);
+		if (result == 0)
+			result = posix_spawn(pid, path, &actions, &attributes, arguments, environment);
+		posix_spawnattr_destroy(&attributes);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+
+	for (int i = 0; i < 3; i++)
+		if (moved[i] >= 0)
+			close(moved[i]);
+	if (result == 0)
+		return 0;
+	errno = result;
+	return -1;
+}
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U /* Linux 6.3 */
+#endif
+
+int corral_executable_memfd(const char *name, const void *bytes, size_t count)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -1;
+	size_t done = 0;
+	while (done < count) {
+		ssize_t written = write(fd, (const char *)bytes + done, count - done);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			goto failed;
+		done += (size_t)written;
+	}
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		goto failed;
+	return fd;
+failed:;
+	int saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int corral_unshare_network(void)
+{
+	return unshare(CLONE_NEWNET);
+}
+
+int corral_enter_network_namespace(int fd)
+{
+	return setns(fd, CLONE_NEWNET);
+}
+
+uint64_t corral_file_system_type(const char *path)
+{
+	struct statfs info;
+
+	return statfs(path, &info) < 0 ? 0 : (uint64_t)info.f_type;
+}
+
+int corral_mount_pseudo(const char *type, const char *target)
+{
+	return mount(type, target, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+int corral_mount_bpffs(const char *target)
+{
+	return mount("bpf", target, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700");
+}
+
+int corral_cgroup_id(int directory, uint64_t *id)
+{
+	union {
+		struct file_handle handle;
+		unsigned char room[sizeof(struct file_handle) + sizeof(uint64_t)];
+	} buffer = { .handle = { .handle_bytes = sizeof(uint64_t) } };
+	int mount_id;
+
+	if (name_to_handle_at(directory, "", &buffer.handle, &mount_id, AT_EMPTY_PATH) < 0)
+		return -1;
+	if (buffer.handle.handle_bytes != sizeof(uint64_t)) {
+		errno = EOVERFLOW;
+		return -1;
+	}
+	memcpy(id, buffer.handle.f_handle, sizeof(*id));
+	return 0;
+}
+
+void *corral_map_shared(int fd, size_t count, bool writable)
+{
+	void *memory = mmap(NULL, count, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+uint64_t corral_atomic_load(const void *word)
+{
+	return __atomic_load_n((const uint64_t *)word, __ATOMIC_RELAXED);
+}
+
+uint64_t corral_atomic_add(void *word, uint64_t amount)
+{
+	return __atomic_fetch_add((uint64_t *)word, amount, __ATOMIC_RELAXED);
+}
+
+uint64_t corral_boottime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int corral_eventfd(void)
+{
+	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}

@@ -1,0 +1,128 @@
+internal import CorralEvents
+internal import CorralKernel
+internal import CorralPolicy
+internal import Glibc
+internal import Synchronization
+
+/// What an instance holds of the host, from start to stop: locks, programs, pins, the address translation rule.
+final class EngineHost: Sendable {
+    let provisioner: Provisioner
+    private let programs: BpfPrograms
+    private let ring: DecisionRing
+    private let usesTCX: Bool
+    private let lock: InstanceLock
+    private let configuration: EngineConfiguration
+
+    /// Blocks; for a work queue.
+    init(configuration: EngineConfiguration, hub: EventHub) throws {
+        self.configuration = configuration
+        let instance = configuration.instance
+        lock = try InstanceLock(directory: configuration.stateDirectory)
+        try Bpffs.ensureMounted(at: "/sys/fs/bpf")
+        let hierarchy = try CgroupHierarchy.detect()
+        let network = try HostNetwork()
+        try Self.removeLeftovers(instance, hierarchy, network)
+        programs = try BpfPrograms(directory: PinDirectory.make(instance))
+        usesTCX = try SandboxHooks.probeTCX(programs: programs)
+        let hooks = try SandboxHooks(programs: programs, usesTCX: usesTCX)
+        ring = try DecisionRing(programs: programs) { result in
+            switch result {
+            case .success(let decision): hub.receive(decision)
+            case .failure(let error): Self.print("a record of the kernel could not be read: \(error)")
+            }
+        }
+        try Forwarding.enable()
+        try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
+        let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
+        provisioner = Provisioner(
+            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, image: image,
+            spawner: try Spawner(), denyAll: try PolicyMap(.denyAll, number: 1)
+        )
+    }
+
+    private static func removeLeftovers(_ instance: String, _ hierarchy: CgroupHierarchy, _ network: HostNetwork) throws {
+        try hierarchy.removeLeftovers(instance: instance)
+        let links = try network.interfaces(aliasPrefix: Provisioner.aliasPrefix(instance))
+        network.remove(interfaces: links.map(\.index))
+        try PinDirectory.remove(instance)
+    }
+
+    /// Once no sandbox is left.
+    func close() throws {
+        provisioner.spawner.stop()
+        ring.stop()
+        try PoolNAT.remove(instance: configuration.instance)
+        try PinDirectory.remove(configuration.instance)
+        try provisioner.hierarchy.removeInstance(instance: configuration.instance)
+    }
+
+    /// For what nobody waits to hear.
+    func report(_ text: String) {
+        Self.print(text)
+    }
+
+    private static func print(_ text: String) {
+        let line = Array("corrald: \(text)\n".utf8)
+        _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    }
+
+    func checks() -> [HostCheck] {
+        var checks = [
+            HostCheck(
+                feature: "cgroup hooks", answer: .yes, detail: "connect, sendmsg and sock_create programs are loaded",
+                without: nil
+            ),
+            HostCheck(
+                feature: "tcx", answer: usesTCX ? .yes : .no,
+                detail: usesTCX ? "veth programs attach by pinned tcx links" : "veth programs attach by clsact",
+                without: usesTCX ? nil : "an upgrade of the veth programs is not a single step"
+            ),
+            HostCheck(
+                feature: "address translation", answer: .yes, detail: "one nftables rule masquerades the pool", without: nil
+            ),
+        ]
+        let lsm = HostFile.text("/sys/kernel/security/lsm")
+        checks.append(
+            HostCheck(
+                feature: "BPF LSM",
+                answer: lsm.map { $0.split(separator: ",").contains("bpf") ? .yes : .no } ?? .couldNotTell,
+                detail: lsm.map { "active: \($0)" } ?? "/sys/kernel/security is not mounted",
+                without: "Corral does not use it yet"
+            )
+        )
+        let pure = provisioner.hierarchy.isPure
+        checks.append(
+            HostCheck(
+                feature: "cgroup v2 alone", answer: pure ? .yes : .no,
+                detail: pure ? "all controllers are on v2" : "hybrid: limits go through v1 controllers",
+                without: pure ? nil : "nothing; limits cost more memory a sandbox"
+            )
+        )
+        return checks
+    }
+}
+
+/// Keeps a second daemon from the same state.
+///
+/// The lock goes with the descriptor, at exit at the latest.
+final class InstanceLock: Sendable {
+    private let descriptor: Int32
+
+    init(directory: String) throws {
+        var path = ""
+        for part in directory.split(separator: "/") {
+            path += "/\(part)"
+            if mkdir(path, 0o755) != 0, errno != EEXIST { throw KernelError(call: "mkdir", subject: path, errno: errno) }
+        }
+        let file = directory + "/lock"
+        descriptor = open(file, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw KernelError(call: "open", subject: file, errno: errno) }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw KernelError(call: "flock", subject: file, errno: errno, detail: "another corrald runs on this state")
+        }
+    }
+
+    deinit {
+        close(descriptor)
+    }
+}

@@ -1,0 +1,94 @@
+internal import CorralKernel
+public import CorralEvents
+internal import Synchronization
+
+/// Hands every event to every reader whose filter it passes. Called from the ring's thread and from the engine.
+final class EventHub: Sendable {
+    private struct Reader: Sendable {
+        let filter: EventFilter
+        let continuation: AsyncStream<Event>.Continuation
+        var lost: UInt64 = 0
+    }
+
+    /// What the kernel's records say by number only.
+    struct Known: Sendable {
+        var epoch: UInt64
+        var context: DecisionContext
+        /// By policy number.
+        var policies: [UInt32: PolicyReference]
+    }
+
+    private struct State: Sendable {
+        var readers: [UInt64: Reader] = [:]
+        var next: UInt64 = 0
+        var known: [UInt32: Known] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    func subscribe(_ filter: EventFilter, buffer: Int) -> AsyncStream<Event> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingOldest(buffer))
+        let number = state.withLock { state in
+            state.next += 1
+            state.readers[state.next] = Reader(filter: filter, continuation: continuation)
+            return state.next
+        }
+        continuation.onTermination = { [weak self] _ in
+            _ = self?.state.withLock { $0.readers.removeValue(forKey: number) }
+        }
+        return stream
+    }
+
+    func learn(_ known: Known, slot: UInt32) {
+        state.withLock { $0.known[slot] = known }
+    }
+
+    func learn(policy: PolicyReference, number: UInt32, slot: UInt32) {
+        state.withLock { $0.known[slot]?.policies[number] = policy }
+    }
+
+    func rename(_ reference: SandboxReference, slot: UInt32) {
+        state.withLock { $0.known[slot]?.context.sandbox = reference }
+    }
+
+    func forget(slot: UInt32) {
+        _ = state.withLock { $0.known.removeValue(forKey: slot) }
+    }
+
+    func receive(_ decision: WireDecision) {
+        let event: Event? = state.withLock { state in
+            guard let known = state.known[decision.slot], known.epoch == decision.epoch else { return nil }
+            var context = known.context
+            context.bootTime = Clock.realtimeAtBoot()
+            context.policy = decision.policy.flatMap { known.policies[$0] }
+            return decision.event(in: context)
+        }
+        if let event { publish(event) }
+    }
+
+    func publish(_ event: Event) {
+        state.withLock { state in
+            for (number, reader) in state.readers where reader.filter.matches(event) {
+                if reader.lost > 0 {
+                    let notice = Event(
+                        time: event.time, seq: 0, sandbox: nil, body: .lost(Loss(count: reader.lost, place: .reader))
+                    )
+                    guard case .enqueued = reader.continuation.yield(notice) else {
+                        state.readers[number]?.lost += 1
+                        continue
+                    }
+                    state.readers[number]?.lost = 0
+                }
+                if case .dropped = reader.continuation.yield(event) { state.readers[number]?.lost += 1 }
+            }
+        }
+    }
+
+    func finish() {
+        let readers = state.withLock { state in
+            defer { state.readers = [:] }
+            return state.readers.values.map(\.continuation)
+        }
+        for reader in readers { reader.finish() }
+    }
+}

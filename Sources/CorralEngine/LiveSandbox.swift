@@ -1,0 +1,40 @@
+internal import CorralEvents
+internal import CorralKernel
+internal import CorralPolicy
+
+/// A sandbox that somebody has claimed. The engine's actor alone touches it.
+final class LiveSandbox {
+    enum State {
+        case claimed
+        case running(startedAt: Int64)
+        case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
+    }
+
+    let warm: WarmSandbox
+    let name: String
+    let spec: SandboxSpec
+    let createdAt: Int64
+    let image: String
+    let policyMap: PolicyMap
+    var state = State.claimed
+    var session: CommandSession?
+    var isAttached = false
+    var isBeingDestroyed = false
+    /// Why the command is about to end, when the engine ends it.
+    var endCause: CommandResult.Cause?
+    var started: CheckedContinuation<CommandSession, any Error>?
+    var timeout: Task<Void, Never>?
+    var lostReported: UInt64 = 0
+
+    init(warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap) {
+        self.warm = warm
+        self.name = name
+        self.spec = spec
+        self.createdAt = createdAt
+        self.image = image
+        self.policyMap = policyMap
+    }
+
+    var id: String { warm.id }
+    var reference: SandboxReference { SandboxReference(id: id, name: name) }
+}

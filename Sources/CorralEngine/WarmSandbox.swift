@@ -1,0 +1,128 @@
+internal import CorralKernel
+internal import CorralPolicy
+
+/// A sandbox that nobody has used: parked, connected, behind the deny-all policy.
+final class WarmSandbox: Sendable {
+    let id: String
+    let identity: SandboxIdentity
+    let hostPid: Int32
+    let uidBase: UInt32
+    let ifindex: UInt32
+    let interface: String
+    let cgroup: SandboxCgroup
+    let channel: InitChannel
+    /// Of pid 1.
+    let process: SharedDescriptor
+
+    init(
+        id: String, identity: SandboxIdentity, hostPid: Int32, uidBase: UInt32, ifindex: UInt32, interface: String,
+        cgroup: SandboxCgroup, channel: InitChannel, process: SharedDescriptor
+    ) {
+        self.id = id
+        self.identity = identity
+        self.hostPid = hostPid
+        self.uidBase = uidBase
+        self.ifindex = ifindex
+        self.interface = interface
+        self.cgroup = cgroup
+        self.channel = channel
+        self.process = process
+    }
+}
+
+/// Makes and unmakes sandboxes. Every call blocks: for a work queue only.
+final class Provisioner: Sendable {
+    let configuration: EngineConfiguration
+    let hierarchy: CgroupHierarchy
+    let hooks: SandboxHooks
+    let network: HostNetwork
+    let image: ImageLayout
+    let spawner: Spawner
+    let denyAll: PolicyMap
+
+    /// Host uids of sandboxes: one range of 65,536 a slot.
+    static let firstUID: UInt32 = 0x4000_0000
+    static let uidCount: UInt32 = 65_536
+    /// What a sandbox may write before a policy says otherwise.
+    static let defaultDiskBytes: UInt64 = 1 << 30
+
+    init(
+        configuration: EngineConfiguration, hierarchy: CgroupHierarchy, hooks: SandboxHooks, network: HostNetwork,
+        image: ImageLayout, spawner: Spawner, denyAll: PolicyMap
+    ) {
+        self.configuration = configuration
+        self.hierarchy = hierarchy
+        self.hooks = hooks
+        self.network = network
+        self.image = image
+        self.spawner = spawner
+        self.denyAll = denyAll
+    }
+
+    /// The alias by which an interface is known as this instance's.
+    static func aliasPrefix(_ instance: String) -> String { "corral:\(instance):" }
+
+    /// `crl<slot>` for the instance `default`; others carry a hash of their name, within the kernel's 15 bytes.
+    static func interfaceName(instance: String, slot: UInt32) -> String {
+        guard instance != "default" else { return "crl\(slot)" }
+        let hash = instance.utf8.reduce(2_166_136_261 as UInt32) { ($0 ^ UInt32($1)) &* 16_777_619 }
+        return "crl\(String(hash % 1_679_616, radix: 36)).\(slot)"
+    }
+
+    /// Hooks first, then processes, then the wire, so that nothing is ever without a policy.
+    func make(id: String, identity: SandboxIdentity) throws -> WarmSandbox {
+        let cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: configuration.instance, id: id)
+        do {
+            return try make(id: id, identity: identity, in: cgroup)
+        } catch {
+            cgroup.killAll()
+            hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
+            try? cgroup.remove()
+            throw error
+        }
+    }
+
+    private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup) throws -> WarmSandbox {
+        let directory = try cgroup.directory()
+        try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
+        let uidBase = Self.firstUID + identity.slot * Self.uidCount
+        let spawned = try spawner.spawn(
+            SpawnRequest(
+                uidBase: uidBase, uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0, hostname: id,
+                image: image.rootfs,
+                mounts: image.mounts.map { (source: $0.source, target: $0.target, readOnly: $0.readOnly) }
+            ),
+            cgroupDirectory: directory
+        )
+        let interface = Self.interfaceName(instance: configuration.instance, slot: identity.slot)
+        let plan = NetworkPlan(
+            interfaceName: interface, alias: Self.aliasPrefix(configuration.instance) + id, ipv4: identity.ipv4,
+            ipv6: identity.ipv6, mac: identity.mac, gatewayMAC: identity.gatewayMAC
+        )
+        let ifindex = try network.createLink(plan, netns: spawned.netns)
+        do {
+            try hooks.attach(identity, name: id, ifindex: ifindex)
+            try network.activate(plan, ifindex: ifindex, inside: spawned.netlink)
+            try hooks.verify(name: id, cgroup: directory, ifindex: ifindex)
+            let channel = try InitChannel(control: spawned.control)
+            guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
+                throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")
+            }
+            return WarmSandbox(
+                id: id, identity: identity, hostPid: spawned.pid, uidBase: uidBase, ifindex: ifindex, interface: interface,
+                cgroup: cgroup, channel: channel, process: spawned.process
+            )
+        } catch {
+            network.remove(interfaces: [ifindex])
+            throw error
+        }
+    }
+
+    /// Ends every process, and takes away the wire, the hooks and the cgroup, in this order.
+    func destroy(_ sandbox: WarmSandbox) throws {
+        sandbox.cgroup.killAll()
+        network.remove(interfaces: [sandbox.ifindex])
+        hooks.detach(sandbox.identity, name: sandbox.id, cgroupID: sandbox.cgroup.id, ifindex: sandbox.ifindex)
+        try sandbox.cgroup.remove()
+    }
+}

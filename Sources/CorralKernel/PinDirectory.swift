@@ -1,0 +1,41 @@
+internal import Glibc
+
+/// Where an instance's programs, maps and links are pinned.
+public enum PinDirectory {
+    static let root = "/sys/fs/bpf/corral"
+
+    /// Creates the parents and names the instance's directory.
+    public static func make(_ instance: String) throws(KernelError) -> String {
+        try makeDirectory(root)
+        return "\(root)/\(instance)"
+    }
+
+    /// Everything an instance has pinned, and its directory. Nothing is fine.
+    public static func remove(_ instance: String) throws(KernelError) {
+        let directory = "\(root)/\(instance)"
+        for sandbox in entries(of: directory + "/sandboxes") {
+            SandboxHooks.removePins(in: "\(directory)/sandboxes/\(sandbox)")
+        }
+        for name in entries(of: directory + "/maps") { _ = unlink("\(directory)/maps/\(name)") }
+        for name in entries(of: directory + "/programs") { _ = unlink("\(directory)/programs/\(name)") }
+        for name in ["sandboxes", "maps", "programs"] { _ = rmdir("\(directory)/\(name)") }
+        guard rmdir(directory) == 0 || errno == ENOENT else {
+            throw KernelError(call: "rmdir", subject: directory, errno: errno)
+        }
+        // Other instances may live in it.
+        _ = rmdir(root)
+    }
+
+    private static func entries(of directory: String) -> [String] {
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+}

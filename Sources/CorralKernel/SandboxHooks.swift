@@ -1,0 +1,207 @@
+internal import CLinux
+internal import CorralABI
+public import CorralPolicy
+internal import Glibc
+
+/// What the kernel knows a sandbox by.
+public struct SandboxIdentity: Sendable {
+    public var slot: UInt32
+    /// Never used twice in an instance, never 0.
+    public var epoch: UInt64
+    public var ipv4: IPAddress
+    public var ipv6: IPAddress
+    /// Six bytes each.
+    public var mac: [UInt8]
+    public var gatewayMAC: [UInt8]
+
+    public init(slot: UInt32, epoch: UInt64, ipv4: IPAddress, ipv6: IPAddress, mac: [UInt8], gatewayMAC: [UInt8]) {
+        self.slot = slot
+        self.epoch = epoch
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+        self.mac = mac
+        self.gatewayMAC = gatewayMAC
+    }
+}
+
+/// The maps of an instance as the engine writes and reads them, and the hooks of each sandbox.
+///
+/// Everything here goes through map descriptors, which the kernel makes safe to share.
+public final class SandboxHooks: Sendable {
+    public let programs: BpfPrograms
+    private let policies: Int32
+    private let sandboxes: Int32
+    private let slotByCgroup: Int32
+    private let slotByIfindex: Int32
+    private let counters: CounterPage
+    private let usesTCX: Bool
+
+    public init(programs: BpfPrograms, usesTCX: Bool) throws(KernelError) {
+        self.programs = programs
+        self.usesTCX = usesTCX
+        policies = try programs.map("policies")
+        sandboxes = try programs.map("sandboxes")
+        slotByCgroup = try programs.map("slot_by_cgroup")
+        slotByIfindex = try programs.map("slot_by_ifindex")
+        counters = try CounterPage(map: programs.map("counters"))
+        try makeDirectory(programs.directory + "/sandboxes")
+    }
+
+    /// Whether this kernel has tcx: tries it on the loopback interface with a program that the link never outlives.
+    public static func probeTCX(programs: BpfPrograms) throws(KernelError) -> Bool {
+        let program = try programs.vethProgram("to_sandbox")
+        // An interface number that does not exist: a kernel with tcx looks for it first, one without refuses the type.
+        let link = corral_tcx_attach(program, UInt32(Int32.max), 1)
+        if link >= 0 {
+            _ = close(link)
+            return true
+        }
+        return errno == ENODEV
+    }
+
+    /// One pointer swap: from here on every packet of the slot is judged by `policy`.
+    public func apply(_ policy: PolicyMap, to slot: UInt32) throws(KernelError) {
+        var key = slot
+        var value = policy.descriptor.raw
+        let result = bpf_map_update_elem(policies, &key, &value, 0)
+        guard result == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "policies[\(slot)]", errno: errno)
+        }
+    }
+
+    /// Puts the cgroup hooks on and makes the cgroup known. `policy` is in force before any of them can run.
+    public func attach(
+        _ identity: SandboxIdentity, name: String, cgroup: borrowing FileDescriptor, cgroupID: UInt64, policy: PolicyMap
+    ) throws(KernelError) {
+        counters.reset(identity.slot)
+        try apply(policy, to: identity.slot)
+        try write(identity, ifindex: 0)
+        let directory = pins(of: name)
+        try makeDirectory(directory)
+        for hook in BpfPrograms.cgroupHooks {
+            let program = try programs.cgroupProgram(hook.name)
+            let link = bpf_link_create(program, cgroup.raw, bpf_attach_type(hook.type), nil)
+            guard link >= 0 else {
+                throw KernelError(call: "bpf_link_create", subject: "\(hook.name) on cgroup \(name)", errno: -link)
+            }
+            let owner = FileDescriptor(owning: link)
+            try pin(owner, at: "\(directory)/\(hook.name)")
+        }
+        var key = cgroupID
+        var slot = identity.slot
+        guard bpf_map_update_elem(slotByCgroup, &key, &slot, 0) == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "slot_by_cgroup", errno: errno)
+        }
+    }
+
+    /// Puts the veth hooks on an interface that is still down, and makes it known.
+    public func attach(_ identity: SandboxIdentity, name: String, ifindex: UInt32) throws(KernelError) {
+        try write(identity, ifindex: ifindex)
+        for (program, ingress) in [("from_sandbox", Int32(1)), ("to_sandbox", Int32(0))] {
+            let raw = try programs.vethProgram(program)
+            if usesTCX {
+                let link = corral_tcx_attach(raw, ifindex, ingress)
+                guard link >= 0 else {
+                    throw KernelError(call: "bpf_link_create(tcx)", subject: "\(program) of \(name)", errno: errno)
+                }
+                let owner = FileDescriptor(owning: link)
+                try pin(owner, at: "\(pins(of: name))/\(program)")
+            } else {
+                guard corral_clsact_attach(raw, ifindex, ingress) == 0 else {
+                    throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno)
+                }
+            }
+        }
+        var key = ifindex
+        var slot = identity.slot
+        guard bpf_map_update_elem(slotByIfindex, &key, &slot, 0) == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "slot_by_ifindex", errno: errno)
+        }
+    }
+
+    /// Asks the kernel whether each hook is on, and is ours.
+    public func verify(name: String, cgroup: borrowing FileDescriptor, ifindex: UInt32) throws(KernelError) {
+        for hook in BpfPrograms.cgroupHooks {
+            var count: UInt32 = 0
+            var first: UInt32 = 0
+            guard corral_bpf_attached(cgroup.raw, Int32(hook.type), &count, &first) == 0 else {
+                throw KernelError(call: "BPF_PROG_QUERY", subject: "\(hook.name) of \(name)", errno: errno)
+            }
+            try expect(first, count, isProgram: programs.cgroupProgram(hook.name), "\(hook.name) of \(name)")
+        }
+        guard usesTCX else { return }
+        for (program, ingress) in [("from_sandbox", Int32(1)), ("to_sandbox", Int32(0))] {
+            var count: UInt32 = 0
+            var first: UInt32 = 0
+            guard corral_tcx_attached(ifindex, ingress, &count, &first) == 0 else {
+                throw KernelError(call: "BPF_PROG_QUERY", subject: "\(program) of \(name)", errno: errno)
+            }
+            try expect(first, count, isProgram: programs.vethProgram(program), "\(program) of \(name)")
+        }
+    }
+
+    private func expect(_ first: UInt32, _ count: UInt32, isProgram program: Int32, _ subject: String) throws(KernelError) {
+        var id: UInt32 = 0
+        guard corral_bpf_program_id(program, &id) == 0 else {
+            throw KernelError(call: "BPF_OBJ_GET_INFO_BY_FD", subject: subject, errno: errno)
+        }
+        guard count == 1, first == id else {
+            throw KernelError(
+                call: "BPF_PROG_QUERY", subject: subject, errno: 0,
+                detail: "\(count) programs are attached, the first is \(first), and it should be \(id) alone"
+            )
+        }
+    }
+
+    /// Forgets a sandbox whose processes and interface are gone, and takes its hooks off.
+    public func detach(_ identity: SandboxIdentity, name: String, cgroupID: UInt64, ifindex: UInt32) {
+        var cgroup = cgroupID
+        _ = bpf_map_delete_elem(slotByCgroup, &cgroup)
+        var interface = ifindex
+        _ = bpf_map_delete_elem(slotByIfindex, &interface)
+        var slot = identity.slot
+        let empty = [UInt8](repeating: 0, count: MemoryLayout<corral_sandbox>.size)
+        _ = empty.withUnsafeBytes { bpf_map_update_elem(sandboxes, &slot, $0.baseAddress, 0) }
+        _ = bpf_map_delete_elem(policies, &slot)
+        removePins(of: name)
+    }
+
+    /// Takes the pinned hooks of a sandbox away, those an earlier daemon left too.
+    public func removePins(of name: String) {
+        Self.removePins(in: pins(of: name))
+    }
+
+    static func removePins(in directory: String) {
+        for hook in BpfPrograms.cgroupHooks.map(\.name) + ["from_sandbox", "to_sandbox"] {
+            _ = unlink("\(directory)/\(hook)")
+        }
+        _ = rmdir(directory)
+    }
+
+    public func counters(of slot: UInt32) -> CounterValues { counters.read(slot) }
+
+    /// Takes the sandbox's next event number, as the programs do.
+    public func nextSequence(of slot: UInt32) -> UInt64 { counters.nextSequence(slot) }
+
+    private func pins(of name: String) -> String { "\(programs.directory)/sandboxes/\(name)" }
+
+    private func pin(_ link: borrowing FileDescriptor, at path: String) throws(KernelError) {
+        guard bpf_obj_pin(link.raw, path) == 0 else { throw KernelError(call: "BPF_OBJ_PIN", subject: path, errno: errno) }
+    }
+
+    private func write(_ identity: SandboxIdentity, ifindex: UInt32) throws(KernelError) {
+        var bytes: [UInt8] = []
+        bytes.appendLong(identity.epoch)
+        bytes.append(contentsOf: identity.ipv4.networkBytes.suffix(4))
+        bytes.append(contentsOf: identity.ipv6.networkBytes)
+        bytes.append(contentsOf: identity.mac)
+        bytes.append(contentsOf: identity.gatewayMAC)
+        bytes.appendWord(ifindex)
+        bytes.append(contentsOf: repeatElement(0, count: MemoryLayout<corral_sandbox>.size - bytes.count))
+        var slot = identity.slot
+        let result = bytes.withUnsafeBytes { bpf_map_update_elem(sandboxes, &slot, $0.baseAddress, 0) }
+        guard result == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "sandboxes[\(slot)]", errno: errno)
+        }
+    }
+}

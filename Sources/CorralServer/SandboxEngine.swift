@@ -1,0 +1,19 @@
+public import CorralEngine
+public import CorralEvents
+
+/// What the routes need of an engine.
+public protocol SandboxEngine: Sendable {
+    var configuration: EngineConfiguration { get }
+
+    func create(_ spec: SandboxSpec) async throws -> SandboxInfo
+    func sandbox(_ reference: String) async throws -> SandboxInfo
+    func sandboxes() async -> [SandboxInfo]
+    func attach(_ reference: String) async throws -> CommandStreams
+    func kill(_ reference: String, signal: Int32) async throws
+    func remove(_ reference: String, force: Bool) async throws
+    func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>
+    func pool() async -> PoolState
+    func doctor() async -> [HostCheck]
+}
+
+extension Engine: SandboxEngine {}

@@ -1,0 +1,159 @@
+internal import CorralAPI
+internal import CorralEngine
+internal import HTTPTypes
+internal import Hummingbird
+internal import Logging
+internal import NIOCore
+internal import ServiceLifecycle
+internal import Synchronization
+
+/// `/v1/sandboxes` and all below it.
+struct SandboxRoutes: Sendable {
+    let engine: any SandboxEngine
+
+    func list(_ routed: RoutedRequest) async throws -> Response {
+        .json(await engine.sandboxes().map(Sandbox.init))
+    }
+
+    func create(_ routed: RoutedRequest) async throws -> Response {
+        let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
+        let request = try CreateSandboxRequest(json: body)
+        let spec = try SandboxSpec(request, allowTestSwitches: engine.configuration.allowTestSwitches)
+        let sandbox = Sandbox(try await engine.create(spec))
+        let (logger, channel) = (routed.context.logger, routed.context.channel)
+        // Beside the answer, which is not to wait for it.
+        Task {
+            let peer = await PeerCredentials.of(channel)
+            logger.info(
+                "created",
+                metadata: ["sandbox": "\(sandbox.id)", "by_uid": "\(peer?.uid.description ?? "?")", "by_pid": "\(peer?.pid.description ?? "?")"]
+            )
+        }
+        var response = Response.json(sandbox, status: .created)
+        response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
+        return response
+    }
+
+    func inspect(_ routed: RoutedRequest) async throws -> Response {
+        .json(Sandbox(try await engine.sandbox(routed.reference)))
+    }
+
+    /// Query: `force=true` removes it with its command running.
+    func remove(_ routed: RoutedRequest) async throws -> Response {
+        var force = false
+        for (key, value) in routed.query {
+            guard key == "force" else { throw Failure.invalidRequest("unknown query key \"\(key)\"; expected force") }
+            switch value {
+            case "true": force = true
+            case "false": force = false
+            default: throw Failure.invalidRequest("force: expected true or false")
+            }
+        }
+        try await engine.remove(routed.reference, force: force)
+        return Response(status: .noContent)
+    }
+
+    func kill(_ routed: RoutedRequest) async throws -> Response {
+        let body = try await routed.request.body.collect(upTo: APIResponder.bodyLimit)
+        let request = body.readableBytes == 0 ? KillRequest() : try KillRequest(json: body)
+        let name = request.signal ?? "KILL"
+        guard let signal = SignalName.number(name) else {
+            throw Failure.invalidRequest("signal: no such signal; expected a name such as TERM, or 1 to 64")
+        }
+        try await engine.kill(routed.reference, signal: signal)
+        return Response(status: .noContent)
+    }
+
+    func attach(_ routed: RoutedRequest) async throws -> Response {
+        let sandbox = try await engine.sandbox(routed.reference)
+        let lease = AttachLease(
+            engine: engine, sandbox: sandbox, streams: try await engine.attach(sandbox.id), logger: routed.context.logger
+        )
+        // The body below never runs when the client is gone before the head is written.
+        routed.context.channel.closeFuture.whenComplete { _ in lease.abandonUnlessTaken() }
+        return Response(
+            status: .ok, headers: [.contentType: "application/vnd.corral.stream", .connection: "close"],
+            body: ResponseBody { writer in
+                try await lease.serve(routed, StreamWriter(writer, channel: routed.context.channel))
+            }
+        )
+    }
+}
+
+/// The streams of one attached client: let go exactly once, whatever becomes of the client.
+private final class AttachLease: Sendable {
+    /// How long a client gets to take what is left when the server stops.
+    private static let shutdownGrace = Duration.seconds(2)
+
+    private let engine: any SandboxEngine
+    private let sandbox: SandboxInfo
+    private let streams: CommandStreams
+    private let logger: Logger
+    private let isTaken = Mutex(false)
+
+    init(engine: any SandboxEngine, sandbox: SandboxInfo, streams: CommandStreams, logger: Logger) {
+        self.engine = engine
+        self.sandbox = sandbox
+        self.streams = streams
+        self.logger = logger
+    }
+
+    private func take() -> Bool {
+        isTaken.withLock { taken in
+            defer { taken = true }
+            return !taken
+        }
+    }
+
+    func abandonUnlessTaken() {
+        guard take() else { return }
+        Task {
+            await streams.detach()
+            await removeIfUnwanted()
+        }
+    }
+
+    func serve(_ routed: RoutedRequest, _ writer: StreamWriter) async throws {
+        guard take() else { throw ClientGone() }
+        let pump = AttachPump(
+            streams: streams, write: { try await writer.write($0) }, disconnection: { await routed.context.disconnection() },
+            interruption: { await self.shutdown() }
+        )
+        switch await pump.run(input: routed.request.body) {
+        case .exited:
+            try await APIResponder.finish(writer)
+        case .disconnected:
+            await removeIfUnwanted()
+            throw ClientGone()
+        case .malformedInput(let error):
+            logger.notice("attached client sent no frames", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+            await removeIfUnwanted()
+            throw ClientGone()
+        case .outputFailed(let error):
+            logger.error("streams failed", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+            throw ClientGone()
+        case .interrupted:
+            throw ClientGone()
+        }
+    }
+
+    /// The engine destroys every sandbox when the daemon stops; one with a client a little earlier, so that the client
+    /// still gets its exit frame.
+    private func shutdown() async {
+        guard (try? await gracefulShutdown()) != nil else { return }
+        try? await engine.remove(sandbox.id, force: true)
+        try? await Task.sleep(for: Self.shutdownGrace)
+    }
+
+    /// Nobody is left to see the end of a command that was to leave nothing behind.
+    private func removeIfUnwanted() async {
+        guard sandbox.autoRemove else { return }
+        do {
+            try await engine.remove(sandbox.id, force: true)
+        } catch let error as EngineError where error.kind == .notFound {
+            // It has ended meanwhile.
+        } catch {
+            logger.error("not removed", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,158 @@
+internal import CorralAPI
+internal import CorralEngine
+internal import CorralEvents
+internal import CorralPolicy
+internal import HTTPTypes
+
+extension SandboxSpec {
+    /// What a request asks for, over what its policy says. Throws `Failure` and `PolicyError`.
+    init(_ request: CreateSandboxRequest, allowTestSwitches: Bool) throws {
+        guard let program = request.command.first, !program.isEmpty else {
+            throw Failure.invalidRequest("command: empty; expected a program and its arguments")
+        }
+        for (index, argument) in request.command.enumerated() {
+            try refuseNUL(argument, field: "command[\(index)]")
+        }
+        for (name, value) in request.env ?? [:] {
+            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
+                throw Failure.invalidRequest("env: a name that is empty or holds =")
+            }
+            try refuseNUL(name, field: "env")
+            try refuseNUL(value, field: "env.\(name)")
+        }
+        if let directory = request.workingDirectory {
+            try refuseNUL(directory, field: "workingDirectory")
+            guard directory.hasPrefix("/") else {
+                throw Failure.invalidRequest("workingDirectory: expected an absolute path")
+            }
+        }
+        if let name = request.name, !Self.isName(name) {
+            throw Failure.invalidRequest(
+                "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
+            )
+        }
+        let switches = request.testSwitches
+        let keepCapabilities = switches?.keepCapabilities ?? false
+        let noSeccomp = switches?.noSeccomp ?? false
+        if (keepCapabilities || noSeccomp) && !allowTestSwitches {
+            throw Failure(.forbidden, "forbidden", "testSwitches: corrald does not run with --allow-test-switches")
+        }
+        let policy = try request.policy.map { try Policy(yaml: $0.yaml, file: $0.file) }
+        self.init(
+            name: request.name, image: request.image ?? policy?.files.image, policy: policy,
+            command: CommandSpec(
+                arguments: request.command,
+                environment: (policy?.env ?? [:]).merging(request.env ?? [:]) { _, requested in requested },
+                workingDirectory: request.workingDirectory, stdin: request.stdin ?? false,
+                keepCapabilities: keepCapabilities, noSeccomp: noSeccomp
+            ),
+            autoRemove: request.autoRemove ?? true,
+            limits: try Limits(policy?.limits, overrides: request.limits)
+        )
+    }
+
+    private static func isName(_ text: String) -> Bool {
+        func isAlphanumeric(_ byte: UInt8) -> Bool {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: false
+            }
+        }
+        guard (1...63).contains(text.utf8.count), let first = text.utf8.first, isAlphanumeric(first) else { return false }
+        return text.utf8.allSatisfy { isAlphanumeric($0) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0) }
+    }
+}
+
+private func refuseNUL(_ text: String, field: String) throws(Failure) {
+    if text.utf8.contains(0) { throw .invalidRequest("\(field): holds a NUL character") }
+}
+
+extension SandboxSpec.Limits {
+    fileprivate init(_ policy: Policy.Limits?, overrides: LimitOverrides?) throws(Failure) {
+        self.init(
+            cpu: policy?.cpu, memoryBytes: policy?.memory, pids: policy?.pids, diskBytes: policy?.disk, timeout: policy?.timeout
+        )
+        if let cpu = overrides?.cpu {
+            guard cpu.isFinite, cpu > 0, cpu <= 4096 else {
+                throw .invalidRequest("limits.cpu: expected a number of CPUs above 0, such as 0.5")
+            }
+            self.cpu = cpu
+        }
+        if let text = overrides?.memory {
+            guard let bytes = ByteSize.parse(text), bytes > 0 else {
+                throw .invalidRequest("limits.memory: expected a size such as 256MiB")
+            }
+            memoryBytes = bytes
+        }
+        if let count = overrides?.pids {
+            guard let pids = UInt32(exactly: count), (1...4_194_304).contains(pids) else {
+                throw .invalidRequest("limits.pids: expected 1 to 4194304")
+            }
+            self.pids = pids
+        }
+        if let text = overrides?.timeout {
+            guard let duration = DurationText.parse(text), duration > .zero else {
+                throw .invalidRequest("limits.timeout: expected a duration such as 30s or 5m")
+            }
+            timeout = duration
+        }
+    }
+}
+
+extension Sandbox {
+    init(_ info: SandboxInfo) {
+        let state: SandboxState
+        var startedAt: Int64?
+        var exitedAt: Int64?
+        var exitCode: Int32?
+        switch info.state {
+        case .claimed: state = .claimed
+        case .running(let started): (state, startedAt) = (.running, started)
+        case .exited(let started, let exited, let result):
+            (state, startedAt, exitedAt, exitCode) = (.exited, started, exited, result.exitCode)
+        case .destroyed: state = .destroyed
+        }
+        self.init(
+            id: info.id, name: info.name, state: state, image: info.image,
+            policy: AppliedPolicy(
+                name: info.policyName, generation: info.policyGeneration, mode: info.policyAudits ? "audit" : "enforce"
+            ),
+            command: info.command, ipv4: info.ipv4.description, ipv6: info.ipv6.description, hostPid: info.hostPid,
+            createdAt: RFC3339.text(info.createdAt), startedAt: startedAt.map(RFC3339.text), exitedAt: exitedAt.map(RFC3339.text),
+            exitCode: exitCode, counters: Counters(info.counters)
+        )
+    }
+}
+
+extension Sandbox.Counters {
+    init(_ counters: SandboxCounters) {
+        self.init(
+            allowed: counters.allowed, denied: counters.denied, packetsOut: counters.packetsOut,
+            bytesOut: counters.bytesOut, packetsIn: counters.packetsIn, bytesIn: counters.bytesIn,
+            events: counters.events, eventsLost: counters.eventsLost
+        )
+    }
+}
+
+extension PoolStatus {
+    init(_ state: PoolState) {
+        self.init(
+            target: state.target, warm: state.warm, filling: state.filling, inUse: state.inUse,
+            coldStarts: state.coldStarts, warmStarts: state.warmStarts
+        )
+    }
+}
+
+extension DoctorReport.Check {
+    init(_ check: HostCheck) {
+        let answer: DoctorReport.Answer
+        switch check.answer {
+        case .yes: answer = .yes
+        case .no: answer = .no
+        case .couldNotTell: answer = .unknown
+        }
+        self.init(feature: check.feature, answer: answer, detail: check.detail, without: check.without)
+    }
+}

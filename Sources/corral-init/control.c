@@ -1,0 +1,156 @@
+#include "init.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#define DESCRIPTORS_MAX 3u
+#define SIGNAL_MAX 64
+
+static _Bool gone;
+
+_Bool control_is_open(void)
+{
+	return !gone;
+}
+
+/* corrald died. What runs goes on; there is just nobody to tell. */
+static void lose_control(void)
+{
+	int control = CORRAL_CONTROL_FD;
+	if (!gone)
+		close_fd(&control);
+	gone = 1;
+}
+
+enum sent send_control(const void *message, size_t bytes, const int *descriptors, unsigned count)
+{
+	union {
+		char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
+		struct cmsghdr alignment;
+	} ancillary;
+	struct iovec vector = {(void *)message, bytes};
+	struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1};
+
+	if (gone)
+		return SENT_GONE;
+	if (count > 0) {
+		memset(&ancillary, 0, sizeof ancillary);
+		header.msg_control = ancillary.bytes;
+		header.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(c), descriptors, count * sizeof(int));
+	}
+	if (sendmsg(CORRAL_CONTROL_FD, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return SENT;
+	/* Anything else (a full buffer, no memory, too many descriptors in flight) passes. */
+	if (errno != EPIPE && errno != ECONNRESET && errno != ENOTCONN)
+		return SENT_FULL;
+	lose_control();
+	return SENT_GONE;
+}
+
+/* How many zero-terminated strings fill `bytes` exactly; -1 when the last one has no end. */
+static int64_t count_strings(const char *text, size_t bytes)
+{
+	int64_t count = 0;
+
+	if (bytes == 0 || text[bytes - 1] != 0)
+		return -1;
+	for (const char *end = text + bytes; text < end; text += strlen(text) + 1)
+		count++;
+	return count;
+}
+
+static _Bool are_variables(const char *text, uint32_t count)
+{
+	for (; count > 0; count--, text += strlen(text) + 1)
+		if (text[0] == '=' || !strchr(text, '='))
+			return 0;
+	return 1;
+}
+
+/* `size` is that of the header; the message behind it is as long as it says. */
+static void receive_exec(const struct corral_exec *exec)
+{
+	const struct failure malformed = {EINVAL, CORRAL_STAGE_REQUEST};
+	uint64_t tag = exec->header.tag;
+	size_t rest = exec->header.size - sizeof *exec;
+	/* struct sock_filter has 8 bytes; the kernel takes 4,096 of them (BPF_MAXINSNS). */
+	_Bool sound = exec->argc >= 1 && exec->seccomp_bytes % 8 == 0 && exec->seccomp_bytes <= 4096 * 8 &&
+		      exec->seccomp_bytes <= rest &&
+		      (exec->flags & ~(uint32_t)(CORRAL_EXEC_STDIN | CORRAL_EXEC_KEEP_CAPABILITIES)) == 0;
+
+	if (!sound) {
+		refuse(tag, malformed);
+		return;
+	}
+	struct execution execution = {
+		.tag = tag,
+		.flags = exec->flags,
+		.argc = exec->argc,
+		.envc = exec->envc,
+		.filter_bytes = exec->seccomp_bytes,
+		.filter = exec + 1,
+		.strings = (const char *)(exec + 1) + exec->seccomp_bytes,
+		.strings_bytes = rest - exec->seccomp_bytes,
+		.upper_bytes = exec->upper_bytes,
+		.open_files = exec->open_files,
+	};
+	if (count_strings(execution.strings,
+		execution.strings_bytes) != (int64_t)exec->argc + (int64_t)exec->envc + 1) {
+		refuse(tag, malformed);
+		return;
+	}
+	const char *variables = execution.strings;
+	for (uint32_t i = 0; i < exec->argc; i++)
+		variables += strlen(variables) + 1;
+	if (!are_variables(variables, exec->envc)) {
+		refuse(tag, malformed);
+		return;
+	}
+	start_command(&execution);
+}
+
+static void receive_signal(const struct corral_signal *message)
+{
+	if (message->zero == 0 && message->signal >= 1 && message->signal <= SIGNAL_MAX)
+		signal_command(message->header.tag, message->signal);
+}
+
+void receive_control(void)
+{
+	/* Only the pages that a message fills are ever backed by memory, and only until it has been dealt with. */
+	void *buffer = mmap(NULL, CORRAL_CONTROL_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec vector = {buffer, CORRAL_CONTROL_MAX};
+	/* No room for descriptors: the kernel drops any that come, and says so. */
+	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+	const struct corral_control_header *header = buffer;
+
+	if (buffer == MAP_FAILED) {
+		poll(NULL, 0, 1);
+		return;
+	}
+	ssize_t length = recvmsg(CORRAL_CONTROL_FD, &message, MSG_DONTWAIT);
+	if (length < 0 && errno != EAGAIN && errno != EINTR)
+		lose_control();
+	if (length == 0) {
+		/* The end, or a message without bytes. */
+		struct pollfd shut = {CORRAL_CONTROL_FD, POLLRDHUP, 0};
+		if (poll(&shut, 1, 0) > 0)
+			lose_control();
+	}
+	if (length >= (ssize_t)sizeof *header && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
+	    header->version == CORRAL_CONTROL_VERSION && header->size == (size_t)length) {
+		if (header->type == CORRAL_EXEC && header->size >= sizeof(struct corral_exec))
+			receive_exec(buffer);
+		else if (header->type == CORRAL_SIGNAL && header->size == sizeof(struct corral_signal))
+			receive_signal(buffer);
+	}
+	munmap(buffer, CORRAL_CONTROL_MAX);
+}

@@ -1,0 +1,65 @@
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a sandbox must not inherit is settled once, here; children of clone3 get it for nothing. */
+static void settle(void)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int number = 1; number < _NSIG; number++)
+		sigaction(number, &action, NULL);
+	/* Sandboxes are watched through pidfds; nobody waits for them. */
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGCHLD, &action, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+
+	setsid(); /* ^C at corrald's terminal is corrald's business */
+	umask(022);
+	(void)!chdir("/");
+	fcntl(CORRAL_CONTROL_FD, F_SETFD, FD_CLOEXEC);
+	fcntl(CORRAL_INIT_FD, F_SETFD, FD_CLOEXEC);
+}
+
+int main(void)
+{
+	static struct corral_spawn_request request;
+
+	settle();
+	int init = seal_executable(CORRAL_INIT_FD);
+	if (init < 0)
+		return 71; /* EX_OSERR */
+	close(CORRAL_INIT_FD);
+	for (;;) {
+		struct request_descriptors descriptors = {0};
+		struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1};
+		struct failure failure = {0};
+
+		switch (receive_request(CORRAL_CONTROL_FD, &request, &descriptors)) {
+		case RECEIVED_END:
+			return 0;
+		case RECEIVED_NOTHING:
+			continue;
+		case RECEIVED_MALFORMED:
+			failure = (struct failure){EINVAL, CORRAL_STAGE_REQUEST};
+			break;
+		case RECEIVED_REQUEST:
+			failure = spawn_sandbox(&request, &descriptors, init, &sandbox);
+			break;
+		}
+		send_reply(CORRAL_CONTROL_FD, request.header.tag, failure, &sandbox);
+
+		for (unsigned i = 0; i < descriptors.count; i++)
+			close_fd(&descriptors.fd[i]);
+		close_fd(&sandbox.pidfd);
+		close_fd(&sandbox.control);
+		close_fd(&sandbox.netlink);
+		close_fd(&sandbox.netns);
+	}
+}

@@ -1,0 +1,93 @@
+internal import ArgumentParser
+internal import CorralEngine
+internal import CorralServer
+internal import Glibc
+internal import Logging
+internal import ServiceLifecycle
+internal import UnixSignals
+
+@main
+struct Corrald: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "corrald", abstract: "Keeps the sandboxes of this host and serves the Corral API.", version: corralVersion
+    )
+
+    @Option(help: "Read settings from this YAML file. Flags win over it.")
+    var config: String?
+
+    @Option(help: "Name of this instance (default: default).")
+    var instance: String?
+
+    @Option(help: "Keep state here (default: /var/lib/corral/INSTANCE).")
+    var stateDir: String?
+
+    @Option(help: "Make the socket corral.sock here (default: /run/corral).")
+    var runDir: String?
+
+    @Option(help: "IPv4 addresses for sandboxes, /16 to /28 (default: 10.213.0.0/16).")
+    var subnet: String?
+
+    @Option(help: "IPv6 addresses for sandboxes, /64 to /112 (default: fdc0:44a1:213::/64).")
+    var subnet6: String?
+
+    @Option(help: "Warm sandboxes to keep ready (default: 8).")
+    var pool: String?
+
+    @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
+    var logLevel: String?
+
+    @Option(help: "text or json (default: text).")
+    var logFormat: String?
+
+    @Flag(help: "Check the settings and exit.")
+    var check = false
+
+    @Flag(help: .hidden)
+    var allowTestSwitches = false
+
+    func run() async throws {
+        let settings: DaemonConfiguration
+        do throws(SettingError) {
+            settings = try DaemonConfiguration(
+                flags: flags, file: try config.map(ConfigurationFile.read) ?? [:], allowTestSwitches: allowTestSwitches
+            )
+        } catch {
+            HostProcess.printError(error.description)
+            throw ExitCode(2)
+        }
+        if check {
+            print("corrald: the settings are good")
+            return
+        }
+        let descriptors = HostProcess.prepare()
+        let logger = Self.logger(settings)
+        do {
+            try await Daemon(settings: settings, descriptors: descriptors, logger: logger).run()
+        } catch {
+            HostProcess.printError("\(error)")
+            throw ExitCode.failure
+        }
+    }
+
+    private var flags: Settings {
+        let given: [(SettingKey, String?)] = [
+            (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
+            (.subnet6, subnet6), (.pool, pool), (.logLevel, logLevel), (.logFormat, logFormat),
+        ]
+        return given.reduce(into: [:]) { settings, flag in
+            guard let value = flag.1 else { return }
+            settings[flag.0] = Setting(key: flag.0, value: value, origin: "--\(flag.0.rawValue)")
+        }
+    }
+
+    private static func logger(_ settings: DaemonConfiguration) -> Logger {
+        var logger = Logger(label: "corrald") { label in
+            switch settings.logFormat {
+            case .text: StreamLogHandler.standardError(label: label)
+            case .json: JSONLogHandler(label: label)
+            }
+        }
+        logger.logLevel = settings.logLevel
+        return logger
+    }
+}

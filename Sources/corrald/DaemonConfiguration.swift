@@ -1,0 +1,122 @@
+internal import CorralPolicy
+internal import Logging
+
+/// All that corrald can be told, checked.
+struct DaemonConfiguration: Equatable {
+    enum LogFormat: String, CaseIterable {
+        case text
+        case json
+    }
+
+    var instance: String
+    var stateDirectory: String
+    var runDirectory: String
+    var subnet: IPPrefix
+    var subnet6: IPPrefix
+    var pool: Int
+    var logLevel: Logger.Level
+    var logFormat: LogFormat
+    var allowTestSwitches: Bool
+
+    var socketPath: String { runDirectory + "/corral.sock" }
+
+    /// Takes each setting from the flags, else from the file, else its default.
+    init(flags: Settings, file: Settings, allowTestSwitches: Bool = false) throws(SettingError) {
+        func text(_ key: SettingKey, _ fallback: String) -> Setting {
+            flags[key] ?? file[key] ?? Setting(key: key, value: fallback, origin: "default")
+        }
+        instance = try text(.instance, "default").instanceName()
+        stateDirectory = try text(.stateDirectory, "/var/lib/corral/" + instance).directory()
+        runDirectory = try text(.runDirectory, "/run/corral").directory()
+        subnet = try text(.subnet, "10.213.0.0/16").subnet()
+        subnet6 = try text(.subnet6, "fdc0:44a1:213::/64").subnet6()
+        pool = try text(.pool, "8").poolSize()
+        logLevel = try text(.logLevel, "info").word("a log level", Logger.Level.allCases)
+        logFormat = try text(.logFormat, "text").word("a log format", LogFormat.allCases)
+        self.allowTestSwitches = allowTestSwitches
+    }
+}
+
+/// Names of the settings, the same as flags and in the file.
+enum SettingKey: String, CaseIterable {
+    case instance
+    case stateDirectory = "state-dir"
+    case runDirectory = "run-dir"
+    case subnet
+    case subnet6
+    case pool
+    case logLevel = "log-level"
+    case logFormat = "log-format"
+}
+
+/// One setting as it was written, and where.
+struct Setting: Equatable {
+    var key: SettingKey
+    var value: String
+    /// `--pool`, `corrald.yaml:3` or `default`.
+    var origin: String
+}
+
+typealias Settings = [SettingKey: Setting]
+
+struct SettingError: Error, Equatable, CustomStringConvertible {
+    var description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+extension Setting {
+    private func refuse(expected: String) -> SettingError {
+        let place = origin.hasPrefix("--") ? origin : "\(origin): \(key.rawValue)"
+        return SettingError("\(place): \"\(value)\" is not \(expected)")
+    }
+
+    func instanceName() throws(SettingError) -> String {
+        let isName = (1...16).contains(value.utf8.count) && value.utf8.allSatisfy { byte in
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                || byte == UInt8(ascii: "-")
+        }
+        guard isName else { throw refuse(expected: "an instance name: 1 to 16 of a-z, 0-9 and -") }
+        return value
+    }
+
+    /// Without a slash at the end.
+    func directory() throws(SettingError) -> String {
+        guard value.hasPrefix("/"), !value.utf8.contains(0),
+            !value.split(separator: "/").contains(where: { $0 == "." || $0 == ".." })
+        else { throw refuse(expected: "an absolute path without . and ..") }
+        let path = "/" + value.split(separator: "/").joined(separator: "/")
+        guard path != "/" else { throw refuse(expected: "a directory of its own") }
+        return path
+    }
+
+    func subnet() throws(SettingError) -> IPPrefix {
+        guard let prefix = IPPrefix(value), prefix.address.ipv4 != nil, (16...28).contains(prefix.length - 96) else {
+            throw refuse(expected: "an IPv4 network of /16 to /28, such as 10.213.0.0/16")
+        }
+        return prefix
+    }
+
+    func subnet6() throws(SettingError) -> IPPrefix {
+        guard let prefix = IPPrefix(value), prefix.address.ipv4 == nil, (64...112).contains(prefix.length),
+            prefix.address.high >> 57 == 0xfc >> 1
+        else {
+            throw refuse(expected: "a network of unique local addresses (fc00::/7) of /64 to /112, such as fdc0:44a1:213::/64")
+        }
+        return prefix
+    }
+
+    func poolSize() throws(SettingError) -> Int {
+        guard let count = Int(value), (0...16_384).contains(count) else { throw refuse(expected: "a number from 0 to 16384") }
+        return count
+    }
+
+    func word<Word: RawRepresentable<String>>(_ what: String, _ all: [Word]) throws(SettingError) -> Word {
+        guard let word = Word(rawValue: value) else {
+            throw refuse(expected: "\(what): \(all.map(\.rawValue).joined(separator: ", "))")
+        }
+        return word
+    }
+}

@@ -1,0 +1,30 @@
+internal import CorralServer
+internal import Glibc
+
+/// What corrald asks of the process it is.
+enum HostProcess {
+    /// Files it makes are its own; a client that goes away is an error of a write, not a signal; as many descriptors as
+    /// the host allows. Returns the number of descriptors.
+    static func prepare() -> Int {
+        umask(0o077)
+        signal(SIGPIPE, SIG_IGN)
+        var limit = rlimit()
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(files, &limit) == 0 else { return 1024 }
+        let soft = limit.rlim_cur
+        limit.rlim_cur = limit.rlim_max
+        if setrlimit(files, &limit) != 0 { return Int(clamping: soft) }
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Tells the service manager, where there is one (sd_notify(3)). Failure is nobody's loss.
+    static func notify(_ state: String) {
+        guard let name = getenv("NOTIFY_SOCKET"), let address = UnixAddress(String(cString: name)) else { return }
+        try? address.send(state)
+    }
+
+    static func printError(_ message: String) {
+        let line = Array("corrald: \(message)\n".utf8)
+        _ = write(STDERR_FILENO, line, line.count)
+    }
+}

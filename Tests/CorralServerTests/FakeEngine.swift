@@ -1,0 +1,130 @@
+import CorralEngine
+import CorralEvents
+import CorralPolicy
+@testable import CorralServer
+
+/// An engine of values: keeps what it was asked, answers what it was told.
+actor FakeEngine: SandboxEngine {
+    nonisolated let configuration: EngineConfiguration
+
+    private(set) var created: [SandboxSpec] = []
+    private(set) var kills: [(reference: String, signal: Int32)] = []
+    private(set) var removals: [(reference: String, force: Bool)] = []
+    private(set) var filters: [EventFilter] = []
+    private var createError: EngineError?
+    private var live: [String: SandboxInfo] = [:]
+    private var streams: [String: CommandStreams] = [:]
+    private var onRemove: (@Sendable (String) -> Void)?
+    private var subscriptions: [AsyncStream<Event>.Continuation] = []
+    private var endedSubscriptions = 0
+
+    init(allowTestSwitches: Bool = false) {
+        configuration = EngineConfiguration(
+            instance: "test", stateDirectory: "/nonexistent", runDirectory: "/nonexistent",
+            subnet: IPPrefix("10.213.0.0/16")!, subnet6: IPPrefix("fdc0::/64")!, poolSize: 0,
+            allowTestSwitches: allowTestSwitches
+        )
+    }
+
+    func fail(with error: EngineError?) { createError = error }
+
+    func add(_ id: String, autoRemove: Bool = true, streams: CommandStreams? = nil) {
+        live[id] = Self.info(id, autoRemove: autoRemove)
+        self.streams[id] = streams
+    }
+
+    func whenRemoved(_ body: @escaping @Sendable (String) -> Void) { onRemove = body }
+
+    func emit(_ event: Event) {
+        for subscription in subscriptions { subscription.yield(event) }
+    }
+
+    var subscriptionsEnded: Int { endedSubscriptions }
+    var subscriptionsMade: Int { subscriptions.count }
+
+    static func info(_ id: String, autoRemove: Bool = true) -> SandboxInfo {
+        SandboxInfo(
+            id: id, name: id, state: .running(startedAt: 1_000_000_000), image: "host", policyName: "p", policyGeneration: 1,
+            policyAudits: false, command: ["true"], ipv4: IPAddress("10.213.0.2")!, ipv6: IPAddress("fdc0::2")!, hostPid: 7,
+            createdAt: 0, counters: SandboxCounters(), autoRemove: autoRemove
+        )
+    }
+
+    func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
+        if let createError { throw createError }
+        created.append(spec)
+        return Self.info("sb-000001", autoRemove: spec.autoRemove)
+    }
+
+    func sandbox(_ reference: String) async throws -> SandboxInfo {
+        guard let info = live[reference] else { throw EngineError(.notFound, "no sandbox \(reference)") }
+        return info
+    }
+
+    func sandboxes() async -> [SandboxInfo] { live.values.sorted { $0.id < $1.id } }
+
+    func attach(_ reference: String) async throws -> CommandStreams {
+        guard let streams = streams[reference] else { throw EngineError(.conflict, "attached elsewhere") }
+        return streams
+    }
+
+    func kill(_ reference: String, signal: Int32) async throws { kills.append((reference, signal)) }
+
+    func remove(_ reference: String, force: Bool) async throws {
+        removals.append((reference, force))
+        onRemove?(reference)
+    }
+
+    func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event> {
+        filters.append(filter)
+        let (stream, continuation) = AsyncStream<Event>.makeStream(bufferingPolicy: .bufferingOldest(buffer))
+        continuation.onTermination = { _ in Task { await self.subscriptionEnded() } }
+        subscriptions.append(continuation)
+        return stream
+    }
+
+    private func subscriptionEnded() { endedSubscriptions += 1 }
+
+    func pool() async -> PoolState { PoolState(target: 8, warm: 7, filling: 1, inUse: 2, coldStarts: 3, warmStarts: 4) }
+
+    func doctor() async -> [HostCheck] {
+        [HostCheck(feature: "tcx", answer: .couldNotTell, detail: "not asked", without: "clsact is used")]
+    }
+}
+
+/// The streams of a command that is played by the test.
+final class FakeCommand: Sendable {
+    let log = EventLog()
+    private let output: AsyncThrowingStream<CommandStreams.Chunk, any Error>.Continuation
+    let streams: CommandStreams
+
+    /// With `echo`, stdin comes back as stdout. With `readsStdin` false, a write to stdin waits until detached.
+    init(echo: Bool = false, readsStdin: Bool = true) {
+        let (stream, output) = AsyncThrowingStream<CommandStreams.Chunk, any Error>.makeStream()
+        self.output = output
+        let log = log
+        streams = CommandStreams(
+            output: stream,
+            writeStdin: { bytes in
+                while !readsStdin {
+                    if log.contains("detach") { throw EngineError(.conflict, "detached") }
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+                log.add("stdin \(String(decoding: bytes, as: UTF8.self))")
+                if echo { output.yield(.stdout(bytes)) }
+            },
+            closeStdin: { log.add("eof") }, signal: { log.add("signal \($0)") },
+            detach: {
+                log.add("detach")
+                output.finish()
+            }
+        )
+    }
+
+    func send(_ chunk: CommandStreams.Chunk) {
+        output.yield(chunk)
+        if case .exit = chunk { output.finish() }
+    }
+
+    func fail(_ error: any Error) { output.finish(throwing: error) }
+}

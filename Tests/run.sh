@@ -1,0 +1,59 @@
+#!/bin/bash
+# Runs the named suites and sums them: `N passed, N failed, N skipped` is the last line. A suite that ran nothing has failed.
+#   Tests/run.sh [spawn] [swift] [bypass] [demo]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+add() { # SUITE STATUS PASSED FAILED SKIPPED
+    local p=${3:-0} f=${4:-0} s=${5:-0}
+    if [ "$2" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; echo "$1: ended with status $2"; fi
+    if [ $((p + f + s)) -eq 0 ]; then f=1; echo "$1: ran no test"; fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    echo "== $1: $p passed, $f failed, $s skipped"
+}
+
+counts() { # reads the last `N passed, N failed[, N skipped]` of the log
+    grep -oE '[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?' "$log" | tail -1 | grep -oE '[0-9]+' | tr '\n' ' '
+}
+
+without_root() {
+    [ "$(id -u)" = 0 ] && return 1
+    if [ "${CORRAL_REQUIRE_KERNEL:-}" = 1 ]; then add "$1" 1; else echo "$1: skipped, needs root"; add "$1" 0 0 0 1; fi
+}
+
+for suite in "${@:-spawn}"; do
+    echo "== $suite"
+    case $suite in
+    spawn)
+        without_root spawn && continue
+        build/bin/spawn-test build/bin 2>&1 | tee "$log"
+        add spawn "${PIPESTATUS[0]}" $(counts)
+        ;;
+    swift)
+        # The crash reporter can hang after a crash; a failing test must end.
+        # shellcheck disable=SC2086
+        CORRAL_LINK_TESTS=1 SWIFT_BACKTRACE=enable=no ${SWIFT:-swift} test --skip-build ${CORRAL_SWIFT_FLAGS:?run this through make} 2>&1 | tee "$log"
+        status=${PIPESTATUS[0]}
+        add swift "$status" "$(grep -cE '^[^ ]+ +Test [^r].* passed after|^[^ ]+ +Test r[^u].* passed after' "$log")" \
+            "$(grep -cE '^[^ ]+ +Test [^r].* failed after|^[^ ]+ +Test r[^u].* failed after' "$log")" "$(grep -cE '^[^ ]+ +Test .* skipped' "$log")"
+        # The suites that follow run the executables as users get them: linked with the static runtime.
+        # shellcheck disable=SC2086
+        ${SWIFT:-swift} build $CORRAL_SWIFT_FLAGS >"$log" 2>&1 || { cat "$log"; add build 1; }
+        ;;
+    bypass)
+        without_root bypass && continue
+        Tests/lab/bypass.sh 2>&1 | tee "$log"
+        add bypass "${PIPESTATUS[0]}" $(counts)
+        ;;
+    demo)
+        without_root demo && continue
+        if Tests/lab/demo.sh >"$log" 2>&1; then add demo 0 1; else status=$?; cat "$log"; add demo "$status" 0 1; fi
+        ;;
+    *) echo "run.sh: no suite $suite" >&2; exit 2 ;;
+    esac
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Every map of an instance. Each object declares all of them; the controller creates them once, from whichever object it
+ * opens first, and gives the same ones to the others.
+ */
+#ifndef CORRAL_MAPS_BPF_H
+#define CORRAL_MAPS_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi/corral_abi.h"
+
+/* slot -> compiled policy. Swapping the pointer is how a policy comes into force. */
+struct corral_policy_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, CORRAL_MAX_POLICY_ENTRIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	/* Sizes, not types: clang gives an inner map's types to BTF as forward declarations only. */
+	__uint(key_size, sizeof(struct corral_policy_key));
+	__uint(value_size, sizeof(struct corral_policy_value));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__type(key, __u32);
+	__array(values, struct corral_policy_map);
+} policies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct corral_sandbox);
+} sandboxes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct corral_counters);
+} counters SEC(".maps");
+
+/* cgroup id -> slot */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u32);
+} slot_by_cgroup SEC(".maps");
+
+/* ifindex of the veth's host side -> slot */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} slot_by_ifindex SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CORRAL_MAX_FLOWS);
+	__type(key, struct corral_flow_key);
+	__type(value, struct corral_flow);
+} flows SEC(".maps");
+
+/* Value: CLOCK_BOOTTIME of the report. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CORRAL_MAX_ANNOUNCED);
+	__type(key, struct corral_announced_key);
+	__type(value, __u64);
+} announced SEC(".maps");
+
+/* Verdicts by reason, and those that could be charged to no sandbox at index CORRAL_REASON_COUNT. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CORRAL_REASON_COUNT + 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, CORRAL_DECISION_RING_BYTES);
+} decisions SEC(".maps");
+
+#endif
