@@ -113,6 +113,21 @@ struct SpawnerTests {
         let (_, refusal, unshared) = try run(channel, tag: 9, ["unshare", "-U", "true"])
         #expect(refusal.contains("Operation not permitted"))
         #expect(unshared != 0)
+        let tools = """
+            import os, socket, subprocess, tempfile, threading
+            thread = threading.Thread(target=lambda: subprocess.run(["true"], check=True))
+            thread.start(); thread.join()
+            socket.socket(); tempfile.TemporaryFile(); os.urandom(4); print("ok")
+            """
+        if access("/usr/bin/python3", X_OK) == 0 {
+            let (said, trouble, end) = try run(channel, tag: 11, ["python3", "-c", tools])
+            #expect(said == "ok\n", "\(trouble)")
+            #expect(end == 0)
+        }
+        #expect(fixture.cgroup.oomKills() == 0)
+        let (_, _, starved) = try run(channel, tag: 12, ["sh", "-c", "exec tail -n 1 < /dev/zero"])
+        #expect(starved == SIGKILL)
+        #expect(fixture.cgroup.oomKills() == 1)
 
         try channel.exec(
             tag: 10, arguments: ["/usr/bin/nothing"], environment: [:], workingDirectory: "/", stdin: false,
