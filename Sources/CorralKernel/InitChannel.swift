@@ -19,18 +19,16 @@ public enum InitMessage: Sendable {
 
 /// The conversation with one sandbox's corral-init. Any thread may send; one at a time receives.
 public final class InitChannel: Sendable {
-    private let control: FileDescriptor
+    /// For a poller; readable when `receive` would not wait.
+    public let descriptor: SharedDescriptor
     private static let name = "corral-init"
 
     public init(control: consuming FileDescriptor) {
-        self.control = control
+        descriptor = SharedDescriptor(control)
         // A corral-init that does not read must not hold up the daemon; sends then fail with EAGAIN.
         var limit = timeval(tv_sec: 5, tv_usec: 0)
-        _ = setsockopt(self.control.raw, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        _ = setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     }
-
-    /// For a poller; readable when `receive` would not wait. Valid while this object lives.
-    public var raw: Int32 { control.raw }
 
     /// Asks to start a command; `started` or `execFailed` with the same `tag` answers.
     /// - Parameters:
@@ -98,7 +96,7 @@ public final class InitChannel: Sendable {
     /// The next message; `nil` when none came in time (-1: no limit). After `closed` there is only `closed`. Throws
     /// EPROTO for a message that is not one of corral-init's; the conversation can go on.
     public func receive(timeoutMilliseconds: Int32) throws(KernelError) -> InitMessage? {
-        let socket = control.raw
+        let socket = descriptor.raw
         let ready = try systemCall("poll", on: Self.name) { corral_wait_readable(socket, timeoutMilliseconds) }
         if ready == 0 { return nil }
         guard let message = try ReceivedMessage.receive(from: socket, named: Self.name) else { return .closed }
@@ -133,7 +131,7 @@ public final class InitChannel: Sendable {
     }
 
     private func send(_ bytes: [UInt8]) throws(KernelError) {
-        let socket = control.raw
+        let socket = descriptor.raw
         try systemCall("sendmsg", on: Self.name) { corral_send_message(socket, bytes, bytes.count, nil, 0) }
     }
 }
