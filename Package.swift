@@ -110,6 +110,10 @@ let package = Package(
             linkerSettings: staticRuntime
         ),
 
+        .testTarget(name: "CorralKernelTests", dependencies: ["CLinux", "CorralKernel"], swiftSettings: swiftSettings),
+        .testTarget(name: "CorralPolicyTests", dependencies: ["CorralPolicy"], swiftSettings: swiftSettings),
+        .testTarget(name: "CorralEventsTests", dependencies: ["CorralEvents", "CorralPolicy"], swiftSettings: swiftSettings),
+        .testTarget(name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"], swiftSettings: swiftSettings),
         .testTarget(name: "CorralEngineTests", dependencies: ["CorralEngine"], swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralServerTests",

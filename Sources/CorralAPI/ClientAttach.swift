@@ -71,7 +71,8 @@ private struct AttachPump {
     private var output: [UInt8] = []
     private var outputWritten = 0
     private var outputStream: Int32 = -1
-    private let canBlock: [Int32: Bool]
+    /// Descriptors of regular files, a write to which waits for no reader.
+    private let files: Set<Int32>
     private var buffer = [UInt8](repeating: 0, count: readSize)
 
     init(connection: ClientConnection, streams: AttachStreams) {
@@ -79,13 +80,12 @@ private struct AttachPump {
         self.streams = streams
         isStdinOpen = streams.stdin != nil
         isSignalsOpen = streams.signals != nil
-        canBlock = [streams.stdout: Self.canBlock(streams.stdout), streams.stderr: Self.canBlock(streams.stderr)]
+        files = Set([streams.stdout, streams.stderr].filter(Self.isFile))
     }
 
-    /// A write to a regular file does not wait for a reader.
-    private static func canBlock(_ descriptor: Int32) -> Bool {
+    private static func isFile(_ descriptor: Int32) -> Bool {
         var status = stat()
-        return fstat(descriptor, &status) != 0 || status.st_mode & S_IFMT != S_IFREG
+        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
     }
 
     mutating func run() throws(ClientError) -> CommandExit {
@@ -208,7 +208,7 @@ private struct AttachPump {
 
     private mutating func writeOutput() throws(ClientError) {
         let rest = output[outputWritten...]
-        let piece = canBlock[outputStream] ?? true ? rest.prefix(Self.safeWrite) : rest
+        let piece = files.contains(outputStream) ? rest : rest.prefix(Self.safeWrite)
         let result = piece.withUnsafeBytes { bytes in
             // An interrupted write returns to the loop, which looks at the signals first.
             write(outputStream, bytes.baseAddress, bytes.count)

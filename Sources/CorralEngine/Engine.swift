@@ -1,6 +1,6 @@
 public import CorralEvents
 internal import CorralKernel
-public import CorralPolicy
+internal import CorralPolicy
 internal import Glibc
 
 /// One instance of Corral on this host: its pool, sandboxes, maps and event stream.
@@ -248,9 +248,10 @@ public actor Engine {
         }
         sandbox.session = session
         if let timeout = sandbox.spec.limits.timeout, case .running = sandbox.state {
+            let id = sandbox.id
             sandbox.timeout = Task { [weak self] in
                 try? await Task.sleep(for: timeout)
-                if !Task.isCancelled { await self?.timeOut(sandbox.id, after: timeout) }
+                if !Task.isCancelled { await self?.timeOut(id, after: timeout) }
             }
         }
     }

@@ -43,7 +43,7 @@ final class EngineHost: Sendable {
     private static func removeLeftovers(_ instance: String, _ hierarchy: CgroupHierarchy, _ network: HostNetwork) throws {
         try hierarchy.removeLeftovers(instance: instance)
         let links = try network.interfaces(aliasPrefix: Provisioner.aliasPrefix(instance))
-        network.remove(interfaces: links.map(\.index))
+        try network.remove(interfaces: links.map(\.index))
         try PinDirectory.remove(instance)
     }
 
@@ -90,7 +90,7 @@ final class EngineHost: Sendable {
                 without: "Corral does not use it yet"
             )
         )
-        let pure = provisioner.hierarchy.isPure
+        let pure = provisioner.hierarchy.v1.isEmpty
         checks.append(
             HostCheck(
                 feature: "cgroup v2 alone", answer: pure ? .yes : .no,

@@ -1,5 +1,5 @@
 internal import CorralKernel
-public import CorralEvents
+internal import CorralEvents
 internal import Synchronization
 
 /// Hands every event to every reader whose filter it passes. Called from the ring's thread and from the engine.

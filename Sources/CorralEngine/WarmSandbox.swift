@@ -11,12 +11,10 @@ final class WarmSandbox: Sendable {
     let interface: String
     let cgroup: SandboxCgroup
     let channel: InitChannel
-    /// Of pid 1.
-    let process: SharedDescriptor
 
     init(
         id: String, identity: SandboxIdentity, hostPid: Int32, uidBase: UInt32, ifindex: UInt32, interface: String,
-        cgroup: SandboxCgroup, channel: InitChannel, process: SharedDescriptor
+        cgroup: SandboxCgroup, channel: InitChannel
     ) {
         self.id = id
         self.identity = identity
@@ -26,7 +24,6 @@ final class WarmSandbox: Sendable {
         self.interface = interface
         self.cgroup = cgroup
         self.channel = channel
-        self.process = process
     }
 }
 
@@ -90,30 +87,36 @@ final class Provisioner: Sendable {
             SpawnRequest(
                 uidBase: uidBase, uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0, hostname: id,
                 image: image.rootfs,
-                mounts: image.mounts.map { (source: $0.source, target: $0.target, readOnly: $0.readOnly) }
+                mounts: image.mounts.map {
+                    SpawnRequest.Mount(source: $0.source, target: $0.target, readOnly: $0.readOnly)
+                }
             ),
             cgroupDirectory: directory
         )
+        let pid = spawned.pid
+        let netns = spawned.netns
+        let netlink = spawned.netlink
+        let control = spawned.control
         let interface = Self.interfaceName(instance: configuration.instance, slot: identity.slot)
         let plan = NetworkPlan(
             interfaceName: interface, alias: Self.aliasPrefix(configuration.instance) + id, ipv4: identity.ipv4,
             ipv6: identity.ipv6, mac: identity.mac, gatewayMAC: identity.gatewayMAC
         )
-        let ifindex = try network.createLink(plan, netns: spawned.netns)
-        do {
+        let ifindex = try network.createLink(plan, netns: netns)
+        do throws(KernelError) {
             try hooks.attach(identity, name: id, ifindex: ifindex)
-            try network.activate(plan, ifindex: ifindex, inside: spawned.netlink)
+            try network.activate(plan, index: ifindex, inside: netlink)
             try hooks.verify(name: id, cgroup: directory, ifindex: ifindex)
-            let channel = try InitChannel(control: spawned.control)
+            let channel = InitChannel(control: control)
             guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
                 throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")
             }
             return WarmSandbox(
-                id: id, identity: identity, hostPid: spawned.pid, uidBase: uidBase, ifindex: ifindex, interface: interface,
-                cgroup: cgroup, channel: channel, process: spawned.process
+                id: id, identity: identity, hostPid: pid, uidBase: uidBase, ifindex: ifindex, interface: interface,
+                cgroup: cgroup, channel: channel
             )
         } catch {
-            network.remove(interfaces: [ifindex])
+            try? network.remove(interfaces: [ifindex])
             throw error
         }
     }
@@ -121,7 +124,7 @@ final class Provisioner: Sendable {
     /// Ends every process, and takes away the wire, the hooks and the cgroup, in this order.
     func destroy(_ sandbox: WarmSandbox) throws {
         sandbox.cgroup.killAll()
-        network.remove(interfaces: [sandbox.ifindex])
+        try network.remove(interfaces: [sandbox.ifindex])
         hooks.detach(sandbox.identity, name: sandbox.id, cgroupID: sandbox.cgroup.id, ifindex: sandbox.ifindex)
         try sandbox.cgroup.remove()
     }

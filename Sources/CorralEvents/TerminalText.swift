@@ -40,7 +40,7 @@ public enum TerminalText {
     }
 
     /// C1 controls, direction marks and other invisible format characters, line and paragraph separators.
-    static func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
+    public static func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: true
         default: false

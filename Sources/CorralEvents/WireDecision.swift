@@ -204,3 +204,9 @@ private struct Layout: Sendable {
         return offset
     }
 }
+
+/// The contract with the BPF programs as a whole.
+public enum EventWire {
+    /// `CORRAL_ABI_VERSION` of bpf/abi/corral_abi.h.
+    public static let abiVersion = UInt32(CORRAL_ABI_VERSION)
+}

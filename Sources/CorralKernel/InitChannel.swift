@@ -2,154 +2,136 @@ internal import CLinux
 internal import CorralControl
 internal import Glibc
 
-/// What corral-init says. Descriptors are ours from then on.
+/// What corral-init tells about its sandbox.
 public enum InitMessage: Sendable {
+    /// Parked and ready for commands.
     case hello
+    /// `pid` is the one inside. `stdin` is the write end of a pipe, the others are read ends.
     case started(
         tag: UInt64, pid: Int32, stdin: SharedDescriptor?, stdout: SharedDescriptor, stderr: SharedDescriptor)
-    /// `stage` names the step, `execve` for the call itself.
+    /// The command did not start; `stage` says at what: `execve`.
     case execFailed(tag: UInt64, errno: Int32, stage: String)
-    /// `status` as wait(2) gives it.
+    /// `status` as wait(2) gives it; `maxRSS` in KiB.
     case exited(tag: UInt64, status: Int32, userMicroseconds: UInt64, systemMicroseconds: UInt64, maxRSS: UInt64)
+    /// corral-init is gone, and with it everything in its sandbox.
     case closed
 }
 
-/// The conversation with one sandbox's pid 1 (corral_control.h). Sending and receiving may happen on different threads.
+/// The conversation with one sandbox's corral-init. Any thread may send; one at a time receives.
 public final class InitChannel: Sendable {
-    /// For a poller: readable when a message waits.
+    /// For a poller; readable when `receive` would not wait.
     public let descriptor: SharedDescriptor
+    private static let name = "corral-init"
 
-    public init(control: SharedDescriptor) {
-        descriptor = control
+    public init(control: consuming FileDescriptor) {
+        descriptor = SharedDescriptor(control)
+        // A corral-init that does not read must not hold up the daemon; sends then fail with EAGAIN.
+        var limit = timeval(tv_sec: 5, tv_usec: 0)
+        _ = setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     }
 
+    /// Asks to start a command; `started` or `execFailed` with the same `tag` answers.
     /// - Parameters:
-    ///   - seccomp: `struct sock_filter`s; empty for no filter.
-    ///   - upperBytes: new size of the writable layer, 0 to leave it.
-    ///   - openFiles: RLIMIT_NOFILE, 0 to leave it.
+    ///   - arguments: at least one. A first one without a slash is looked up in the PATH of `environment`.
+    ///   - stdin: make a pipe; otherwise the command reads /dev/null.
+    ///   - keepCapabilities: leave the sandbox root's capabilities to the command; for tests.
+    ///   - seccomp: what `SeccompProgram` compiled; empty: no filter.
+    ///   - upperBytes: new limit of what the sandbox may write in all; 0 leaves it.
+    ///   - openFiles: RLIMIT_NOFILE; 0 leaves it.
+    /// Throws EINVAL for a zero byte in a text or a malformed variable, E2BIG beyond 512 KiB.
     public func exec(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
         keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64
     ) throws(KernelError) {
-        var strings: [UInt8] = []
-        for text in arguments + environment.sorted(by: { $0.key < $1.key }).map({ "\($0.key)=\($0.value)" })
-            + [workingDirectory]
-        {
-            guard !text.utf8.contains(0) else {
-                throw KernelError(call: "exec", errno: EINVAL, detail: "an argument or variable holds a zero byte")
-            }
-            strings.append(contentsOf: text.utf8)
-            strings.append(0)
+        try send(
+            Self.execMessage(
+                tag: tag, arguments: arguments, environment: environment, workingDirectory: workingDirectory,
+                stdin: stdin, keepCapabilities: keepCapabilities, seccomp: seccomp, upperBytes: upperBytes,
+                openFiles: openFiles))
+    }
+
+    static func execMessage(
+        tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
+        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64
+    ) throws(KernelError) -> [UInt8] {
+        guard !arguments.isEmpty else {
+            throw KernelError(call: "exec", errno: EINVAL, detail: "no arguments")
         }
-        let size = MemoryLayout<corral_exec>.size + seccomp.count + strings.count
-        guard size <= Int(CORRAL_CONTROL_MAX) else {
-            throw KernelError(
-                call: "exec", errno: E2BIG, detail: "arguments and environment take \(strings.count) bytes"
-            )
-        }
+        guard let argumentCount = UInt32(exactly: arguments.count),
+            let variableCount = UInt32(exactly: environment.count),
+            let seccompCount = UInt32(exactly: seccomp.count)
+        else { throw KernelError(call: "exec", errno: E2BIG) }
+
         var flags: UInt32 = 0
         if stdin { flags |= CORRAL_EXEC_STDIN.rawValue }
         if keepCapabilities { flags |= CORRAL_EXEC_KEEP_CAPABILITIES.rawValue }
-        var bytes = Self.header(CORRAL_EXEC, size: size, tag: tag)
-        bytes.appendWord(flags)
-        bytes.appendWord(UInt32(arguments.count))
-        bytes.appendWord(UInt32(environment.count))
-        bytes.appendWord(UInt32(seccomp.count))
-        bytes.appendLong(upperBytes)
-        bytes.appendLong(openFiles)
-        try send(bytes + seccomp + strings)
+
+        var message = ControlMessage(CORRAL_EXEC, tag: tag)
+        message.append(flags)
+        message.append(argumentCount)
+        message.append(variableCount)
+        message.append(seccompCount)
+        message.append(upperBytes)
+        message.append(openFiles)
+        message.append(seccomp)
+        for argument in arguments { try message.append(string: argument, named: "argument") }
+        for (name, value) in environment.sorted(by: { $0.key < $1.key }) {
+            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
+                throw KernelError(call: "exec", subject: "variable \(name)", errno: EINVAL, detail: "no valid name")
+            }
+            try message.append(string: "\(name)=\(value)", named: "variable \(name)")
+        }
+        try message.append(string: workingDirectory, named: "working directory")
+        return try message.finish()
     }
 
-    /// To the process group of the command that `tag` started.
-    public func signal(tag: UInt64, _ signal: Int32) throws(KernelError) {
-        var bytes = Self.header(CORRAL_SIGNAL, size: MemoryLayout<corral_signal>.size, tag: tag)
-        bytes.appendWord(UInt32(bitPattern: signal))
-        bytes.appendWord(0)
-        try send(bytes)
+    /// Sends `number` to the process group of the command that `tag` started; nothing happens when it has ended.
+    public func signal(tag: UInt64, _ number: Int32) throws(KernelError) {
+        var message = ControlMessage(CORRAL_SIGNAL, tag: tag)
+        message.append(number)
+        message.append(UInt32(0))
+        try send(message.finish())
+    }
+
+    /// The next message; `nil` when none came in time (-1: no limit). After `closed` there is only `closed`. Throws
+    /// EPROTO for a message that is not one of corral-init's; the conversation can go on.
+    public func receive(timeoutMilliseconds: Int32) throws(KernelError) -> InitMessage? {
+        let socket = descriptor.raw
+        let ready = try systemCall("poll", on: Self.name) { corral_wait_readable(socket, timeoutMilliseconds) }
+        if ready == 0 { return nil }
+        guard let message = try ReceivedMessage.receive(from: socket, named: Self.name) else { return .closed }
+        return try Self.decode(message)
+    }
+
+    static func decode(_ message: ReceivedMessage) throws(KernelError) -> InitMessage {
+        switch corral_control_type(rawValue: message.type) {
+        case CORRAL_HELLO:
+            try message.expect(size: MemoryLayout<corral_hello>.size, descriptors: 0...0, from: name)
+            return .hello
+        case CORRAL_STARTED:
+            try message.expect(size: MemoryLayout<corral_started>.size, descriptors: 2...3, from: name)
+            let streams = message.descriptors
+            let outputs = streams.suffix(2)
+            return .started(
+                tag: message.tag, pid: message.int32(at: 16), stdin: streams.count == 3 ? streams[0] : nil,
+                stdout: outputs[outputs.startIndex], stderr: outputs[outputs.startIndex + 1])
+        case CORRAL_EXEC_FAILED:
+            try message.expect(size: MemoryLayout<corral_exec_failed>.size, descriptors: 0...0, from: name)
+            return .execFailed(
+                tag: message.tag, errno: message.int32(at: 16),
+                stage: ControlStage.describe(message.uint32(at: 20)))
+        case CORRAL_EXITED:
+            try message.expect(size: MemoryLayout<corral_exited>.size, descriptors: 0...0, from: name)
+            return .exited(
+                tag: message.tag, status: message.int32(at: 16), userMicroseconds: message.uint64(at: 24),
+                systemMicroseconds: message.uint64(at: 32), maxRSS: message.uint64(at: 40))
+        default:
+            throw ReceivedMessage.malformed("type \(message.type)", from: name)
+        }
     }
 
     private func send(_ bytes: [UInt8]) throws(KernelError) {
-        try systemCall("sendmsg", on: "corral-init") {
-            bytes.withUnsafeBytes { corral_send_message(descriptor.raw, $0.baseAddress, $0.count, nil, 0) }
-        }
+        let socket = descriptor.raw
+        try systemCall("sendmsg", on: Self.name) { corral_send_message(socket, bytes, bytes.count, nil, 0) }
     }
-
-    static func header(_ type: corral_control_type, size: Int, tag: UInt64) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.appendWord(UInt32(CORRAL_CONTROL_VERSION) | type.rawValue << 16)
-        bytes.appendWord(UInt32(size))
-        bytes.appendLong(tag)
-        return bytes
-    }
-
-    /// Nil after `timeoutMilliseconds` without a message. A message that does not fit the contract is an error.
-    public func receive(timeoutMilliseconds: Int32) throws(KernelError) -> InitMessage? {
-        let ready = try systemCall("poll", on: "corral-init") {
-            corral_wait_readable(descriptor.raw, timeoutMilliseconds)
-        }
-        guard ready > 0 else { return nil }
-        var bytes = [UInt8](repeating: 0, count: 256)
-        var raw = [Int32](repeating: -1, count: 3)
-        var count = 0
-        let size: Int
-        do {
-            size = try systemCall("recvmsg", on: "corral-init") {
-                bytes.withUnsafeMutableBytes { corral_receive_message(descriptor.raw, $0.baseAddress, $0.count, &raw, 3, &count) }
-            }
-        } catch let error where error.errno == ECONNRESET {
-            return .closed
-        }
-        let descriptors = raw.prefix(count).map { SharedDescriptor(FileDescriptor(owning: $0)) }
-        if size == 0 { return .closed }
-        return try Self.decode(Array(bytes.prefix(size)), descriptors)
-    }
-
-    static func decode(_ bytes: [UInt8], _ descriptors: [SharedDescriptor]) throws(KernelError) -> InitMessage {
-        func malformed(_ what: String) -> KernelError {
-            KernelError(call: "recvmsg", subject: "corral-init", errno: EBADMSG, detail: what)
-        }
-        func load<Value: BitwiseCopyable>(_ offset: Int, as type: Value.Type) -> Value {
-            bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: type) }
-        }
-        guard bytes.count >= 16, load(0, as: UInt16.self) == UInt16(CORRAL_CONTROL_VERSION),
-            load(4, as: UInt32.self) == bytes.count
-        else { throw malformed("header") }
-        let tag = load(8, as: UInt64.self)
-        func expect(_ size: Int, descriptors allowed: ClosedRange<Int>) throws(KernelError) {
-            guard bytes.count == size, allowed.contains(descriptors.count) else { throw malformed("size or descriptors") }
-        }
-        switch UInt32(load(2, as: UInt16.self)) {
-        case CORRAL_HELLO.rawValue:
-            try expect(MemoryLayout<corral_hello>.size, descriptors: 0...0)
-            return .hello
-        case CORRAL_STARTED.rawValue:
-            try expect(MemoryLayout<corral_started>.size, descriptors: 2...3)
-            let output = descriptors.suffix(2)
-            return .started(
-                tag: tag, pid: load(16, as: Int32.self), stdin: descriptors.count == 3 ? descriptors[0] : nil,
-                stdout: output[output.startIndex], stderr: output[output.startIndex + 1]
-            )
-        case CORRAL_EXEC_FAILED.rawValue:
-            try expect(MemoryLayout<corral_exec_failed>.size, descriptors: 0...0)
-            return .execFailed(tag: tag, errno: load(16, as: Int32.self), stage: stageName(load(20, as: UInt32.self)))
-        case CORRAL_EXITED.rawValue:
-            try expect(MemoryLayout<corral_exited>.size, descriptors: 0...0)
-            return .exited(
-                tag: tag, status: load(16, as: Int32.self), userMicroseconds: load(24, as: UInt64.self),
-                systemMicroseconds: load(32, as: UInt64.self), maxRSS: load(40, as: UInt64.self)
-            )
-        default:
-            throw malformed("type")
-        }
-    }
-}
-
-/// A word for one of `enum corral_stage`.
-func stageName(_ stage: UInt32) -> String {
-    let names: [UInt32: String] = [
-        0: "none", 1: "request", 2: "clone", 3: "idmap", 4: "cgroup", 5: "image", 6: "upper", 7: "overlay", 8: "bind mount",
-        9: "proc", 10: "sys", 11: "dev", 12: "pivot_root", 13: "hostname", 14: "netlink", 15: "init", 32: "pipes",
-        33: "fork", 34: "chdir", 35: "limits", 36: "privileges", 37: "seccomp", 38: "execve",
-    ]
-    return names[stage] ?? "stage \(stage)"
 }

@@ -1,47 +1,61 @@
 internal import CLinux
 internal import Glibc
 
-/// Compiles profiles by libseccomp.
+/// Compiles seccomp profiles to the kernel's programs.
 public enum SeccompProgram {
-    /// `struct sock_filter`s of the profile `default`, for this machine's native system calls; others are refused.
+    /// The default profile's program: an array of `struct sock_filter` (8 bytes each), for x86-64. i386 and x32 calls fail
+    /// with ENOSYS. Takes some milliseconds; the result is always the same, so callers keep it.
     public static func defaultProfile() throws(KernelError) -> [UInt8] {
         try compile(.standard)
     }
 
+    /// BPF_MAXINSNS instructions.
+    private static let capacity = 4096 * 8
+
     static func compile(_ profile: SeccompProfile) throws(KernelError) -> [UInt8] {
-        guard let context = seccomp_init(corral_scmp_errno(UInt16(EPERM))) else {
+        guard let filter = corral_seccomp_new(UInt16(EPERM)) else {
             throw KernelError(call: "seccomp_init", errno: ENOMEM)
         }
-        defer { seccomp_release(context) }
-        try check(seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, corral_scmp_errno(UInt16(EPERM))), "badarch")
-        // Binary search instead of a list of comparisons.
-        try check(seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimize")
+        defer { corral_seccomp_free(filter) }
+
         for name in profile.allowed {
-            guard let call = number(of: name) else { continue }
-            try check(corral_seccomp_add_any(context, corral_scmp_allow(), call), name)
+            let number = try number(of: name)
+            try check(corral_seccomp_allow(filter, number), "seccomp_rule_add", on: name)
         }
-        for condition in profile.conditional {
-            guard let call = number(of: condition.name) else { continue }
-            try check(
-                corral_seccomp_add(context, corral_scmp_allow(), call, condition.argument, condition.mask, condition.value),
-                condition.name
-            )
+        for name in profile.absent {
+            let number = try number(of: name)
+            try check(corral_seccomp_refuse(filter, number, UInt16(ENOSYS)), "seccomp_rule_add", on: name)
         }
-        for refusal in profile.refused {
-            guard let call = number(of: refusal.name) else { continue }
-            try check(corral_seccomp_add_any(context, corral_scmp_errno(refusal.errno), call), refusal.name)
+        for (name, alternatives) in profile.conditional {
+            let number = try number(of: name)
+            for conditions in alternatives {
+                let result = corral_seccomp_allow_if(
+                    filter, number, conditions.map(\.argument), conditions.map(\.mask), conditions.map(\.value),
+                    conditions.count)
+                try check(result, "seccomp_rule_add", on: name)
+            }
         }
-        let file = FileDescriptor(owning: try systemCall("seccomp_export_bpf") { corral_seccomp_export(context) })
-        let path = "/proc/self/fd/\(file.raw)"
-        return try readFile(path)
+
+        var program = [UInt8](repeating: 0, count: capacity)
+        let length = program.withUnsafeMutableBytes { buffer in
+            corral_seccomp_export(
+                filter, profile.deniedRequests, profile.deniedRequests.count, profile.newestCall, buffer.baseAddress,
+                buffer.count)
+        }
+        try check(length, "seccomp_export_bpf")
+        return Array(program.prefix(Int(length)))
     }
 
-    private static func number(of name: String) -> Int32? {
-        let call = seccomp_syscall_resolve_name(name)
-        return call >= 0 ? call : nil
+    static func number(of call: String) throws(KernelError) -> Int32 {
+        let number = corral_seccomp_number(call)
+        guard number >= 0 else {
+            throw KernelError(
+                call: "seccomp_syscall_resolve_name", subject: call, errno: 0, detail: "no such system call")
+        }
+        return number
     }
 
-    private static func check(_ result: Int32, _ subject: String) throws(KernelError) {
-        guard result == 0 else { throw KernelError(call: "seccomp_rule_add", subject: subject, errno: -result) }
+    private static func check(_ result: Int32, _ call: String, on subject: String = "") throws(KernelError) {
+        if result < 0 { throw KernelError(call: call, subject: subject, errno: 0 &- result) }
     }
 }

@@ -3,22 +3,37 @@ internal import CorralControl
 internal import Glibc
 internal import Synchronization
 
-/// What a new sandbox is made of. Paths are absolute and shorter than 256 bytes.
+/// What corral-spawn needs to know to make a sandbox.
 public struct SpawnRequest: Sendable {
+    /// A directory of the host shown inside.
+    public struct Mount: Sendable, Equatable {
+        public var source: String
+        public var target: String
+        public var readOnly: Bool
+
+        public init(source: String, target: String, readOnly: Bool) {
+            self.source = source
+            self.target = target
+            self.readOnly = readOnly
+        }
+    }
+
+    /// Host uid and gid of the sandbox's root, at least 65536, and how many follow, at least 1024.
     public var uidBase: UInt32
     public var uidCount: UInt32
-    /// Size of the writable layer; 0 for the kernel's default.
+    /// Limits of the tmpfs that takes all writes; 0: the kernel's default.
     public var upperBytes: UInt64
     public var upperInodes: UInt64
-    /// Letters, digits and hyphens.
+    /// One label: letters, digits, inner hyphens; at most 63 bytes.
     public var hostname: String
-    /// Root of the read-only lower layer.
+    /// Root directory of the read-only image, on the host.
     public var image: String
-    public var mounts: [(source: String, target: String, readOnly: Bool)]
+    /// At most 8.
+    public var mounts: [Mount]
 
     public init(
         uidBase: UInt32, uidCount: UInt32, upperBytes: UInt64, upperInodes: UInt64, hostname: String, image: String,
-        mounts: [(source: String, target: String, readOnly: Bool)]
+        mounts: [Mount]
     ) {
         self.uidBase = uidBase
         self.uidCount = uidCount
@@ -28,136 +43,192 @@ public struct SpawnRequest: Sendable {
         self.image = image
         self.mounts = mounts
     }
+
+    func message(tag: UInt64) throws(KernelError) -> [UInt8] {
+        guard mounts.count <= Int(CORRAL_SPAWN_MOUNTS) else {
+            throw KernelError(
+                call: "spawn", subject: "mounts", errno: E2BIG, detail: "at most \(CORRAL_SPAWN_MOUNTS)")
+        }
+        var message = ControlMessage(CORRAL_SPAWN_REQUEST, tag: tag)
+        message.append(uidBase)
+        message.append(uidCount)
+        message.append(upperBytes)
+        message.append(upperInodes)
+        message.append(UInt32(0))  // v1 cgroups are entered later, by `SandboxCgroup.apply`
+        message.append(UInt32(truncatingIfNeeded: mounts.count))
+        try message.append(field: hostname, width: CORRAL_HOSTNAME_BYTES, named: "host name")
+        try message.append(field: image, width: CORRAL_PATH_BYTES, named: "image")
+        for mount in mounts {
+            try message.append(field: mount.source, width: CORRAL_PATH_BYTES, named: "mount source \(mount.source)")
+            try message.append(field: mount.target, width: CORRAL_PATH_BYTES, named: "mount target \(mount.target)")
+            message.append(mount.readOnly ? CORRAL_MOUNT_READ_ONLY.rawValue : 0)
+            message.append(UInt32(0))
+        }
+        message.append(zeros: MemoryLayout<corral_spawn_request>.size - message.bytes.count)
+        return try message.finish()
+    }
 }
 
-/// A parked pid 1 and the handles to it.
-public struct SpawnedSandbox: ~Copyable {
-    /// On the host.
+/// A sandbox in which corral-init is parked.
+@frozen public struct SpawnedSandbox: ~Copyable, Sendable {
+    /// Of corral-init, on the host.
     public let pid: Int32
-    public let process: SharedDescriptor
-    public let control: SharedDescriptor
+    public let pidfd: FileDescriptor
+    /// For `InitChannel`.
+    public let control: FileDescriptor
     /// An rtnetlink socket of the sandbox's network namespace.
     public let netlink: FileDescriptor
+    /// The network namespace.
     public let netns: FileDescriptor
 }
 
-/// corral-spawn, the helper that makes sandboxes, so that this large process never forks. One request at a time.
+/// Makes sandboxes through corral-spawn, a small helper process: forking the daemon itself would copy its page tables.
+/// Any thread may call; requests are dealt with one at a time.
 public final class Spawner: Sendable {
-    private let control: Mutex<FileDescriptor?>
-    private let tag = Mutex<UInt64>(0)
+    private struct Helper: Sendable {
+        var pid: pid_t
+        var control: SharedDescriptor
+    }
 
-    /// Starts the embedded helper.
+    private struct State: Sendable {
+        var helper: Helper?
+        var tag: UInt64 = 0
+        var isStopped = false
+    }
+
+    /// corral-spawn itself gives a sandbox up after a shorter time.
+    private static let timeoutMilliseconds: Int32 = 60_000
+    private static let name = "corral-spawn"
+
+    private let state = Mutex(State())
+
+    /// Starts the helper, so that the first sandbox does not wait for it.
     public init() throws(KernelError) {
-        var count = 0
-        let spawn = corral_embedded_spawn(&count)
-        let helper = FileDescriptor(
-            owning: try systemCall("memfd_create") { corral_executable_memfd("corral-spawn", spawn, count) }
-        )
-        var initCount = 0
-        let initBytes = corral_embedded_init(&initCount)
-        let program = FileDescriptor(
-            owning: try systemCall("memfd_create") { corral_executable_memfd("corral-init", initBytes, initCount) }
-        )
-        var ours: Int32 = -1
-        var theirs: Int32 = -1
-        try systemCall("socketpair") { corral_socketpair(&ours, &theirs) }
-        let mine = FileDescriptor(owning: ours)
-        let other = FileDescriptor(owning: theirs)
-        var pid: pid_t = 0
-        try systemCall("posix_spawn", on: "corral-spawn") {
-            corral_start_helper(helper.raw, "corral-spawn", other.raw, program.raw, &pid)
-        }
-        control = Mutex(consume mine)
+        let helper = try Self.start()
+        state.withLock { $0.helper = helper }
     }
 
-    /// The helper ends when its socket does; sandboxes go on.
-    public func stop() {
-        control.withLock { $0 = nil }
-    }
+    deinit { stop() }
 
-    /// Blocks for as long as the helper takes, at most about ten seconds.
+    /// Blocks until corral-init runs in the new sandbox. A helper that has died is started anew by the next call.
+    /// - Parameter cgroupDirectory: the v2 directory in which the sandbox starts, an open descriptor.
     public func spawn(
         _ request: SpawnRequest, cgroupDirectory: borrowing FileDescriptor
     ) throws(KernelError) -> SpawnedSandbox {
-        let number = tag.withLock { tag in
-            tag += 1
-            return tag
-        }
-        let bytes = try Self.encode(request, tag: number)
-        let cgroup = cgroupDirectory.raw
-        let (reply, raw) = try control.withLock {
-            (control: inout sending FileDescriptor?) throws(KernelError) -> ([UInt8], [Int32]) in
-            guard let socket = control?.raw else {
-                throw KernelError(call: "sendmsg", subject: "corral-spawn", errno: EPIPE)
+        let directory = cgroupDirectory.raw
+        let reply = state.withLock { state -> Result<ReceivedMessage, KernelError> in
+            do throws(KernelError) {
+                return .success(try Self.exchange(request, directory: directory, &state))
+            } catch {
+                return .failure(error)
             }
-            try systemCall("sendmsg", on: "corral-spawn") {
-                bytes.withUnsafeBytes { corral_send_message(socket, $0.baseAddress, $0.count, [cgroup], 1) }
+        }
+        let message = try reply.get()
+        let error = message.int32(at: 16)
+        if error != 0 {
+            throw KernelError(
+                call: Self.name, subject: request.hostname, errno: error,
+                detail: "cannot \(ControlStage.describe(message.uint32(at: 20)))")
+        }
+        let pid = message.int32(at: 24)
+        guard pid > 1, message.descriptors.count == 4 else {
+            throw ReceivedMessage.malformed("a reply without its descriptors", from: Self.name)
+        }
+        // The shared owners close theirs.
+        let descriptors = message.descriptors
+        return SpawnedSandbox(
+            pid: pid, pidfd: try Self.duplicate(descriptors[0]), control: try Self.duplicate(descriptors[1]),
+            netlink: try Self.duplicate(descriptors[2]), netns: try Self.duplicate(descriptors[3]))
+    }
+
+    /// Ends the helper and waits for that; sandboxes stay. Later calls of `spawn` fail.
+    public func stop() {
+        state.withLock { state in
+            state.isStopped = true
+            Self.end(&state)
+        }
+    }
+
+    private static func start() throws(KernelError) -> Helper {
+        let spawn = try embedded("corral-spawn", corral_embedded_spawn)
+        let initialProcess = try embedded("corral-init", corral_embedded_init)
+        var ours: Int32 = -1
+        var theirs: Int32 = -1
+        try systemCall("socketpair") { corral_socketpair(&ours, &theirs) }
+        let control = FileDescriptor(owning: ours)
+        let peer = FileDescriptor(owning: theirs)
+
+        var pid: pid_t = -1
+        let executable = spawn.raw, peerSocket = peer.raw, initExecutable = initialProcess.raw
+        try systemCall("posix_spawn", on: name) {
+            corral_start_helper(executable, "corral-spawn", peerSocket, initExecutable, &pid)
+        }
+        return Helper(pid: pid, control: SharedDescriptor(control))
+    }
+
+    private static func embedded(
+        _ name: String, _ program: (UnsafeMutablePointer<Int>) -> UnsafeRawPointer?
+    ) throws(KernelError) -> FileDescriptor {
+        var count = 0
+        let bytes = program(&count)
+        return FileDescriptor(
+            owning: try systemCall("memfd_create", on: name) { corral_executable_memfd(name, bytes, count) })
+    }
+
+    private static func exchange(
+        _ request: SpawnRequest, directory: Int32, _ state: inout State
+    ) throws(KernelError) -> ReceivedMessage {
+        guard !state.isStopped else {
+            throw KernelError(call: name, errno: ESHUTDOWN, detail: "the spawner was stopped")
+        }
+        state.tag &+= 1
+        let tag = state.tag
+        let bytes = try request.message(tag: tag)
+        let helper: Helper
+        if let running = state.helper {
+            helper = running
+        } else {
+            helper = try start()
+            state.helper = helper
+        }
+        let socket = helper.control.raw
+        do throws(KernelError) {
+            let descriptors = [directory]
+            try systemCall("sendmsg", on: name) {
+                corral_send_message(socket, bytes, bytes.count, descriptors, descriptors.count)
             }
             while true {
-                let ready = try systemCall("poll", on: "corral-spawn") { corral_wait_readable(socket, 30_000) }
-                guard ready > 0 else { throw KernelError(call: "recvmsg", subject: "corral-spawn", errno: ETIMEDOUT) }
-                var answer = [UInt8](repeating: 0, count: 64)
-                var raw = [Int32](repeating: -1, count: 4)
-                var count = 0
-                let size = try systemCall("recvmsg", on: "corral-spawn") {
-                    answer.withUnsafeMutableBytes { corral_receive_message(socket, $0.baseAddress, $0.count, &raw, 4, &count) }
+                let ready = try systemCall("poll", on: name) { corral_wait_readable(socket, timeoutMilliseconds) }
+                guard ready > 0 else { throw KernelError(call: name, errno: ETIMEDOUT) }
+                guard let message = try ReceivedMessage.receive(from: socket, named: name) else {
+                    throw KernelError(call: name, errno: ECONNRESET, detail: "the helper has ended")
                 }
-                guard size > 0 else { throw KernelError(call: "recvmsg", subject: "corral-spawn", errno: EPIPE) }
-                return (Array(answer.prefix(size)), Array(raw.prefix(count)))
+                guard message.type == CORRAL_SPAWN_REPLY.rawValue, message.tag == tag else {
+                    throw ReceivedMessage.malformed("type \(message.type)", from: name)
+                }
+                let count = message.int32(at: 16) == 0 ? 4 : 0
+                try message.expect(
+                    size: MemoryLayout<corral_spawn_reply>.size, descriptors: count...count, from: name)
+                return message
             }
+        } catch {
+            // Out of step, or gone: a new helper has no old answers in its queue.
+            end(&state)
+            throw error
         }
-        return try Self.decode(reply, raw, tag: number)
     }
 
-    private static func decode(_ reply: [UInt8], _ raw: [Int32], tag: UInt64) throws(KernelError) -> SpawnedSandbox {
-        func load<Value: BitwiseCopyable>(_ offset: Int, as type: Value.Type) -> Value {
-            reply.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: type) }
-        }
-        guard reply.count == MemoryLayout<corral_spawn_reply>.size,
-            load(2, as: UInt16.self) == UInt16(CORRAL_SPAWN_REPLY.rawValue), load(8, as: UInt64.self) == tag
-        else {
-            for descriptor in raw { _ = close(descriptor) }
-            throw KernelError(call: "recvmsg", subject: "corral-spawn", errno: EBADMSG)
-        }
-        let error = load(16, as: Int32.self)
-        guard error == 0, raw.count == 4 else {
-            for descriptor in raw { _ = close(descriptor) }
-            throw KernelError(call: "spawn", subject: stageName(load(20, as: UInt32.self)), errno: error)
-        }
-        return SpawnedSandbox(
-            pid: load(24, as: Int32.self), process: SharedDescriptor(FileDescriptor(owning: raw[0])),
-            control: SharedDescriptor(FileDescriptor(owning: raw[1])), netlink: FileDescriptor(owning: raw[2]),
-            netns: FileDescriptor(owning: raw[3])
-        )
+    private static func end(_ state: inout State) {
+        guard let helper = state.helper else { return }
+        state.helper = nil
+        // It ends when nobody is left at the other side, but may be busy or stuck.
+        _ = kill(helper.pid, SIGKILL)
+        var status: Int32 = 0
+        while waitpid(helper.pid, &status, 0) < 0, errno == EINTR {}
     }
 
-    static func encode(_ request: SpawnRequest, tag: UInt64) throws(KernelError) -> [UInt8] {
-        func field(_ text: String, _ size: UInt32) throws(KernelError) -> [UInt8] {
-            let bytes = Array(text.utf8)
-            guard bytes.count < Int(size), !bytes.contains(0) else {
-                throw KernelError(call: "spawn", subject: text, errno: ENAMETOOLONG)
-            }
-            return bytes + [UInt8](repeating: 0, count: Int(size) - bytes.count)
-        }
-        guard request.mounts.count <= Int(CORRAL_SPAWN_MOUNTS) else {
-            throw KernelError(call: "spawn", subject: "mounts", errno: E2BIG)
-        }
-        let size = MemoryLayout<corral_spawn_request>.size
-        var bytes = InitChannel.header(CORRAL_SPAWN_REQUEST, size: size, tag: tag)
-        bytes.appendWord(request.uidBase)
-        bytes.appendWord(request.uidCount)
-        bytes.appendLong(request.upperBytes)
-        bytes.appendLong(request.upperInodes)
-        bytes.appendWord(0)
-        bytes.appendWord(UInt32(request.mounts.count))
-        bytes += try field(request.hostname, CORRAL_HOSTNAME_BYTES)
-        bytes += try field(request.image, CORRAL_PATH_BYTES)
-        for mount in request.mounts {
-            bytes += try field(mount.source, CORRAL_PATH_BYTES)
-            bytes += try field(mount.target, CORRAL_PATH_BYTES)
-            bytes.appendWord(mount.readOnly ? CORRAL_MOUNT_READ_ONLY.rawValue : 0)
-            bytes.appendWord(0)
-        }
-        return bytes + [UInt8](repeating: 0, count: size - bytes.count)
+    private static func duplicate(_ shared: SharedDescriptor) throws(KernelError) -> FileDescriptor {
+        let raw = shared.raw
+        return FileDescriptor(owning: try systemCall("fcntl(F_DUPFD_CLOEXEC)") { fcntl(raw, F_DUPFD_CLOEXEC, 3) })
     }
 }

@@ -1,0 +1,40 @@
+/// Sizes as policies write them: `50MiB`, `1GB`, `4096`.
+public enum ByteSize {
+    private static let units: [String: UInt64] = [
+        "": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000, "TB": 1_000_000_000_000, "KiB": 1 << 10,
+        "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+    ]
+
+    /// Bytes; nil when it is no such text, or more than 64 bits hold.
+    public static func parse(_ text: String) -> UInt64? {
+        let digits = text.prefix { ("0"..."9").contains($0) }
+        guard !digits.isEmpty, let number = UInt64(digits), let unit = units[String(text.dropFirst(digits.count))] else {
+            return nil
+        }
+        let (value, overflow) = number.multipliedReportingOverflow(by: unit)
+        return overflow ? nil : value
+    }
+}
+
+/// Durations as policies write them: `500ms`, `30s`, `5m`, `1h30m`.
+public enum DurationText {
+    /// Nil when it is no such text, is zero, or is longer than a year.
+    public static func parse(_ text: String) -> Duration? {
+        var rest = text[...]
+        var total: Int64 = 0
+        guard !rest.isEmpty else { return nil }
+        while !rest.isEmpty {
+            let digits = rest.prefix { ("0"..."9").contains($0) }
+            guard (1...12).contains(digits.count), let number = Int64(digits) else { return nil }
+            rest = rest.dropFirst(digits.count)
+            let unit = rest.prefix { ("a"..."z").contains($0) }
+            rest = rest.dropFirst(unit.count)
+            let milliseconds: [Substring: Int64] = ["ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
+            guard let factor = milliseconds[unit] else { return nil }
+            let (part, overflow) = number.multipliedReportingOverflow(by: factor)
+            guard !overflow, part <= 31_536_000_000 else { return nil }
+            total += part
+        }
+        return (1...31_536_000_000).contains(total) ? .milliseconds(total) : nil
+    }
+}

@@ -1,0 +1,134 @@
+/// A policy file as values; docs/POLICY.md describes its text.
+public struct Policy: Sendable, Hashable {
+    public enum Mode: String, Sendable, CaseIterable {
+        case enforce
+        /// Lets pass what it would refuse, and reports it as `would_deny`.
+        case audit
+    }
+
+    public var name: String
+    public var mode: Mode
+    public var allow: [EgressRule]
+    public var deny: [EgressRule]
+    public var limits: ResourceLimits
+    public var files: Files
+    public var env: [String: String]
+    /// Name of the file it came from, for messages.
+    public var file: String
+
+    public struct Files: Sendable, Hashable {
+        public var image: String?
+
+        public init(image: String? = nil) {
+            self.image = image
+        }
+    }
+
+    public init(
+        name: String, mode: Mode = .enforce, allow: [EgressRule] = [], deny: [EgressRule] = [],
+        limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:], file: String = ""
+    ) {
+        self.name = name
+        self.mode = mode
+        self.allow = allow
+        self.deny = deny
+        self.limits = limits
+        self.files = files
+        self.env = env
+        self.file = file
+    }
+}
+
+/// One entry of `egress.allow` or `egress.deny`.
+public struct EgressRule: Sendable, Hashable {
+    public enum Target: Sendable, Hashable {
+        case prefix(IPPrefix)
+        /// `preset: internet`: global unicast addresses only.
+        case internet
+    }
+
+    public var target: Target
+    /// Nil: every port. Closed ranges; they bind tcp and udp, icmp has none.
+    public var ports: [ClosedRange<UInt16>]?
+    public var protocols: Set<IPProtocol>
+    /// Where it stands in its file, from 1; 0 when it comes from no file.
+    public var line: Int
+
+    public init(
+        target: Target, ports: [ClosedRange<UInt16>]? = nil, protocols: Set<IPProtocol> = [.tcp, .udp], line: Int = 0
+    ) {
+        self.target = target
+        self.ports = ports
+        self.protocols = protocols
+        self.line = line
+    }
+
+    /// Whether it speaks of this protocol and port; the port of icmp means nothing.
+    func matches(_ proto: IPProtocol, _ port: UInt16) -> Bool {
+        guard protocols.contains(proto) else { return false }
+        guard proto != .icmp, let ports else { return true }
+        return ports.contains { $0.contains(port) }
+    }
+
+    func covers(_ address: IPAddress) -> Bool {
+        switch target {
+        case .prefix(let prefix): prefix.contains(address)
+        case .internet: SpecialRanges.isGlobalUnicast(address)
+        }
+    }
+}
+
+/// Nil leaves a resource unlimited.
+public struct ResourceLimits: Sendable, Hashable {
+    /// CPUs' worth of time.
+    public var cpu: Double?
+    /// Bytes.
+    public var memory: UInt64?
+    public var pids: UInt32?
+    /// Bytes the sandbox may write.
+    public var disk: UInt64?
+    public var timeout: Duration?
+
+    public init(
+        cpu: Double? = nil, memory: UInt64? = nil, pids: UInt32? = nil, disk: UInt64? = nil, timeout: Duration? = nil
+    ) {
+        self.cpu = cpu
+        self.memory = memory
+        self.pids = pids
+        self.disk = disk
+        self.timeout = timeout
+    }
+}
+
+/// Everything that is wrong with a policy; it is refused whole.
+public struct PolicyError: Error, Sendable, Equatable, CustomStringConvertible {
+    public struct Problem: Sendable, Equatable, CustomStringConvertible {
+        public var file: String
+        /// From 1; 0 where the whole file is meant.
+        public var line: Int
+        public var column: Int
+        /// `egress.allow[1].ports[0]`; empty where the text is no YAML.
+        public var field: String
+        public var message: String
+        /// What would have been right; nil when nothing would.
+        public var expected: String?
+
+        public var description: String {
+            var text = file
+            if line > 0 { text += ":\(line):\(column)" }
+            if !field.isEmpty { text += ": \(field)" }
+            text += ": \(message)"
+            if let expected { text += "; expected \(expected)" }
+            return text
+        }
+    }
+
+    public var problems: [Problem]
+
+    public init(problems: [Problem]) {
+        self.problems = problems
+    }
+
+    /// One problem a line.
+    public var description: String { problems.map(\.description).joined(separator: "\n") }
+}

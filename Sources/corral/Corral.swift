@@ -1,0 +1,42 @@
+internal import ArgumentParser
+internal import CorralAPI
+internal import Glibc
+
+@main
+struct Corral: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "corral",
+        abstract: "Runs commands in sandboxes that reach only what their policy names, and shows what was refused and why.",
+        usage: "corral [--host unix://path] <subcommand>",
+        discussion: """
+            --host names corrald's socket, before the subcommand or among its options; else the environment's CORRAL_HOST \
+            does, else it is \(Client.defaultHost).
+            """,
+        version: "corral \(Release.version)",
+        subcommands: [
+            Run.self, Ps.self, Inspect.self, Kill.self, Remove.self, Tail.self, PolicyCommand.self, Pool.self, Doctor.self,
+            Version.self,
+        ]
+    )
+
+    static let _errorLabel = "corral"
+
+    static func main() {
+        main(takeHost(from: Array(CommandLine.arguments.dropFirst())))
+    }
+
+    /// Turns a leading `--host` into CORRAL_HOST. Declared as an option of the root command, the parser would also take a
+    /// `--host` out of the command that `run` is to pass on.
+    private static func takeHost(from arguments: [String]) -> [String] {
+        let option = "--host"
+        if arguments.count >= 2, arguments[0] == option {
+            setenv("CORRAL_HOST", arguments[1], 1)
+            return Array(arguments.dropFirst(2))
+        }
+        if let first = arguments.first, first.hasPrefix(option + "=") {
+            setenv("CORRAL_HOST", String(first.dropFirst(option.count + 1)), 1)
+            return Array(arguments.dropFirst())
+        }
+        return arguments
+    }
+}

@@ -1,0 +1,82 @@
+import CLinux
+import Glibc
+import Testing
+
+@testable import CorralKernel
+
+@Suite struct SeccompTests {
+    private let program: [UInt8]
+
+    init() throws { program = try SeccompProgram.defaultProfile() }
+
+    /// errno of the call under the program, 0 for success.
+    private func outcome(_ call: String, _ arguments: UInt64...) throws -> Int32 {
+        let padded = arguments + Array(repeating: 0, count: 6 - arguments.count)
+        return corral_seccomp_try(program, program.count, Int(try SeccompProgram.number(of: call)), padded)
+    }
+
+    @Test func isAProgramThatTheKernelTakes() {
+        #expect(program.count % 8 == 0)
+        #expect(program.count > 800 && program.count <= 4096 * 8)
+    }
+
+    @Test(arguments: ["getpid", "getuid", "sched_yield", "sync", "getppid"])
+    func allowsOrdinaryCalls(call: String) throws {
+        #expect(try outcome(call) == 0)
+    }
+
+    @Test(arguments: [
+        "bpf", "io_uring_setup", "userfaultfd", "keyctl", "add_key", "request_key", "init_module", "finit_module",
+        "kexec_load", "mount", "umount2", "pivot_root", "unshare", "setns", "ptrace", "process_vm_readv", "reboot",
+        "perf_event_open", "swapon", "open_by_handle_at", "quotactl", "acct", "settimeofday", "iopl", "ioperm",
+        "fsopen", "open_tree", "move_mount", "mount_setattr", "fspick", "fsmount", "pidfd_getfd", "kcmp", "chroot",
+    ])
+    func refusesCallsOfTheHost(call: String) throws {
+        #expect(try outcome(call) == EPERM)
+    }
+
+    @Test func callsThatDoNotExistYetAreAbsent() throws {
+        #expect(corral_seccomp_try(program, program.count, 451, [UInt64](repeating: 0, count: 6)) == ENOSYS)
+        #expect(corral_seccomp_try(program, program.count, 5000, [UInt64](repeating: 0, count: 6)) == ENOSYS)
+        #expect(try outcome("clone3") == ENOSYS)
+    }
+
+    @Test func socketsAreOfTheFamiliesThatThePolicySees() throws {
+        let datagram = UInt64(SOCK_DGRAM.rawValue), raw = UInt64(SOCK_RAW.rawValue)
+        for family: UInt64 in [1, 2, 10] { #expect(try outcome("socket", family, datagram) == 0) }
+        #expect(try outcome("socket", 16, raw, 0) == 0)
+        // Netfilter, packet, alg, vsock; high bits that the kernel does not look at change nothing.
+        #expect(try outcome("socket", 16, raw, 12) == EPERM)
+        for family: UInt64 in [17, 38, 40, 1 << 32 | 40] { #expect(try outcome("socket", family, datagram) == EPERM) }
+        #expect(try outcome("socket", 1 << 32 | 2, datagram) == 0)
+    }
+
+    @Test func cloneMakesProcessesButNoNamespaces() throws {
+        #expect(try outcome("clone", UInt64(SIGCHLD)) == 0)
+        for flag: UInt64 in [0x20000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
+            #expect(try outcome("clone", flag | UInt64(SIGCHLD)) == EPERM)
+        }
+    }
+
+    @Test func terminalsTakeNoInjectedInput() throws {
+        // On a descriptor that is none: the filter answers before the kernel looks.
+        for request: UInt64 in [0x5412, 0x541C, 1 << 32 | 0x5412, 0xFFFF_FFFF_0000_541C] {
+            #expect(try outcome("ioctl", 9999, request) == EPERM)
+        }
+        for request: UInt64 in [0x5401, 0x5413, 0x541B] { #expect(try outcome("ioctl", 9999, request) == EBADF) }
+    }
+
+    @Test func personalitiesThatWeakenTheProcessAreRefused() throws {
+        #expect(try outcome("personality", 0xFFFF_FFFF) == 0)
+        #expect(try outcome("personality", 0x0040000) == EPERM)
+    }
+
+    @Test func otherInstructionSetsHaveNoCalls() throws {
+        #expect(corral_seccomp_try_i386(program, program.count) == ENOSYS)
+        #expect(corral_seccomp_try(program, program.count, 0x4000_0000 | 39, [UInt64](repeating: 0, count: 6)) == ENOSYS)
+    }
+
+    @Test func unknownNamesAreErrors() {
+        #expect(throws: KernelError.self) { _ = try SeccompProgram.number(of: "no_such_call") }
+    }
+}
