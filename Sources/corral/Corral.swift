@@ -22,6 +22,8 @@ struct Corral: ParsableCommand {
     static let _errorLabel = "corral"
 
     static func main() {
+        // Were one of them closed, the next descriptor opened would take its place and be read or written as it.
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", O_RDWR) }
         main(takeHost(from: Array(CommandLine.arguments.dropFirst())))
     }
 

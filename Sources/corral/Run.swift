@@ -84,17 +84,17 @@ struct Run: ClientCommand {
         // From here on a ^C is the command's, and waits for it if it has not begun.
         let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
         Glibc.signal(SIGPIPE, SIG_IGN)
-        let exit: CommandExit
+        let exit = try start(request, client, signals)
+        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
+        throw ExitCode(exit.code)
+    }
+
+    private func start(
+        _ request: CreateSandboxRequest, _ client: Client, _ signals: SignalPipe
+    ) throws -> CommandExit {
+        let sandbox: Sandbox
         do {
-            let sandbox = try client.createSandbox(request)
-            exit = try client.attach(
-                sandbox.id,
-                AttachStreams(
-                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO, signals: signals.reading
-                )
-            )
-        } catch ClientError.outputClosed {
-            throw ExitCode(128 + SIGPIPE)
+            sandbox = try client.createSandbox(request)
         } catch ClientError.refused(let status, let body) {
             let code: Int32? =
                 switch body.code {
@@ -104,8 +104,20 @@ struct Run: ClientCommand {
                 }
             throw Failure(ClientError.refused(status: status, body).description, code: code)
         }
-        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
-        throw ExitCode(exit.code)
+        do {
+            return try client.attach(
+                sandbox.id,
+                AttachStreams(
+                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO, signals: signals.reading
+                )
+            )
+        } catch ClientError.outputClosed {
+            throw ExitCode(128 + SIGPIPE)
+        } catch let error as ClientError {
+            // Nobody else knows of it. That it may be gone already, with corrald or without, is no further news.
+            if remove { try? client.removeSandbox(sandbox.id, force: true) }
+            throw error
+        }
     }
 
     private func request() throws -> CreateSandboxRequest {
