@@ -25,7 +25,9 @@ struct Run: ClientCommand {
 
     @Option(
         name: [.long, .customShort("e")],
-        help: ArgumentHelp("Set a variable of the command's environment; NAME alone takes its value from here.", valueName: "name=value")
+        help: ArgumentHelp(
+            "Set a variable of the command's environment; NAME alone takes its value from here.",
+            valueName: "name=value")
     )
     var env: [String] = []
 
@@ -41,10 +43,13 @@ struct Run: ClientCommand {
     @Option(help: "Kill the command after this time, such as 5m.")
     var timeout: String?
 
-    @Option(name: [.long, .customShort("w")], help: ArgumentHelp("Directory in which the command starts.", valueName: "directory"))
+    @Option(
+        name: [.long, .customShort("w")],
+        help: ArgumentHelp("Directory in which the command starts.", valueName: "directory"))
     var workdir: String?
 
-    @Option(name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
+    @Option(
+        name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
     var remove = true
 
     @Flag(name: .short, help: "Pass standard input to the command.")
@@ -108,12 +113,13 @@ struct Run: ClientCommand {
             return try client.attach(
                 sandbox.id,
                 AttachStreams(
-                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO, signals: signals.reading
+                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO,
+                    signals: signals.reading
                 )
             )
         } catch ClientError.outputClosed {
             throw ExitCode(128 + SIGPIPE)
-        } catch let error as ClientError {
+        } catch {
             // Nobody else knows of it. That it may be gone already, with corrald or without, is no further news.
             if remove { try? client.removeSandbox(sandbox.id, force: true) }
             throw error

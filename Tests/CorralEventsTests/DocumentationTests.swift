@@ -3,9 +3,9 @@ import CorralPolicy
 import Testing
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// docs/EVENTS.md, held to the code.
@@ -27,7 +27,8 @@ import Foundation
         let page = try page()
         let words =
             EventType.allCases.map(\.rawValue) + Reason.allCases.map(\.rawValue) + Verdict.allCases.map(\.rawValue)
-            + Hook.allCases.map(\.rawValue) + LimitReached.Kind.allCases.map(\.rawValue) + Loss.Place.allCases.map(\.rawValue)
+            + Hook.allCases.map(\.rawValue) + LimitReached.Kind.allCases.map(\.rawValue)
+            + Loss.Place.allCases.map(\.rawValue)
         for word in words { #expect(page.contains("`\(word)`"), "\(word)") }
     }
 }
