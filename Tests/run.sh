@@ -24,6 +24,23 @@ without_root() {
     if [ "${CORRAL_REQUIRE_KERNEL:-}" = 1 ]; then add "$1" 1; else echo "$1: skipped, needs root"; add "$1" 0 0 0 1; fi
 }
 
+# CompilerCanaryTests fails when our flag is lost; this tells when a compiler no longer needs it.
+compiler_note() {
+    local dir
+    dir=$(mktemp -d)
+    cat >"$dir/main.swift" <<'SWIFT'
+@inline(never) func first() -> Int32 {
+    var bytes: (UInt8, UInt8) = (7, 1)
+    return withUnsafeBytes(of: &bytes) { Int32($0[0]) }
+}
+print(first())
+SWIFT
+    if ${SWIFT:-swift}c -O "$dir/main.swift" -o "$dir/first" 2>/dev/null && [ "$("$dir/first")" = 7 ]; then
+        echo "note: this compiler is right with dead-store elimination on; the Makefile's flag can go"
+    fi
+    rm -rf "$dir"
+}
+
 for suite in "${@:-spawn}"; do
     echo "== $suite"
     case $suite in
@@ -39,6 +56,7 @@ for suite in "${@:-spawn}"; do
         status=${PIPESTATUS[0]}
         add swift "$status" "$(grep -cE '^[^ ]+ +Test [^r].* passed after|^[^ ]+ +Test r[^u].* passed after' "$log")" \
             "$(grep -cE '^[^ ]+ +Test [^r].* failed after|^[^ ]+ +Test r[^u].* failed after' "$log")" "$(grep -cE '^[^ ]+ +Test .* skipped' "$log")"
+        compiler_note
         # The suites that follow run the executables as users get them: linked with the static runtime.
         # shellcheck disable=SC2086
         ${SWIFT:-swift} build $CORRAL_SWIFT_FLAGS >"$log" 2>&1 || { cat "$log"; add build 1; }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counts the frames that reach a place in the network, exactly.
 //
-//   labcapture all IFACE            every frame that arrives on IFACE, before anything else looks at it
+//   labcapture all IFACE            every frame that arrives on IFACE, before anything else looks at it; but not the
+//                                   neighbour's own IPv6 housekeeping, which has link scope and so was never forwarded
 //   labcapture accepted PREFIX      frames that arrive on any interface whose name starts with PREFIX and that the
 //                                   interface's ingress filters let through: a socket bound to one ethertype is served
 //                                   after them, one bound to all ethertypes before. Counts IPv4, IPv6, ARP and 0x88b5.
@@ -97,6 +98,13 @@ static void describe(struct bucket *b, const uint8_t *p, size_t length) {
 	}
 }
 
+/// IPv6 from a link-local or unspecified source to link-local multicast: multicast reports and solicitations.
+static int is_housekeeping(const uint8_t *p, size_t length) {
+	static const uint8_t unspecified[16];
+	if (length < 40 || p[24] != 0xff || (p[25] & 15) != 2) return 0;
+	return (p[8] == 0xfe && (p[9] & 0xc0) == 0x80) || memcmp(p + 8, unspecified, 16) == 0;
+}
+
 static void count_frame(const struct bucket *seen) {
 	for (int i = 0; i < bucket_count; i++) {
 		struct bucket copy = *seen;
@@ -125,6 +133,8 @@ static void drain(int fd) {
 		seen.interface = (unsigned)from.sll_ifindex;
 		char interface[IF_NAMESIZE] = "";
 		if (*prefix && (!if_indextoname(seen.interface, interface) || strncmp(interface, prefix, strlen(prefix)))) continue;
+		if (!*prefix && ntohs(from.sll_protocol) == ETH_P_IPV6 && got >= 14 && is_housekeeping(data + 14, (size_t)got - 14))
+			continue;
 		frames++;
 		seen.ethertype = ntohs(from.sll_protocol);
 		if (got >= 14) {

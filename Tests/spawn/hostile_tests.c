@@ -188,6 +188,8 @@ void test_hostile(void)
 	printf("hostile\n");
 	struct spawner spawner = start_spawner();
 	struct sandbox sandbox = make_sandbox(&spawner);
+	/* corral-spawn answers first and closes what the spawn needed after that. */
+	sleep_ms(50);
 	unsigned init_fds = count_fds(sandbox.reply.pid), spawn_fds = count_fds(spawner.pid);
 	test_malformed_exec(&sandbox);
 	test_dropped(&sandbox, &spawner);
@@ -196,6 +198,7 @@ void test_hostile(void)
 	check_shell(&sandbox, "true", 0, "init works after all that");
 	struct sandbox other = make_sandbox(&spawner);
 	check(destroy(&other), "and so does corral-spawn");
+	sleep_ms(50);
 	check(count_fds(sandbox.reply.pid) == init_fds && count_fds(spawner.pid) == spawn_fds,
 	      "neither holds a descriptor more (%u, %u)", init_fds, spawn_fds);
 	check(destroy(&sandbox), "it leaves nothing");

@@ -1,0 +1,83 @@
+#!/bin/bash
+# Tries every way out of a sandbox against the release binaries: `N passed, N failed, N skipped` is the last line.
+#
+# Each way is first walked by a plain machine (the control: it arrives), then from a sandbox (nothing may arrive, counted by
+# captures at the far side and right behind the sandbox's veth), then its allowed twin from a sandbox (it must arrive).
+# All of it twice: as sandboxes run, and with capabilities kept and seccomp off, so that BPF alone is what stops it.
+#
+#   Tests/lab/bypass.sh [SECTION...]     paths paths-bpf-alone addresses life limits isolation events leftovers killed
+set -uo pipefail
+. "$(dirname "$0")/lab.sh"
+. "$(dirname "$0")/sections.sh"
+lab_require
+
+passed=0 failed=0 skipped=0
+pass() {
+    passed=$((passed + 1))
+    printf 'ok    %-52s %s\n' "$1" "${2:-}"
+}
+fail() {
+    failed=$((failed + 1))
+    printf 'FAIL  %-52s %s\n' "$1" "${2:-}"
+}
+skip() {
+    skipped=$((skipped + 1))
+    printf 'skip  %-52s %s\n' "$1" "${2:-}"
+}
+# NAME COMMAND...: passes when the command does.
+expect() {
+    local name=$1
+    shift
+    if "$@"; then pass "$name"; else fail "$name" "${DETAIL:-$*}"; fi
+}
+# NAME WANTED GOT
+equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "expected $2, got $3"; fi; }
+
+lab_up || exit 1
+lab_start permitted-capture "$LAB_PERMITTED" "$LAB_BIN/labcapture" all eth0 || exit 1
+lab_start refused-capture "$LAB_REFUSED" "$LAB_BIN/labcapture" all eth0 || exit 1
+lab_start near-capture "$LAB_HOST" "$LAB_BIN/labcapture" accepted crl || exit 1
+lab_start client-capture "$LAB_HOST" "$LAB_BIN/labcapture" accepted ctc || exit 1
+lab_corrald --allow-test-switches || exit 1
+
+POLICY=$LAB_DIR/lab.yaml
+cat >"$POLICY" <<YAML
+apiVersion: corral/v1
+name: lab
+egress:
+  allow:
+    - cidr: 203.0.113.0/24
+      ports: [80, "8000-8003"]
+    - cidr: 2001:db8:1::/64
+      ports: [80, "8000-8003"]
+    - cidr: 203.0.113.0/24
+      protocol: icmp
+  deny:
+    - cidr: $REFUSED4/32
+YAML
+WIDE=$LAB_DIR/wide.yaml
+cat >"$WIDE" <<YAML
+apiVersion: corral/v1
+name: wide
+egress:
+  allow:
+    - cidr: 0.0.0.0/0
+    - cidr: "::/0"
+YAML
+
+sections=("$@")
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses life limits isolation events leftovers killed)
+for section in "${sections[@]}"; do
+    echo "-- $section"
+    case $section in
+    paths) section_paths "" ;;
+    paths-bpf-alone) section_paths bpf ;;
+    *) "section_$section" ;;
+    esac
+done
+if [ $failed -ne 0 ]; then
+    echo "-- corrald's log"
+    tail -15 "$LAB_DIR/corrald.log"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
