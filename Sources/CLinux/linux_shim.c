@@ -275,6 +275,11 @@ int corral_mount_pseudo(const char *type, const char *target)
 	return mount(type, target, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
+int corral_mount_bpffs(const char *target)
+{
+	return mount("bpf", target, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700");
+}
+
 int corral_cgroup_id(int directory, uint64_t *id)
 {
 	union {

@@ -79,6 +79,9 @@ uint64_t corral_file_system_type(const char *path);
 /* A mount of `type` with nosuid, nodev and noexec. */
 int corral_mount_pseudo(const char *type, const char *target);
 
+/* A BPF file system that only root may enter. */
+int corral_mount_bpffs(const char *target);
+
 /* The number that BPF knows the cgroup by: its 8-byte file handle. */
 int corral_cgroup_id(int directory, uint64_t *id);
 
