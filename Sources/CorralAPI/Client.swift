@@ -16,7 +16,8 @@ public final class Client {
     public init(host: String = defaultHost) throws(ClientError) {
         let scheme = "unix://"
         guard host.hasPrefix(scheme + "/") else {
-            throw .badHost(host, expected: "unix:// and the absolute path of corrald's socket, such as \(Self.defaultHost)")
+            throw .badHost(
+                host, expected: "unix:// and the absolute path of corrald's socket, such as \(Self.defaultHost)")
         }
         path = String(host.dropFirst(scheme.count))
     }
@@ -115,7 +116,8 @@ public final class Client {
         let bytes = try connection.readBody(limit: largestAnswer)
         giveBack(connection)
         let body = try? JSONDecoder().decode(ErrorBody.self, from: Data(bytes))
-        throw .refused(status: head.status, body ?? ErrorBody(code: "internal", message: "corrald answered HTTP \(head.status)"))
+        throw .refused(
+            status: head.status, body ?? ErrorBody(code: "internal", message: "corrald answered HTTP \(head.status)"))
     }
 
     private func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {

@@ -44,7 +44,8 @@ extension Client {
     /// SIGPIPE must be ignored.
     public func attach(_ reference: String, _ streams: AttachStreams) throws(ClientError) -> CommandExit {
         let connection = try connection()
-        try connection.send("POST", Self.path(of: reference) + "/attach", body: .chunks(type: "application/vnd.corral.stream"))
+        try connection.send(
+            "POST", Self.path(of: reference) + "/attach", body: .chunks(type: "application/vnd.corral.stream"))
         try Self.expectSuccess(connection)
         var pump = AttachPump(connection: connection, streams: streams)
         return try pump.run()
@@ -127,7 +128,9 @@ private struct AttachPump {
             pollfd(fd: output.isEmpty ? -1 : outputStream, events: Int16(POLLOUT), revents: 0),
         ]
         let result = ClientSocket.retrying { poll(&polled, nfds_t(polled.count), -1) }
-        if case .failure(let number) = result { throw .system(call: "poll", subject: "the command's streams", errno: number) }
+        if case .failure(let number) = result {
+            throw .system(call: "poll", subject: "the command's streams", errno: number)
+        }
 
         if polled[2].revents != 0 { try readSignals() }
         if polled[1].revents != 0 { try readStdin() }
@@ -168,7 +171,9 @@ private struct AttachPump {
 
     /// Bytes read; 0 at the end, -1 when there are none now.
     private mutating func read(_ descriptor: Int32, _ what: String) throws(ClientError) -> Int {
-        let result = ClientSocket.retrying { buffer.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress, $0.count) } }
+        let result = ClientSocket.retrying {
+            buffer.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress, $0.count) }
+        }
         switch result {
         case .success(let count): return count
         case .failure(EAGAIN): return -1

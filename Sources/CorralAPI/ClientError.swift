@@ -23,7 +23,8 @@ public enum ClientError: Error, Sendable, Equatable, CustomStringConvertible {
         case .badHost(let host, let expected):
             "\"\(TerminalText.neutralised(host))\" is not a host; expected \(expected)"
         case .unreachable(let path, let errno, let remedy):
-            "cannot reach corrald at \(TerminalText.neutralised(path)): \(errorText(errno))" + (remedy.map { "; " + $0 } ?? "")
+            "cannot reach corrald at \(TerminalText.neutralised(path)): \(errorText(errno))"
+                + (remedy.map { "; " + $0 } ?? "")
         case .system(let call, let subject, let errno): "\(call) \(subject): \(errorText(errno))"
         case .badResponse(let what): "corrald's answer makes no sense: \(TerminalText.neutralised(what))"
         case .closed(let activity): "corrald closed the connection during \(TerminalText.neutralised(activity))"

@@ -89,7 +89,8 @@ struct HTTPResponseParser {
                 state = size == 0 ? .trailers(bytes: 0) : .chunk(remaining: size)
             case .chunk(let remaining):
                 guard let piece = take(atMost: remaining) else { return nil }
-                state = remaining == UInt64(piece.count) ? .chunkEnd : .chunk(remaining: remaining - UInt64(piece.count))
+                state =
+                    remaining == UInt64(piece.count) ? .chunkEnd : .chunk(remaining: remaining - UInt64(piece.count))
                 return .body(piece)
             case .chunkEnd:
                 guard let line = try nextLine(limit: 0, "a chunk's end") else { return nil }
@@ -147,7 +148,9 @@ struct HTTPResponseParser {
     private mutating func headEnd() -> Int? {
         var index = max(start, start + searched - 3)
         while index + 4 <= buffer.count {
-            if buffer[index] == 13, buffer[index + 1] == 10, buffer[index + 2] == 13, buffer[index + 3] == 10 { return index + 4 }
+            if buffer[index] == 13, buffer[index + 1] == 10, buffer[index + 2] == 13, buffer[index + 3] == 10 {
+                return index + 4
+            }
             index += 1
         }
         searched = buffer.count - start
@@ -175,8 +178,11 @@ struct HTTPResponseParser {
             throw HTTPError("a header field without a name")
         }
         let name = line[..<colon]
-        guard name.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else { throw HTTPError("a header field's name holds odd bytes") }
-        let value = line[(colon + 1)...].drop { $0 == 0x20 || $0 == 0x09 }.reversed().drop { $0 == 0x20 || $0 == 0x09 }.reversed()
+        guard name.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+            throw HTTPError("a header field's name holds odd bytes")
+        }
+        let value = line[(colon + 1)...].drop { $0 == 0x20 || $0 == 0x09 }.reversed().drop { $0 == 0x20 || $0 == 0x09 }
+            .reversed()
         return (String(decoding: name, as: UTF8.self).lowercased(), String(decoding: value, as: UTF8.self))
     }
 

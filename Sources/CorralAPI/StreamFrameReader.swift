@@ -66,7 +66,9 @@ struct StreamFrameReader {
                 state = .header
                 let code = payload.prefix(4).reduce(0 as UInt32) { $0 << 8 | UInt32($1) }
                 let word = String(decoding: payload.dropFirst(4), as: UTF8.self)
-                guard let cause = CommandExit.Cause(rawValue: word) else { throw StreamFrameError("an exit of no known cause") }
+                guard let cause = CommandExit.Cause(rawValue: word) else {
+                    throw StreamFrameError("an exit of no known cause")
+                }
                 return .exit(CommandExit(code: Int32(bitPattern: code), cause: cause))
             }
         }

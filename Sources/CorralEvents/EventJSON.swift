@@ -40,7 +40,8 @@ extension Event {
         json.string(type.rawValue)
         switch body {
         case .sandbox(let lifecycle): lifecycle.write(to: &json)
-        case .egress(let traffic), .ingress(let traffic): traffic.write(to: &json, remoteKey: type == .egress ? "dst" : "src")
+        case .egress(let traffic), .ingress(let traffic):
+            traffic.write(to: &json, remoteKey: type == .egress ? "dst" : "src")
         case .limit(let reached):
             json.key("limit")
             json.string(reached.limit.rawValue)

@@ -65,7 +65,8 @@ extension Lifecycle {
 extension Traffic {
     fileprivate init(_ fields: Fields, remoteKey: String) throws(EventParseError) {
         self.init(
-            verdict: try fields.word("verdict"), reason: try fields.word("reason"), hook: try fields.optionalWord("hook"),
+            verdict: try fields.word("verdict"), reason: try fields.word("reason"),
+            hook: try fields.optionalWord("hook"),
             process: try fields.optionalObject("process").map(ProcessReference.init),
             remote: try fields.optionalObject(remoteKey).map(Remote.init),
             localPort: try fields.optionalNumber("local_port"),
@@ -73,7 +74,8 @@ extension Traffic {
                 guard let proto = TrafficProtocol(text) else { throw .field("protocol", expected: "a protocol") }
                 return proto
             },
-            policy: try fields.optionalObject("policy").map(PolicyReference.init), hint: try fields.optionalString("hint")
+            policy: try fields.optionalObject("policy").map(PolicyReference.init),
+            hint: try fields.optionalString("hint")
         )
     }
 }

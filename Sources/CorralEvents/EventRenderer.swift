@@ -23,7 +23,8 @@ public struct EventRenderer: Sendable {
         switch layout {
         case .compact: nil
         case .table:
-            columns(["TIME", "SANDBOX", "VERDICT", "TYPE", "PROTO", "REMOTE", "PROCESS", "REASON"], last: "DETAIL") + "\n"
+            columns(["TIME", "SANDBOX", "VERDICT", "TYPE", "PROTO", "REMOTE", "PROCESS", "REASON"], last: "DETAIL")
+                + "\n"
         }
     }
 
@@ -45,7 +46,8 @@ public struct EventRenderer: Sendable {
             return columns(
                 [
                     time, sandbox, verdict, event.type.rawValue, traffic?.proto?.description ?? "-",
-                    traffic?.remote.map(text) ?? "-", traffic?.process.map(text) ?? "-", traffic?.reason.rawValue ?? "-",
+                    traffic?.remote.map(text) ?? "-", traffic?.process.map(text) ?? "-",
+                    traffic?.reason.rawValue ?? "-",
                 ],
                 last: detail(event), verdict: traffic?.verdict
             ) + "\n"

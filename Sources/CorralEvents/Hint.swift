@@ -21,7 +21,8 @@ extension Traffic {
             return "\(rule?.description ?? "a rule") covers \(destination) but not \(port); add it to the rule's ports"
         case .protocolNotAllowed:
             guard let proto, isNamable(proto) else {
-                return "only tcp, udp and icmp echo can leave a sandbox; no policy can permit \(proto?.description ?? "this")"
+                return
+                    "only tcp, udp and icmp echo can leave a sandbox; no policy can permit \(proto?.description ?? "this")"
             }
             let word = proto == .ip(58) ? "icmp" : proto.description
             guard let rule else { return "no rule of egress.allow permits \(word); add `protocol: \(word)` to one" }
@@ -43,7 +44,8 @@ extension Traffic {
         case .fragment:
             return "a fragment hides its ports; send smaller packets, no policy can permit it"
         case .notIP:
-            return "only IPv4 and IPv6 can leave or enter a sandbox; no policy can permit \(proto?.description ?? "this")"
+            return
+                "only IPv4 and IPv6 can leave or enter a sandbox; no policy can permit \(proto?.description ?? "this")"
         case .unsolicitedInbound:
             return direction == .ingress
                 ? "only replies to what the sandbox opened are let in"

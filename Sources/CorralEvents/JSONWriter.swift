@@ -89,7 +89,8 @@ struct JSONWriter {
                 let byte = utf8[index]
                 let next = index + 1 < utf8.endIndex ? utf8[index + 1] : 0
                 let isC1 = byte == 0xc2 && next < 0xa0
-                guard byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f || isC1 else {
+                guard byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f || isC1
+                else {
                     continue
                 }
                 bytes.append(contentsOf: utf8[start..<index])

@@ -16,7 +16,9 @@ public enum TerminalText {
                     result += "\\x" + hexadecimal(scalar.value, digits: 2)
                 }
             } else if isUnsafe(scalar) {
-                result += scalar.value < 0x100 ? "\\x" + hexadecimal(scalar.value, digits: 2)
+                result +=
+                    scalar.value < 0x100
+                    ? "\\x" + hexadecimal(scalar.value, digits: 2)
                     : "\\u{" + hexadecimal(scalar.value, digits: 1) + "}"
             } else {
                 result.unicodeScalars.append(scalar)
@@ -36,7 +38,9 @@ public enum TerminalText {
             }
         }
         if isPlain, !text.isEmpty { return text }
-        return "\"" + neutralised(text).split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\\\"") + "\""
+        return "\""
+            + neutralised(text).split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\\\"")
+            + "\""
     }
 
     /// C1 controls, direction marks and other invisible format characters, line and paragraph separators.

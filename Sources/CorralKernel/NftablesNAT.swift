@@ -31,6 +31,12 @@ public enum PoolNAT {
     }
 
     private static let chain = "postrouting"
+    // Of <linux/netfilter.h>, which clashes with glibc's headers.
+    private static let acceptPolicy: UInt32 = 1
+    private static let postRoutingHook: UInt32 = 4
+    private static let familyInet: UInt8 = 1
+    private static let familyIPv4: UInt8 = 2
+    private static let familyIPv6: UInt8 = 10
 
     private static func table(_ instance: String) -> String { "corral_\(instance)" }
 
@@ -60,7 +66,7 @@ public enum PoolNAT {
         NetlinkMessage(
             name, type: UInt32(NFNL_SUBSYS_NFTABLES) << 8 | UInt32(type.rawValue), flags: flags, subject: table
         ) { message in
-            header(family: UInt8(NFPROTO_INET), resource: 0, of: &message)
+            header(family: familyInet, resource: 0, of: &message)
             attributes(&message)
         }
     }
@@ -76,9 +82,9 @@ public enum PoolNAT {
             message.attribute(NFTA_CHAIN_TABLE.rawValue, text: table)
             message.attribute(NFTA_CHAIN_NAME.rawValue, text: chain)
             message.attribute(NFTA_CHAIN_TYPE.rawValue, text: "nat")
-            message.attribute(NFTA_CHAIN_POLICY.rawValue, number: UInt32(NF_ACCEPT).bigEndian)
+            message.attribute(NFTA_CHAIN_POLICY.rawValue, number: acceptPolicy.bigEndian)
             message.nested(NFTA_CHAIN_HOOK.rawValue) { message in
-                message.attribute(NFTA_HOOK_HOOKNUM.rawValue, number: UInt32(NF_INET_POST_ROUTING.rawValue).bigEndian)
+                message.attribute(NFTA_HOOK_HOOKNUM.rawValue, number: postRoutingHook.bigEndian)
                 // Where nftables calls it srcnat.
                 message.attribute(NFTA_HOOK_PRIORITY.rawValue, number: Int32(100).bigEndian)
             }
@@ -99,7 +105,7 @@ public enum PoolNAT {
                     message.attribute(NFTA_META_KEY.rawValue, number: UInt32(NFT_META_NFPROTO.rawValue).bigEndian)
                     message.attribute(NFTA_META_DREG.rawValue, number: UInt32(NFT_REG_1.rawValue).bigEndian)
                 }
-                message.compare(NFT_CMP_EQ, [UInt8(ipv4 ? NFPROTO_IPV4 : NFPROTO_IPV6)])
+                message.compare(NFT_CMP_EQ, [ipv4 ? familyIPv4 : familyIPv6])
                 // Offsets of the addresses in the two headers.
                 for (offset, comparison) in [(ipv4 ? 12 : 8, NFT_CMP_EQ), (ipv4 ? 16 : 24, NFT_CMP_NEQ)] {
                     message.expression("payload") { message in

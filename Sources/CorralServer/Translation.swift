@@ -70,7 +70,7 @@ private func refuseNUL(_ text: String, field: String) throws(Failure) {
 }
 
 extension SandboxSpec.Limits {
-    fileprivate init(_ policy: Policy.Limits?, overrides: LimitOverrides?) throws(Failure) {
+    fileprivate init(_ policy: ResourceLimits?, overrides: LimitOverrides?) throws(Failure) {
         self.init(
             cpu: policy?.cpu, memoryBytes: policy?.memory, pids: policy?.pids, diskBytes: policy?.disk, timeout: policy?.timeout
         )

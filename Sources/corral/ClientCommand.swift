@@ -8,7 +8,8 @@ struct ConnectionOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "corrald's socket; else the environment's CORRAL_HOST, else \(Client.defaultHost).", valueName: "unix://path"
+            "corrald's socket; else the environment's CORRAL_HOST, else \(Client.defaultHost).",
+            valueName: "unix://path"
         )
     )
     var host: String?

@@ -6,7 +6,8 @@ internal import Glibc
 struct Corral: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "corral",
-        abstract: "Runs commands in sandboxes that reach only what their policy names, and shows what was refused and why.",
+        abstract:
+            "Runs commands in sandboxes that reach only what their policy names, and shows what was refused and why.",
         usage: "corral [--host unix://path] <subcommand>",
         discussion: """
             --host names corrald's socket, before the subcommand or among its options; else the environment's CORRAL_HOST \
@@ -14,7 +15,8 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Ps.self, Inspect.self, Kill.self, Remove.self, Tail.self, PolicyCommand.self, Pool.self, Doctor.self,
+            Run.self, Ps.self, Inspect.self, Kill.self, Remove.self, Tail.self, PolicyCommand.self, Pool.self,
+            Doctor.self,
             Version.self,
         ]
     )
@@ -22,6 +24,10 @@ struct Corral: ParsableCommand {
     static let _errorLabel = "corral"
 
     static func main() {
+        // Were one of them closed, the next descriptor opened would take its place and be read or written as it.
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
+            _ = open("/dev/null", O_RDWR)
+        }
         main(takeHost(from: Array(CommandLine.arguments.dropFirst())))
     }
 

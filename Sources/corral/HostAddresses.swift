@@ -11,7 +11,9 @@ enum HostAddresses {
         var prefixes: [IPPrefix] = []
         var next = list
         while let interface = next {
-            if let address = interface.pointee.ifa_addr.flatMap(address) { prefixes.append(IPPrefix(address, length: 128)) }
+            if let address = interface.pointee.ifa_addr.flatMap(address) {
+                prefixes.append(IPPrefix(address, length: 128))
+            }
             next = interface.pointee.ifa_next
         }
         return prefixes

@@ -11,7 +11,8 @@ struct Pool: ClientCommand {
         let pool = try connection.client().pool()
         try Output.write(
             Output.columns([
-                ["warm", "\(pool.warm) of \(pool.target)"], ["filling", "\(pool.filling)"], ["in use", "\(pool.inUse)"],
+                ["warm", "\(pool.warm) of \(pool.target)"], ["filling", "\(pool.filling)"],
+                ["in use", "\(pool.inUse)"],
                 ["warm starts", "\(pool.warmStarts)"], ["cold starts", "\(pool.coldStarts)"],
             ])
         )
@@ -45,7 +46,8 @@ struct Doctor: ClientCommand {
 }
 
 struct Version: ClientCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the version of this program and, if it can be reached, of corrald.")
+    static let configuration = CommandConfiguration(
+        abstract: "Show the version of this program and, if it can be reached, of corrald.")
 
     @OptionGroup var connection: ConnectionOptions
 

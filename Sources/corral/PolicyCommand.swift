@@ -12,7 +12,8 @@ struct PolicyCommand: ParsableCommand {
 struct PolicyValidate: ClientCommand {
     static let configuration = CommandConfiguration(
         commandName: "validate", abstract: "Check policy files.",
-        discussion: "Every problem is one line on standard error: file, line, field and what was expected. Exits with 1 if there is one."
+        discussion:
+            "Every problem is one line on standard error: file, line, field and what was expected. Exits with 1 if there is one."
     )
 
     @Argument(help: ArgumentHelp("Policy files.", valueName: "file"))
@@ -76,6 +77,7 @@ private enum PolicyFile {
 extension TerminalText {
     /// Each line neutralised, the line breaks kept.
     static func lines(_ text: String) -> String {
-        text.split(separator: "\n", omittingEmptySubsequences: false).map { neutralised(String($0)) }.joined(separator: "\n")
+        text.split(separator: "\n", omittingEmptySubsequences: false).map { neutralised(String($0)) }.joined(
+            separator: "\n")
     }
 }

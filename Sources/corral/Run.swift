@@ -25,7 +25,9 @@ struct Run: ClientCommand {
 
     @Option(
         name: [.long, .customShort("e")],
-        help: ArgumentHelp("Set a variable of the command's environment; NAME alone takes its value from here.", valueName: "name=value")
+        help: ArgumentHelp(
+            "Set a variable of the command's environment; NAME alone takes its value from here.",
+            valueName: "name=value")
     )
     var env: [String] = []
 
@@ -41,10 +43,13 @@ struct Run: ClientCommand {
     @Option(help: "Kill the command after this time, such as 5m.")
     var timeout: String?
 
-    @Option(name: [.long, .customShort("w")], help: ArgumentHelp("Directory in which the command starts.", valueName: "directory"))
+    @Option(
+        name: [.long, .customShort("w")],
+        help: ArgumentHelp("Directory in which the command starts.", valueName: "directory"))
     var workdir: String?
 
-    @Option(name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
+    @Option(
+        name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
     var remove = true
 
     @Flag(name: .short, help: "Pass standard input to the command.")
@@ -84,17 +89,17 @@ struct Run: ClientCommand {
         // From here on a ^C is the command's, and waits for it if it has not begun.
         let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
         Glibc.signal(SIGPIPE, SIG_IGN)
-        let exit: CommandExit
+        let exit = try start(request, client, signals)
+        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
+        throw ExitCode(exit.code)
+    }
+
+    private func start(
+        _ request: CreateSandboxRequest, _ client: Client, _ signals: SignalPipe
+    ) throws -> CommandExit {
+        let sandbox: Sandbox
         do {
-            let sandbox = try client.createSandbox(request)
-            exit = try client.attach(
-                sandbox.id,
-                AttachStreams(
-                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO, signals: signals.reading
-                )
-            )
-        } catch ClientError.outputClosed {
-            throw ExitCode(128 + SIGPIPE)
+            sandbox = try client.createSandbox(request)
         } catch ClientError.refused(let status, let body) {
             let code: Int32? =
                 switch body.code {
@@ -104,8 +109,21 @@ struct Run: ClientCommand {
                 }
             throw Failure(ClientError.refused(status: status, body).description, code: code)
         }
-        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
-        throw ExitCode(exit.code)
+        do {
+            return try client.attach(
+                sandbox.id,
+                AttachStreams(
+                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO,
+                    signals: signals.reading
+                )
+            )
+        } catch ClientError.outputClosed {
+            throw ExitCode(128 + SIGPIPE)
+        } catch {
+            // Nobody else knows of it. That it may be gone already, with corrald or without, is no further news.
+            if remove { try? client.removeSandbox(sandbox.id, force: true) }
+            throw error
+        }
     }
 
     private func request() throws -> CreateSandboxRequest {

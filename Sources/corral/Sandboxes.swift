@@ -26,7 +26,9 @@ struct Ps: ClientCommand {
     var format = Format.table
 
     func execute() throws {
-        let sandboxes = try connection.client().sandboxes().filter { all || $0.state == .claimed || $0.state == .running }
+        let sandboxes = try connection.client().sandboxes().filter {
+            all || $0.state == .claimed || $0.state == .running
+        }
         if quiet { return try Output.write(sandboxes.map { TerminalText.neutralised($0.id) + "\n" }.joined()) }
         switch format {
         case .json: try Output.write(json: sandboxes)
@@ -39,7 +41,8 @@ struct Ps: ClientCommand {
                         TerminalText.neutralised(sandbox.id), TerminalText.neutralised(sandbox.name),
                         sandbox.exitCode.map { "\(sandbox.state.rawValue) (\($0))" } ?? sandbox.state.rawValue,
                         RFC3339.nanoseconds(sandbox.createdAt).map { Clock.age(since: $0, now: now) } ?? "-",
-                        TerminalText.neutralised(sandbox.policy.name), "\(sandbox.counters.denied)", Self.line(sandbox.command),
+                        TerminalText.neutralised(sandbox.policy.name), "\(sandbox.counters.denied)",
+                        Self.line(sandbox.command),
                     ]
                 }
             )
@@ -54,7 +57,8 @@ struct Ps: ClientCommand {
 }
 
 struct Inspect: ClientCommand {
-    static let configuration = CommandConfiguration(abstract: "Show all that is known about sandboxes, as a JSON array.")
+    static let configuration = CommandConfiguration(
+        abstract: "Show all that is known about sandboxes, as a JSON array.")
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -72,7 +76,8 @@ struct Inspect: ClientCommand {
 
 struct Kill: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Send a signal to the command of sandboxes.", discussion: "KILL, the default, ends the sandbox as a whole."
+        abstract: "Send a signal to the command of sandboxes.",
+        discussion: "KILL, the default, ends the sandbox as a whole."
     )
 
     @OptionGroup var connection: ConnectionOptions

@@ -23,7 +23,11 @@ struct SignalPipe {
             // What our parent ignores (nohup) stays ignored.
             var previous = sigaction()
             guard sigaction(number, nil, &previous) == 0 else { throw Failure(file: "sigaction", errno: errno) }
-            if unsafeBitCast(previous.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { continue }
+            if unsafeBitCast(previous.__sigaction_handler.sa_handler, to: Int.self)
+                == unsafeBitCast(SIG_IGN, to: Int.self)
+            {
+                continue
+            }
             guard sigaction(number, &action, nil) == 0 else { throw Failure(file: "sigaction", errno: errno) }
         }
     }

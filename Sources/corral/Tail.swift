@@ -27,7 +27,9 @@ struct Tail: ClientCommand {
     @Argument(help: "Sandboxes by id or name; all when none is given.")
     var sandbox: [String] = []
 
-    @Option(name: [.customShort("e"), .customLong("type")], help: ArgumentHelp("Types of event, separated by commas.", valueName: "type"))
+    @Option(
+        name: [.customShort("e"), .customLong("type")],
+        help: ArgumentHelp("Types of event, separated by commas.", valueName: "type"))
     var types: [String] = []
 
     @Option(help: "allow, deny or would_deny.")
@@ -45,7 +47,10 @@ struct Tail: ClientCommand {
     @Option(help: "auto, always or never.")
     var color = Color.auto
 
-    @Option(help: ArgumentHelp("Read events from a file of JSON lines, or from standard input (-), instead of corrald.", valueName: "file|-"))
+    @Option(
+        help: ArgumentHelp(
+            "Read events from a file of JSON lines, or from standard input (-), instead of corrald.",
+            valueName: "file|-"))
     var input: String?
 
     @Option(help: .hidden) var since: String?

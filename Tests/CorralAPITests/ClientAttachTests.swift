@@ -5,7 +5,8 @@ import Testing
 
 /// Both sides of the attach stream, over a real socket and real pipes.
 @Suite struct ClientAttachTests {
-    private static let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.corral.stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    private static let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.corral.stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     private static func frame(_ kind: StreamFrameKind, _ payload: [UInt8]) -> [UInt8] {
         StreamFrameHeader(kind: kind, length: payload.count).bytes + payload
@@ -79,7 +80,8 @@ import Testing
             seen.add(connection.readChunk() == nil ? "nothing" : "something")
         }
         let stdout = Pipe()
-        _ = try Client(host: server.host).attach("a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
+        _ = try Client(host: server.host).attach(
+            "a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
         for _ in 0..<100 where seen.lines.count < 2 { usleep(10_000) }
         #expect(seen.lines == ["chunked", "nothing"])
     }
@@ -125,7 +127,8 @@ import Testing
         let stdout = Pipe()
         stdout.closeReading()
         #expect(throws: ClientError.outputClosed) {
-            try Client(host: server.host).attach("a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
+            try Client(host: server.host).attach(
+                "a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
         }
         for _ in 0..<100 where seen.lines.isEmpty { usleep(10_000) }
         #expect(seen.lines == ["gone"])
@@ -135,20 +138,24 @@ import Testing
         let server = try FakeServer(answer: Self.head)
         let stdout = Pipe()
         #expect(throws: ClientError.closed(during: "an answer")) {
-            try Client(host: server.host).attach("a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
+            try Client(host: server.host).attach(
+                "a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
         }
         let ended = try FakeServer(answer: Self.head + "0\r\n\r\n")
         #expect(throws: ClientError.closed(during: "a command")) {
-            try Client(host: ended.host).attach("a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
+            try Client(host: ended.host).attach(
+                "a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
         }
     }
 
     @Test func aRefusalComesBeforeAnyByteIsMoved() throws {
         let body = #"{"code":"conflict","message":"attached elsewhere"}"#
-        let server = try FakeServer(answer: "HTTP/1.1 409 Conflict\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
+        let server = try FakeServer(
+            answer: "HTTP/1.1 409 Conflict\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
         let stdout = Pipe()
         #expect(throws: ClientError.refused(status: 409, ErrorBody(code: "conflict", message: "attached elsewhere"))) {
-            try Client(host: server.host).attach("a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
+            try Client(host: server.host).attach(
+                "a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
         }
     }
 
@@ -161,7 +168,8 @@ import Testing
         }
         let stdout = Pipe()
         #expect(throws: ClientError.badResponse("in the command's output: no frame")) {
-            try Client(host: server.host).attach("a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
+            try Client(host: server.host).attach(
+                "a", AttachStreams(stdin: nil, stdout: stdout.writing, stderr: stdout.writing))
         }
     }
 }

@@ -40,8 +40,10 @@ import Testing
         try client.checkHealth()
         #expect(
             seen.lines == [
-                "connection", #"POST /v1/sandboxes {"command":["true"]}"#, "GET /v1/sandboxes", "GET /v1/sandboxes/a%20%2F%3F",
-                "DELETE /v1/sandboxes/a", "DELETE /v1/sandboxes/%2E%2E?force=true", #"POST /v1/sandboxes/a/kill {"signal":"TERM"}"#,
+                "connection", #"POST /v1/sandboxes {"command":["true"]}"#, "GET /v1/sandboxes",
+                "GET /v1/sandboxes/a%20%2F%3F",
+                "DELETE /v1/sandboxes/a", "DELETE /v1/sandboxes/%2E%2E?force=true",
+                #"POST /v1/sandboxes/a/kill {"signal":"TERM"}"#,
                 "GET /healthz",
             ]
         )
@@ -65,7 +67,11 @@ import Testing
         let client = try Client(host: server.host)
         for _ in 0..<2 {
             let error = #expect(throws: ClientError.self) { try client.sandbox("x") }
-            #expect(error == .refused(status: 404, ErrorBody(code: "not_found", message: "no sandbox \"x\"", detail: ["line \u{1b}[2J"])))
+            #expect(
+                error
+                    == .refused(
+                        status: 404,
+                        ErrorBody(code: "not_found", message: "no sandbox \"x\"", detail: ["line \u{1b}[2J"])))
             #expect(error?.description == "no sandbox \"x\"\nline \\x1b[2J")
         }
     }
@@ -99,7 +105,9 @@ import Testing
     @Test func aDaemonThatDoesNotRunIsNamed() throws {
         let client = try Client(host: "unix:///nonexistent/corral.sock")
         let error = #expect(throws: ClientError.self) { try client.version() }
-        #expect(error?.description == "cannot reach corrald at /nonexistent/corral.sock: No such file or directory; is it running?")
+        #expect(
+            error?.description
+                == "cannot reach corrald at /nonexistent/corral.sock: No such file or directory; is it running?")
     }
 
     @Test(arguments: [
@@ -121,7 +129,11 @@ import Testing
     // MARK: Events
 
     @Test func eventsComeAsWholeLinesHoweverTheyAreCut() throws {
-        let events = (1...5).map { Event(time: Int64($0), seq: UInt64($0), sandbox: SandboxReference(id: "sb-1", name: "é"), body: .sandbox(.created)) }
+        let events = (1...5).map {
+            Event(
+                time: Int64($0), seq: UInt64($0), sandbox: SandboxReference(id: "sb-1", name: "é"),
+                body: .sandbox(.created))
+        }
         let seen = Log()
         let server = try FakeServer { connection in
             seen.add(connection.readHead()?.split(separator: " ").prefix(2).joined(separator: " ") ?? "")
@@ -129,7 +141,9 @@ import Testing
             for byte in events.flatMap(\.jsonLine) { connection.writeChunk([byte]) }
             connection.write("0\r\n\r\n")
         }
-        let filter = try EventFilter(query: [("sandbox", "a"), ("type", "egress"), ("dst", "10.0.0.0/8"), ("dst", "*.example")])
+        let filter = try EventFilter(query: [
+            ("sandbox", "a"), ("type", "egress"), ("dst", "10.0.0.0/8"), ("dst", "*.example"),
+        ])
         let stream = try Client(host: server.host).events(matching: filter)
         var bytes: [UInt8] = []
         while let lines = try stream.next() {

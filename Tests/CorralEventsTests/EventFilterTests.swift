@@ -32,7 +32,9 @@ import Testing
         #expect(try !accepts([("sandbox", reference)]))
     }
 
-    @Test(arguments: [("type", "egress", "dns"), ("verdict", "deny", "allow"), ("reason", "no_matching_rule", "fragment")])
+    @Test(arguments: [
+        ("type", "egress", "dns"), ("verdict", "deny", "allow"), ("reason", "no_matching_rule", "fragment"),
+    ])
     func eachKeyJudgesItsOwnField(key: String, right: String, wrong: String) throws {
         #expect(try accepts([(key, right)]))
         #expect(try !accepts([(key, wrong)]))
@@ -40,12 +42,16 @@ import Testing
         #expect(try accepts([(key, wrong), (key, right)]))
     }
 
-    @Test(arguments: ["203.0.113.9", "203.0.113.0/24", "0.0.0.0/0", "::/0", "evil.example", "EVIL.example", "*.example"])
+    @Test(arguments: [
+        "203.0.113.9", "203.0.113.0/24", "0.0.0.0/0", "::/0", "evil.example", "EVIL.example", "*.example",
+    ])
     func aDestinationIsNamedByAddressBlockOrName(text: String) throws {
         #expect(try accepts([("dst", text)]))
     }
 
-    @Test(arguments: ["203.0.113.8", "203.0.114.0/24", "2001:db8::/32", "example", "*.evil.example", "*.xample", "vil.example"])
+    @Test(arguments: [
+        "203.0.113.8", "203.0.114.0/24", "2001:db8::/32", "example", "*.evil.example", "*.xample", "vil.example",
+    ])
     func anotherDestinationIsRefused(text: String) throws {
         #expect(try !accepts([("dst", text)]))
     }
@@ -59,7 +65,9 @@ import Testing
     @Test func eventsWithoutADecisionFailDecisionFilters() throws {
         let started = Event(time: 0, seq: 1, sandbox: event.sandbox, body: .sandbox(.created))
         #expect(try accepts([("type", "sandbox")], started))
-        for query in [("verdict", "deny"), ("reason", "fragment"), ("dst", "::/0")] { #expect(try !accepts([query], started)) }
+        for query in [("verdict", "deny"), ("reason", "fragment"), ("dst", "::/0")] {
+            #expect(try !accepts([query], started))
+        }
     }
 
     @Test func noFilterButTheSandboxHidesALoss() throws {
@@ -72,30 +80,47 @@ import Testing
 
     @Test func aFilterSurvivesItsQueryString() throws {
         let query = [
-            ("dst", "*.Example.org"), ("sandbox", "a1"), ("type", "egress"), ("type", "lost"), ("verdict", "would_deny"),
+            ("dst", "*.Example.org"), ("sandbox", "a1"), ("type", "egress"), ("type", "lost"),
+            ("verdict", "would_deny"),
             ("reason", "ip_options"), ("dst", "10.0.0.0/8"), ("dst", "2001:db8::/32"), ("sandbox", "sb-1"),
         ]
         let filter = try EventFilter(query: query)
         #expect(try EventFilter(query: filter.query) == filter)
         #expect(filter.query.count == query.count)
-        #expect(filter.destinations == [.name("*.example.org"), .prefix(try #require(IPPrefix("10.0.0.0/8"))), .prefix(try #require(IPPrefix("2001:db8::/32")))])
+        #expect(
+            filter.destinations == [
+                .name("*.example.org"), .prefix(try #require(IPPrefix("10.0.0.0/8"))),
+                .prefix(try #require(IPPrefix("2001:db8::/32"))),
+            ])
     }
 
     @Test(arguments: [
         ("colour", "red", "query: \"colour\" is not one of sandbox, type, verdict, reason, dst"),
         ("verdict", "no", "verdict: \"no\" is not one of allow, deny, would_deny"),
-        ("type", "Egress", "type: \"Egress\" is not one of sandbox, process, egress, ingress, dns, syscall, file, limit, policy, lost"),
+        (
+            "type", "Egress",
+            "type: \"Egress\" is not one of sandbox, process, egress, ingress, dns, syscall, file, limit, policy, lost"
+        ),
         ("sandbox", "", "sandbox: \"\" is not a sandbox's id or name"),
         ("sandbox", "a/b", "sandbox: \"a/b\" is not a sandbox's id or name"),
-        ("dst", "10.0.0.1/8", "dst: \"10.0.0.1/8\" is not an address, a CIDR block without bits past its length, or a DNS name"),
-        ("dst", "\u{1b}[2J", "dst: \"\\x1b[2J\" is not an address, a CIDR block without bits past its length, or a DNS name"),
+        (
+            "dst", "10.0.0.1/8",
+            "dst: \"10.0.0.1/8\" is not an address, a CIDR block without bits past its length, or a DNS name"
+        ),
+        (
+            "dst", "\u{1b}[2J",
+            "dst: \"\\x1b[2J\" is not an address, a CIDR block without bits past its length, or a DNS name"
+        ),
     ])
     func aBadValueIsRefusedWithWhatWasExpected(key: String, value: String, message: String) {
         let error = #expect(throws: EventFilterError.self) { try EventFilter(query: [(key, value)]) }
         #expect(error?.description == message)
     }
 
-    @Test(arguments: ["", ".", "a..b", "1.2.3", "300.1.1.1", "*.", "**.a", "a.*", "a b", "ex ample", "é.example", String(repeating: "a", count: 64)])
+    @Test(arguments: [
+        "", ".", "a..b", "1.2.3", "300.1.1.1", "*.", "**.a", "a.*", "a b", "ex ample", "é.example",
+        String(repeating: "a", count: 64),
+    ])
     func otherTextIsNoDestination(text: String) {
         #expect(EventFilter.Destination(text) == nil)
     }

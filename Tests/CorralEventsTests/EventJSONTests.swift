@@ -12,7 +12,8 @@ import Testing
                 process: ProcessReference(
                     pid: 7, hostPid: 4711, ppid: 1, uid: 0, comm: "curl", exe: "/usr/bin/curl", execID: "4711-10-2"
                 ),
-                remote: Remote(ip: IPAddress(ipv4: 0xcb00_7109), port: 443, name: "evil.example"), localPort: 40001, proto: .tcp,
+                remote: Remote(ip: IPAddress(ipv4: 0xcb00_7109), port: 443, name: "evil.example"), localPort: 40001,
+                proto: .tcp,
                 policy: PolicyReference(name: "web-agent", generation: 3), hint: "add it"
             )
         )
@@ -43,7 +44,8 @@ import Testing
         (
             .ingress(
                 Traffic(
-                    verdict: .deny, reason: .unsolicitedInbound, remote: Remote(ip: IPAddress(high: 0x2001_0db8_0000_0000, low: 9), port: 80),
+                    verdict: .deny, reason: .unsolicitedInbound,
+                    remote: Remote(ip: IPAddress(high: 0x2001_0db8_0000_0000, low: 9), port: 80),
                     policy: PolicyReference(name: "p", generation: 1, rule: .deny(2)))
             ),
             #""type":"ingress","verdict":"deny","reason":"unsolicited_inbound","src":{"ip":"2001:db8::9","port":80},"policy":{"name":"p","generation":1,"rule":"egress.deny[2]"}}"#
@@ -52,7 +54,8 @@ import Testing
     func eachTypeHasItsOwnFields(body: Event.Body, tail: String) throws {
         let event = Event(time: 0, seq: 1, sandbox: SandboxReference(id: "i", name: "n"), body: body)
         let text = String(decoding: event.jsonLine, as: UTF8.self)
-        #expect(text == #"{"time":"1970-01-01T00:00:00.000000000Z","seq":1,"sandbox":{"id":"i","name":"n"},"# + tail + "\n")
+        #expect(
+            text == #"{"time":"1970-01-01T00:00:00.000000000Z","seq":1,"sandbox":{"id":"i","name":"n"},"# + tail + "\n")
         #expect(try Event(json: event.jsonLine) == event)
     }
 
@@ -82,7 +85,10 @@ import Testing
             let line = samples.next().jsonLine
             #expect(line.last == UInt8(ascii: "\n"))
             #expect(!line.dropLast().contains { $0 < 0x20 || $0 == 0x7f })
-            #expect(!String(decoding: line.dropLast(), as: UTF8.self).unicodeScalars.contains { (0x80...0x9f).contains($0.value) })
+            #expect(
+                !String(decoding: line.dropLast(), as: UTF8.self).unicodeScalars.contains {
+                    (0x80...0x9f).contains($0.value)
+                })
         }
     }
 
@@ -99,27 +105,42 @@ import Testing
         ("{", .syntax(offset: 1, expected: "a key")),
         ("{}", .field("time", expected: "a string")),
         (#"{"time":"2026-13-01T00:00:00Z"}"#, .field("time", expected: "RFC 3339 in UTC")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"lost","count":-1,"place":"reader","seq":0}"#,
-            .field("count", expected: "a whole number of 0 to 18446744073709551615")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"lost","count":1.5,"place":"reader","seq":0}"#,
-            .field("count", expected: "a whole number of 0 to 18446744073709551615")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"lost","count":1,"place":"moon","seq":0}"#,
-            .field("place", expected: "one of kernel, reader")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"dst":{"ip":"1.2.3"}}"#,
-            .field("dst.ip", expected: "an IPv4 or IPv6 address")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"dst":{"ip":"1.2.3.4","port":65536}}"#,
-            .field("dst.port", expected: "a whole number of 0 to 65535")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"policy":{"name":"p","generation":1,"rule":"ingress[0]"}}"#,
-            .field("policy.rule", expected: "a rule such as egress.allow[0]")),
-        (#"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0}"#,
-            .field("type", expected: "a type of event that this version knows, not dns")),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"lost","count":-1,"place":"reader","seq":0}"#,
+            .field("count", expected: "a whole number of 0 to 18446744073709551615")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"lost","count":1.5,"place":"reader","seq":0}"#,
+            .field("count", expected: "a whole number of 0 to 18446744073709551615")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"lost","count":1,"place":"moon","seq":0}"#,
+            .field("place", expected: "one of kernel, reader")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"dst":{"ip":"1.2.3"}}"#,
+            .field("dst.ip", expected: "an IPv4 or IPv6 address")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"dst":{"ip":"1.2.3.4","port":65536}}"#,
+            .field("dst.port", expected: "a whole number of 0 to 65535")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"policy":{"name":"p","generation":1,"rule":"ingress[0]"}}"#,
+            .field("policy.rule", expected: "a rule such as egress.allow[0]")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0}"#,
+            .field("type", expected: "a type of event that this version knows, not dns")
+        ),
     ])
     func whatIsNoEventIsRefusedWithTheReason(text: String, error: EventParseError) {
         #expect(throws: error) { try Event(json: Array(text.utf8)) }
     }
 
     @Test func unknownKeysAndNullsArePassedOver() throws {
-        let text = #"{"later":[1,{"x":null}],"time":"2026-12-01T00:00:00.5Z","type":"lost","count":1,"place":"reader","seq":0,"sandbox":null}"#
+        let text =
+            #"{"later":[1,{"x":null}],"time":"2026-12-01T00:00:00.5Z","type":"lost","count":1,"place":"reader","seq":0,"sandbox":null}"#
         let event = try Event(json: Array(text.utf8))
         #expect(event.body == .lost(Loss(count: 1, place: .reader)))
         #expect(event.sandbox == nil)

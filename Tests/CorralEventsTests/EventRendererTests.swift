@@ -54,7 +54,9 @@ import Testing
                 == "00:00:00.000 a1 sandbox started sh -c \"echo \\\"$HOME\\\"\" \"\"\n"
         )
         #expect(plain.line(event(.sandbox(.exited(exitCode: 137)))) == "00:00:00.000 a1 sandbox exited 137\n")
-        #expect(plain.line(event(.limit(LimitReached(.timeout, value: 5000)))) == "00:00:00.000 a1 limit timeout at 5000 ms\n")
+        #expect(
+            plain.line(event(.limit(LimitReached(.timeout, value: 5000))))
+                == "00:00:00.000 a1 limit timeout at 5000 ms\n")
         #expect(
             plain.line(Event(time: 0, seq: 0, sandbox: nil, body: .lost(Loss(count: 3, place: .reader))))
                 == "00:00:00.000 - lost 3 events: this reader fell behind\n"
@@ -80,7 +82,10 @@ import Testing
             let event = samples.next()
             for line in [plain.line(event), table.line(event)] {
                 #expect(line.last == "\n")
-                #expect(!line.dropLast().unicodeScalars.contains { $0.properties.generalCategory == .control || $0.properties.generalCategory == .format })
+                #expect(
+                    !line.dropLast().unicodeScalars.contains {
+                        $0.properties.generalCategory == .control || $0.properties.generalCategory == .format
+                    })
             }
         }
     }
@@ -95,9 +100,14 @@ import Testing
         let table = EventRenderer(layout: .table, color: false)
         let heading = try #require(table.heading)
         let line = table.line(egress(denied))
-        for (title, cell) in [("VERDICT", "DENY"), ("TYPE", "egress"), ("REMOTE", "203.0.113.9:443"), ("PROCESS", "curl[7]"), ("DETAIL", "add it")] {
+        for (title, cell) in [
+            ("VERDICT", "DENY"), ("TYPE", "egress"), ("REMOTE", "203.0.113.9:443"), ("PROCESS", "curl[7]"),
+            ("DETAIL", "add it"),
+        ] {
             let column = try #require(heading.range(of: title)).lowerBound
-            #expect(line[line.index(line.startIndex, offsetBy: heading.distance(from: heading.startIndex, to: column))...].hasPrefix(cell))
+            #expect(
+                line[line.index(line.startIndex, offsetBy: heading.distance(from: heading.startIndex, to: column))...]
+                    .hasPrefix(cell))
         }
         #expect(plain.heading == nil)
     }

@@ -61,7 +61,9 @@ import Testing
     }
 
     @Test func theRuleToAddIsTheNarrowestOne() throws {
-        #expect(try hint { $0.set(\.protocol, 17 as UInt8) }?.hasSuffix("{ cidr: 203.0.113.9/32, ports: [443], protocol: udp }") == true)
+        #expect(
+            try hint { $0.set(\.protocol, 17 as UInt8) }?.hasSuffix(
+                "{ cidr: 203.0.113.9/32, ports: [443], protocol: udp }") == true)
         #expect(
             try hint {
                 $0.set(\.protocol, 1 as UInt8)

@@ -7,9 +7,12 @@ import Testing
     }
 
     @Test(arguments: [
-        ("null", JSONValue.null), (" true\n", .bool(true)), ("false", .bool(false)), ("0", .unsigned(0)), ("-0", .unsigned(0)),
-        ("18446744073709551615", .unsigned(.max)), ("-9223372036854775808", .negative(.min)), ("18446744073709551616", .other),
-        ("1e3", .other), ("1.5", .other), (#""""#, .string("")), (#""\u00e9\ud83d\ude00\/\b\f""#, .string("é😀/\u{8}\u{c}")),
+        ("null", JSONValue.null), (" true\n", .bool(true)), ("false", .bool(false)), ("0", .unsigned(0)),
+        ("-0", .unsigned(0)),
+        ("18446744073709551615", .unsigned(.max)), ("-9223372036854775808", .negative(.min)),
+        ("18446744073709551616", .other),
+        ("1e3", .other), ("1.5", .other), (#""""#, .string("")),
+        (#""\u00e9\ud83d\ude00\/\b\f""#, .string("é😀/\u{8}\u{c}")),
         ("[]", .array([])), ("[1, [2]]", .array([.unsigned(1), .array([.unsigned(2)])])), ("{}", .object([])),
         (#"{"a" : 1 , "b":{}}"#, .object([("a", .unsigned(1)), ("b", .object([]))])),
     ])
@@ -18,8 +21,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "nul", "tru e", "01", "-", "1.", "1e", "+1", ".5", "\"", #""\x""#, #""\u12g4""#, #""\ud83d""#, #""\ud83dx""#,
-        #""\ud83d\u0041""#, #""\ude00""#, "\"a\u{1}\"", "\"a\nb\"", "[", "[1", "[1,]", "[1 2]", "{", #"{"a"}"#, #"{"a":}"#, #"{"a":1,}"#, "{1:1}",
+        "", "nul", "tru e", "01", "-", "1.", "1e", "+1", ".5", "\"", #""\x""#, #""\u12g4""#, #""\ud83d""#,
+        #""\ud83dx""#,
+        #""\ud83d\u0041""#, #""\ude00""#, "\"a\u{1}\"", "\"a\nb\"", "[", "[1", "[1,]", "[1 2]", "{", #"{"a"}"#,
+        #"{"a":}"#, #"{"a":1,}"#, "{1:1}",
         "1 1", "nullx", String(repeating: "[", count: 100), #""\u００４１""#,
     ])
     func invalidTextIsRefused(text: String) {

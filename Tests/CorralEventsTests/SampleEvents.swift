@@ -47,7 +47,8 @@ struct SampleEvents {
             },
             remote: maybe {
                 Remote(
-                    ip: $0.random.next() % 2 == 0 ? IPAddress(ipv4: $0.number()) : IPAddress(high: $0.number(), low: $0.number()),
+                    ip: $0.random.next() % 2 == 0
+                        ? IPAddress(ipv4: $0.number()) : IPAddress(high: $0.number(), low: $0.number()),
                     port: $0.maybe { $0.number() }, name: $0.maybe { $0.text() }
                 )
             },
@@ -56,7 +57,10 @@ struct SampleEvents {
             policy: maybe {
                 PolicyReference(
                     name: $0.text(), generation: $0.number(),
-                    rule: $0.maybe { $0.random.next() % 2 == 0 ? .allow(Int($0.number() as UInt16)) : .deny(Int($0.number() as UInt32)) }
+                    rule: $0.maybe {
+                        $0.random.next() % 2 == 0
+                            ? .allow(Int($0.number() as UInt16)) : .deny(Int($0.number() as UInt32))
+                    }
                 )
             },
             hint: maybe { $0.text() }

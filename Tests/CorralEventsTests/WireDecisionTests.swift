@@ -86,12 +86,16 @@ import Testing
     @Test func anotherVersionIsRefused() {
         var record = WireRecord()
         record.set(\.version, 2 as UInt16)
-        #expect(throws: WireError.version(2, expected: UInt16(CORRAL_ABI_VERSION))) { try WireDecision(bytes: record.bytes) }
+        #expect(throws: WireError.version(2, expected: UInt16(CORRAL_ABI_VERSION))) {
+            try WireDecision(bytes: record.bytes)
+        }
     }
 
-    @Test(arguments: [
-        ("type", 1...2), ("hook", 0...7), ("verdict", 0...2), ("reason", 0...UInt8(CORRAL_REASON_COUNT.rawValue - 1)),
-    ] as [(String, ClosedRange<UInt8>)])
+    @Test(
+        arguments: [
+            ("type", 1...2), ("hook", 0...7), ("verdict", 0...2),
+            ("reason", 0...UInt8(CORRAL_REASON_COUNT.rawValue - 1)),
+        ] as [(String, ClosedRange<UInt8>)])
     func numbersOutsideAnEnumerationAreErrorsAndThoseInsideAreNot(name: String, known: ClosedRange<UInt8>) throws {
         let fields: [String: PartialKeyPath<corral_event>] = [
             "type": \.type, "hook": \.hook, "verdict": \.verdict, "reason": \.reason,
@@ -128,21 +132,30 @@ import Testing
         #expect(try WireDecision(bytes: record.bytes).process?.comm == "a\u{fffd}\u{fffd}b")
     }
 
-    @Test(arguments: [
-        ("", nil),
-        ("sh\0", "/sh"),
-        ("sh\0bin\0/\0", "/bin/sh"),
-        ("/\0", nil),
-        // A name of 63 bytes is where the kernel cuts.
-        (String(repeating: "n", count: 63) + "\0opt\0", "/opt/" + String(repeating: "n", count: 63) + "…"),
-        (String(repeating: "n", count: 62) + "\0opt\0", "/opt/" + String(repeating: "n", count: 62)),
-        // Too many directories, or too little room for another: the front may be missing.
-        ("curl\0bin\0" + String(repeating: "d\0", count: 14), "…/" + String(repeating: "d/", count: 14) + "bin/curl"),
-        ("curl\0bin\0" + String(repeating: "d\0", count: 13), "/" + String(repeating: "d/", count: 13) + "bin/curl"),
-        (String(repeating: "n", count: 160), "…/" + String(repeating: "n", count: 160) + "…"),
-        ("curl\0bin\0" + String(repeating: "d", count: 60) + "\0" + String(repeating: "e", count: 60) + "\0",
-            "…/" + String(repeating: "e", count: 60) + "/" + String(repeating: "d", count: 60) + "/bin/curl"),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("", nil),
+            ("sh\0", "/sh"),
+            ("sh\0bin\0/\0", "/bin/sh"),
+            ("/\0", nil),
+            // A name of 63 bytes is where the kernel cuts.
+            (String(repeating: "n", count: 63) + "\0opt\0", "/opt/" + String(repeating: "n", count: 63) + "…"),
+            (String(repeating: "n", count: 62) + "\0opt\0", "/opt/" + String(repeating: "n", count: 62)),
+            // Too many directories, or too little room for another: the front may be missing.
+            (
+                "curl\0bin\0" + String(repeating: "d\0", count: 14),
+                "…/" + String(repeating: "d/", count: 14) + "bin/curl"
+            ),
+            (
+                "curl\0bin\0" + String(repeating: "d\0", count: 13),
+                "/" + String(repeating: "d/", count: 13) + "bin/curl"
+            ),
+            (String(repeating: "n", count: 160), "…/" + String(repeating: "n", count: 160) + "…"),
+            (
+                "curl\0bin\0" + String(repeating: "d", count: 60) + "\0" + String(repeating: "e", count: 60) + "\0",
+                "…/" + String(repeating: "e", count: 60) + "/" + String(repeating: "d", count: 60) + "/bin/curl"
+            ),
+        ] as [(String, String?)])
     func aPathIsPutTogetherFromItsEnd(components: String, path: String?) throws {
         var record = WireRecord()
         record.replace(\.exe, count: CORRAL_EXE_BYTES, bytes: Array(components.utf8))
@@ -182,11 +195,14 @@ import Testing
         #expect(traffic.process?.uid == 33)
         #expect(traffic.process?.execID == "4711-10-2")
         #expect(
-            traffic.hint == "no rule of egress.allow covers 203.0.113.9; to permit it add { cidr: 203.0.113.9/32, ports: [443] }"
+            traffic.hint
+                == "no rule of egress.allow covers 203.0.113.9; to permit it add { cidr: 203.0.113.9/32, ports: [443] }"
         )
     }
 
-    @Test(arguments: [(999_999, 65534), (1_000_000, 0), (1_065_535, 65535), (1_065_536, 65534), (0, 65534)] as [(UInt32, UInt32)])
+    @Test(
+        arguments: [(999_999, 65534), (1_000_000, 0), (1_065_535, 65535), (1_065_536, 65534), (0, 65534)]
+            as [(UInt32, UInt32)])
     func uidsAreThoseInsideTheSandbox(host: UInt32, inside: UInt32) throws {
         var record = WireRecord()
         record.set(\.host_uid, host)
