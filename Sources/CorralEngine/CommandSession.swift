@@ -44,16 +44,19 @@ final class CommandSession: Sendable {
     func next(holder: UInt64) async throws -> CommandStreams.Chunk? {
         while true {
             try Task.checkCancellation()
-            let (current, pipes, result) = state.withLock { ($0.holder, $0.pipes, $0.result) }
+            // Not stdin: held here while we wait, it would stay open, and the command would not see its end.
+            let (current, stdout, stderr, result) = state.withLock {
+                ($0.holder, $0.pipes.stdout, $0.pipes.stderr, $0.result)
+            }
             guard current == holder else { return nil }
-            if let stdout = pipes.stdout {
+            if let stdout {
                 switch try Pipe.read(stdout, capacity: 65_536) {
                 case .bytes(let bytes): return .stdout(bytes)
                 case .end: state.withLock { $0.pipes.stdout = nil }
                 case .wouldBlock: break
                 }
             }
-            if let stderr = pipes.stderr {
+            if let stderr {
                 switch try Pipe.read(stderr, capacity: 65_536) {
                 case .bytes(let bytes): return .stderr(bytes)
                 case .end: state.withLock { $0.pipes.stderr = nil }

@@ -238,5 +238,6 @@ lab_probe() {
     done
     shift
     "$CORRAL_BIN/corral" run -i --policy "$policy" "${flags[@]}" -- \
-        sh -c 'cat >/tmp/probe && chmod +x /tmp/probe && exec /tmp/probe "$@"' probe "$@" <"$LAB_BIN/probe"
+        sh -c 'head -c $1 >/tmp/probe && chmod +x /tmp/probe && shift && exec /tmp/probe "$@"' probe \
+        "$(stat -c %s "$LAB_BIN/probe")" "$@" <"$LAB_BIN/probe"
 }

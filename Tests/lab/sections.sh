@@ -175,9 +175,9 @@ section_addresses() {
 
     # A neighbour that listens: its address comes from inside, its readiness too.
     "$CORRAL_BIN/corral" run -i --policy "$WIDE" --name "listener$$" -- sh -c '
-        cat >/tmp/labserver && chmod +x /tmp/labserver
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver
         ip -o addr show scope global
-        sleep 60 | /tmp/labserver neighbour 8000' <"$LAB_BIN/labserver" >"$LAB_DIR/listener" 2>&1 &
+        sleep 60 | /tmp/labserver neighbour 8000' "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/listener" 2>&1 &
     local listener=$! i a4 a6
     LAB_PIDS+=($listener)
     for ((i = 0; i < 50; i++)); do
@@ -234,8 +234,9 @@ section_life() {
     "$CORRAL_BIN/corral" run --policy "$LAB_DIR/absent.yaml" -- true 2>/dev/null
     equal "no policy file" 125 $?
     head -c 20000000 /dev/urandom >"$file"
-    run -i -- cat <"$file" | cmp - "$file"
+    timeout 60 "$CORRAL_BIN/corral" run -i --policy "$POLICY" -- cat <"$file" | cmp - "$file"
     equal "20 MB through stdin and stdout" "0 0" "${PIPESTATUS[*]}"
+    equal "a silent command sees the end of stdin" 300000 "$(head -c 300000 /dev/zero | timeout 10 "$CORRAL_BIN/corral" run -i -- wc -c)"
     equal "stdout and stderr apart" "out" "$(run -- sh -c 'echo out; echo err >&2' 2>/dev/null)"
     equal "stderr" "err" "$(run -- sh -c 'echo out; echo err >&2' 2>&1 >/dev/null)"
     equal "environment" "yes" "$(run --env ANSWER=yes -- sh -c 'echo $ANSWER')"
