@@ -138,12 +138,17 @@ section_paths() {
     path "AF_PACKET, UDP v6" refused - "packet-udp $r6 8000" "$TWIN_UDP6" "packet-udp $p6 8000"
     path "AF_PACKET, past the qdisc" refused - "packet-bypass-udp $r4 8000" "$TWIN_UDP4" "packet-bypass-udp $p4 8000"
     path "AF_PACKET, ICMP echo" refused - "packet-icmp $r4 0" "$TWIN_UDP4" "packet-icmp $p4 0"
-    for m in spoofmac options fragfirst fraglater gre ipip sctp; do
+    # A host that masquerades holds lone fragments back for the rest, so these are counted at the veth.
+    for m in fragfirst fraglater; do
+        path "AF_PACKET, $m, permitted host" link - "packet-$m $p4 8000" "$TWIN_UDP4" "packet-udp $p4 8000"
+    done
+    path "AF_PACKET, IPv6 fragment, permitted host" link - "packet-fragment $p6 8000" "$TWIN_UDP6" "packet-udp $p6 8000"
+    for m in spoofmac options gre ipip sctp; do
         path "AF_PACKET, $m, permitted host" permitted - "packet-$m $p4 8000" "$TWIN_UDP4" "packet-udp $p4 8000"
     done
     path "AF_PACKET, source spoof" permitted - "packet-spoofip $p4 8000 198.51.100.77" "$TWIN_UDP4" "packet-udp $p4 8000"
     path "AF_PACKET, VLAN tag" link - "packet-vlan $p4 8000" "$TWIN_UDP4" "packet-udp $p4 8000"
-    for m in hopbyhop dstopts fragment; do
+    for m in hopbyhop dstopts; do
         path "AF_PACKET, IPv6 $m, permitted host" permitted - "packet-$m $p6 8000" "$TWIN_UDP6" "packet-udp $p6 8000"
     done
     path "AF_PACKET, forged ARP" link - "packet-arp $r4 0" "$TWIN_UDP4" "packet-udp $p4 8000"
