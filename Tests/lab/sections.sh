@@ -178,6 +178,7 @@ section_addresses() {
     result=$(lab_probe "$WIDE" -- $TWIN_TCP4 2>&1)
     answered "the same policy reaches a server" "$result" '"ok":true'
 
+    : >"$LAB_DIR/listener"
     # A neighbour that listens: its address comes from inside, its readiness too.
     "$CORRAL_BIN/corral" run -i --policy "$WIDE" --name "listener$$" -- sh -c '
         head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver
