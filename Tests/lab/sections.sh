@@ -385,10 +385,21 @@ section_killed() {
     LAB_DAEMON=
     lab_count permitted-capture
     sleep 1.5
+    local dir pid probes=0
+    for dir in $(lab_cgroups); do
+        for pid in $(cat "$dir/cgroup.procs" 2>/dev/null); do
+            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = probe ] && echo "$pid"
+        done
+    done | sort -u >"$LAB_DIR/probes"
+    probes=$(wc -l <"$LAB_DIR/probes")
+    equal "corrald killed: all three go on trying" 3 "$probes"
     lab_count permitted-capture
     permitted=$LAB_FRAMES
     lab_count refused-capture
     equal "corrald killed: the refused traffic stays refused" 0 "$LAB_FRAMES"
     expect "corrald killed: the permitted traffic goes on ($permitted frames)" test "$permitted" -gt 0
     lab_sweep
+    lab_corrald --allow-test-switches || fail "corrald starts again after it was killed"
+    run -- true
+    equal "a new corrald serves" 0 $?
 }
