@@ -112,8 +112,12 @@ let package = Package(
 
         .testTarget(name: "CorralKernelTests", dependencies: ["CLinux", "CorralKernel"], swiftSettings: swiftSettings),
         .testTarget(name: "CorralPolicyTests", dependencies: ["CorralPolicy"], swiftSettings: swiftSettings),
-        .testTarget(name: "CorralEventsTests", dependencies: ["CorralABI", "CorralEvents", "CorralPolicy"], swiftSettings: swiftSettings),
-        .testTarget(name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralEventsTests", dependencies: ["CorralABI", "CorralEvents", "CorralPolicy"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "CorralEngineTests", dependencies: ["CorralEngine"], swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralServerTests",

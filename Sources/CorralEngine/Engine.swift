@@ -258,7 +258,8 @@ public actor Engine {
 
     private func timeOut(_ id: String, after timeout: Duration) {
         guard let sandbox = live[id], case .running = sandbox.state else { return }
-        let milliseconds = UInt64(max(0, timeout.components.seconds)) * 1000
+        let milliseconds =
+            UInt64(max(0, timeout.components.seconds)) * 1000
             + UInt64(max(0, timeout.components.attoseconds)) / 1_000_000_000_000_000
         emit(.limit(LimitReached(.timeout, value: milliseconds)), sandbox)
         end(sandbox, cause: .timeout)
@@ -318,7 +319,8 @@ public actor Engine {
             let text = "\(program): \(KernelError.describe(number))"
             let kind: EngineError.Kind =
                 stage != "execve" ? .internal : number == ENOENT ? .commandNotFound : .commandNotExecutable
-            sandbox.started?.resume(throwing: EngineError(kind, text, detail: stage == "execve" ? [] : ["stage: \(stage)"]))
+            sandbox.started?.resume(
+                throwing: EngineError(kind, text, detail: stage == "execve" ? [] : ["stage: \(stage)"]))
             sandbox.started = nil
         case .exited(_, let status, _, _, _):
             commandEnded(sandbox, status: status)
@@ -494,7 +496,8 @@ public actor Engine {
 
     public func pool() async -> PoolState {
         PoolState(
-            target: configuration.poolSize, warm: warm.count, filling: filling, inUse: live.count, coldStarts: coldStarts,
+            target: configuration.poolSize, warm: warm.count, filling: filling, inUse: live.count,
+            coldStarts: coldStarts,
             warmStarts: warmStarts
         )
     }
@@ -523,7 +526,8 @@ public actor Engine {
             sandbox.lostReported = lost
             hub.publish(
                 Event(
-                    time: Clock.realtime(), seq: 0, sandbox: sandbox.reference, body: .lost(Loss(count: count, place: .kernel))
+                    time: Clock.realtime(), seq: 0, sandbox: sandbox.reference,
+                    body: .lost(Loss(count: count, place: .kernel))
                 )
             )
         }

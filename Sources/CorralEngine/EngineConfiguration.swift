@@ -14,7 +14,8 @@ public struct EngineConfiguration: Sendable {
     public var allowTestSwitches: Bool
 
     public init(
-        instance: String, stateDirectory: String, runDirectory: String, subnet: IPPrefix, subnet6: IPPrefix, poolSize: Int,
+        instance: String, stateDirectory: String, runDirectory: String, subnet: IPPrefix, subnet6: IPPrefix,
+        poolSize: Int,
         allowTestSwitches: Bool
     ) {
         self.instance = instance

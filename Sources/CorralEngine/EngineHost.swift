@@ -40,7 +40,8 @@ final class EngineHost: Sendable {
         )
     }
 
-    private static func removeLeftovers(_ instance: String, _ hierarchy: CgroupHierarchy, _ network: HostNetwork) throws {
+    private static func removeLeftovers(_ instance: String, _ hierarchy: CgroupHierarchy, _ network: HostNetwork) throws
+    {
         try hierarchy.removeLeftovers(instance: instance)
         let links = try network.interfaces(aliasPrefix: Provisioner.aliasPrefix(instance))
         try network.remove(interfaces: links.map(\.index))
@@ -78,7 +79,8 @@ final class EngineHost: Sendable {
                 without: usesTCX ? nil : "an upgrade of the veth programs is not a single step"
             ),
             HostCheck(
-                feature: "address translation", answer: .yes, detail: "one nftables rule masquerades the pool", without: nil
+                feature: "address translation", answer: .yes, detail: "one nftables rule masquerades the pool",
+                without: nil
             ),
         ]
         let lsm = HostFile.text("/sys/kernel/security/lsm")
@@ -112,7 +114,9 @@ final class InstanceLock: Sendable {
         var path = ""
         for part in directory.split(separator: "/") {
             path += "/\(part)"
-            if mkdir(path, 0o755) != 0, errno != EEXIST { throw KernelError(call: "mkdir", subject: path, errno: errno) }
+            if mkdir(path, 0o755) != 0, errno != EEXIST {
+                throw KernelError(call: "mkdir", subject: path, errno: errno)
+            }
         }
         let file = directory + "/lock"
         descriptor = open(file, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)

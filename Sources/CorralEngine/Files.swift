@@ -113,7 +113,9 @@ enum Files {
         if fchmod(file, mode) != 0 { throw failure("fchmod", path) }
         var written = 0
         while written < content.count {
-            let length = content.withUnsafeBytes { Glibc.write(file, $0.baseAddress.map { $0 + written }, $0.count - written) }
+            let length = content.withUnsafeBytes {
+                Glibc.write(file, $0.baseAddress.map { $0 + written }, $0.count - written)
+            }
             if length < 0 {
                 if errno == EINTR { continue }
                 throw failure("write", path)

@@ -117,7 +117,8 @@ private struct HostImageContent {
         tree.file("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
         tree.file("etc/hostname", "sandbox\n")
         tree.file("etc/resolv.conf", "nameserver \(nameserver)\n")
-        tree.file("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")
+        tree.file(
+            "etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")
         tree.file("etc/shells", "/bin/sh\n/bin/bash\n")
     }
 

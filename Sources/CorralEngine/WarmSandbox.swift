@@ -85,7 +85,8 @@ final class Provisioner: Sendable {
         let uidBase = Self.firstUID + identity.slot * Self.uidCount
         let spawned = try spawner.spawn(
             SpawnRequest(
-                uidBase: uidBase, uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0, hostname: id,
+                uidBase: uidBase, uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0,
+                hostname: id,
                 image: image.rootfs,
                 mounts: image.mounts.map {
                     SpawnRequest.Mount(source: $0.source, target: $0.target, readOnly: $0.readOnly)

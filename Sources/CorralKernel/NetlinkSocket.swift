@@ -135,7 +135,8 @@ public final class NetlinkSocket: Sendable {
                         return .success(complete)
                     }
                 }
-                throw KernelError(call: "\(request.name)", subject: request.subject, errno: EINTR, detail: "kept changing")
+                throw KernelError(
+                    call: "\(request.name)", subject: request.subject, errno: EINTR, detail: "kept changing")
             } catch {
                 return .failure(error)
             }
@@ -172,7 +173,8 @@ public final class NetlinkSocket: Sendable {
             bytes.withUnsafeBytes { corral_netlink_send(socket, $0.baseAddress, $0.count) }
         }
         guard sent == bytes.count else {
-            throw KernelError(call: "sendto(\(request.name))", subject: request.subject, errno: 0, detail: "sent in part")
+            throw KernelError(
+                call: "sendto(\(request.name))", subject: request.subject, errno: 0, detail: "sent in part")
         }
     }
 
@@ -216,8 +218,11 @@ extension NetlinkReply {
         var detail: String?
         if flags & UInt16(NLM_F_ACK_TLVS) != 0 {
             // After the code comes the request's header, and its payload unless the answer is capped.
-            let echoed = type == UInt16(NLMSG_DONE) ? 0 : flags & UInt16(NLM_F_CAPPED) != 0
-                ? 16 : Int(payload.number(at: 4, as: UInt32.self) ?? 16)
+            let echoed =
+                type == UInt16(NLMSG_DONE)
+                ? 0
+                : flags & UInt16(NLM_F_CAPPED) != 0
+                    ? 16 : Int(payload.number(at: 4, as: UInt32.self) ?? 16)
             detail = attributes(after: 4 + (echoed + 3) / 4 * 4)[UInt16(NLMSGERR_ATTR_MSG.rawValue)]?.terminatedText
         }
         return KernelError(

@@ -8,7 +8,8 @@ public enum PoolNAT {
     /// Makes the table, or replaces it in one transaction. Between sandboxes of the pool nothing is rewritten.
     public static func install(instance: String, pool4: IPPrefix, pool6: IPPrefix) throws(KernelError) {
         guard pool4.address.ipv4 != nil, pool4.length >= 96, pool6.address.ipv4 == nil else {
-            throw KernelError(call: "NFT_MSG_NEWRULE", subject: table(instance), errno: EINVAL, detail: "malformed pool")
+            throw KernelError(
+                call: "NFT_MSG_NEWRULE", subject: table(instance), errno: EINVAL, detail: "malformed pool")
         }
         let name = table(instance)
         try commit([

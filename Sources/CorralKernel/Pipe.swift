@@ -18,7 +18,9 @@ public enum Pipe {
         var failure: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
             var result: Int
-            repeat { result = Glibc.read(descriptor.raw, buffer.baseAddress, capacity) } while result < 0 && errno == EINTR
+            repeat {
+                result = Glibc.read(descriptor.raw, buffer.baseAddress, capacity)
+            } while result < 0 && errno == EINTR
             failure = result < 0 ? errno : 0
             count = max(result, 0)
         }

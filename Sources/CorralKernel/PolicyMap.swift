@@ -19,7 +19,8 @@ public final class PolicyMap: Sendable {
         options.map_flags = UInt32(BPF_F_NO_PREALLOC)
         let entries = Self.encode(policy, number: number)
         let raw = bpf_map_create(
-            BPF_MAP_TYPE_LPM_TRIE, "policy", UInt32(Self.keySize), UInt32(Self.valueSize), UInt32(max(entries.count, 1)),
+            BPF_MAP_TYPE_LPM_TRIE, "policy", UInt32(Self.keySize), UInt32(Self.valueSize),
+            UInt32(max(entries.count, 1)),
             &options
         )
         guard raw >= 0 else { throw KernelError(call: "bpf_map_create", subject: "policy", errno: errno) }
@@ -100,7 +101,8 @@ public final class PolicyMap: Sendable {
             let result = entries.keys.withUnsafeBytes { keys in
                 entries.values.withUnsafeBytes { values in
                     bpf_map_update_batch(
-                        map, keys.baseAddress.map { $0 + done * keySize }, values.baseAddress.map { $0 + done * valueSize },
+                        map, keys.baseAddress.map { $0 + done * keySize },
+                        values.baseAddress.map { $0 + done * valueSize },
                         &count, nil
                     )
                 }

@@ -140,7 +140,9 @@ public final class SandboxHooks: Sendable {
         }
     }
 
-    private func expect(_ first: UInt32, _ count: UInt32, isProgram program: Int32, _ subject: String) throws(KernelError) {
+    private func expect(_ first: UInt32, _ count: UInt32, isProgram program: Int32, _ subject: String)
+        throws(KernelError)
+    {
         var id: UInt32 = 0
         guard corral_bpf_program_id(program, &id) == 0 else {
             throw KernelError(call: "BPF_OBJ_GET_INFO_BY_FD", subject: subject, errno: errno)
@@ -186,7 +188,9 @@ public final class SandboxHooks: Sendable {
     private func pins(of name: String) -> String { "\(programs.directory)/sandboxes/\(name)" }
 
     private func pin(_ link: borrowing FileDescriptor, at path: String) throws(KernelError) {
-        guard bpf_obj_pin(link.raw, path) == 0 else { throw KernelError(call: "BPF_OBJ_PIN", subject: path, errno: errno) }
+        guard bpf_obj_pin(link.raw, path) == 0 else {
+            throw KernelError(call: "BPF_OBJ_PIN", subject: path, errno: errno)
+        }
     }
 
     private func write(_ identity: SandboxIdentity, ifindex: UInt32) throws(KernelError) {

@@ -110,7 +110,8 @@ struct VethLink {
         route("default via \(gateway) dev \(name)", to: nil, gateway: gateway, family: gateway.family)
     }
 
-    private func route(_ subject: String, to address: IPAddress?, gateway: IPAddress?, family: UInt8) -> NetlinkMessage {
+    private func route(_ subject: String, to address: IPAddress?, gateway: IPAddress?, family: UInt8) -> NetlinkMessage
+    {
         NetlinkMessage(
             "RTM_NEWROUTE", type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_REPLACE, subject: subject
         ) { message in

@@ -7,7 +7,8 @@ extension Destination {
     /// `203.0.113.9:443`, `203.0.113.9:53/udp`, `[2001:db8::1]:443/tcp`, `203.0.113.9/icmp`. Protocol tcp unless given.
     public static func parse(_ text: String) throws(ParseError) -> Destination {
         func failure(_ reason: String) -> ParseError {
-            ParseError(description: "\"\(text)\" \(reason); expected ADDRESS[:PORT][/PROTOCOL], like 203.0.113.9:443/tcp")
+            ParseError(
+                description: "\"\(text)\" \(reason); expected ADDRESS[:PORT][/PROTOCOL], like 203.0.113.9:443/tcp")
         }
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count <= 2 else { throw failure("has more than one /") }
@@ -20,7 +21,11 @@ extension Destination {
             guard let end = host.firstIndex(of: "]") else { throw failure("has no ]") }
             let after = host[host.index(after: end)...]
             host = host[host.index(after: host.startIndex)..<end]
-            if after.hasPrefix(":") { portText = after.dropFirst() } else if !after.isEmpty { throw failure("goes on after ]") }
+            if after.hasPrefix(":") {
+                portText = after.dropFirst()
+            } else if !after.isEmpty {
+                throw failure("goes on after ]")
+            }
         } else if let colon = host.firstIndex(of: ":"), host.lastIndex(of: ":") == colon {
             portText = host[host.index(after: colon)...]
             host = host[..<colon]
@@ -94,7 +99,8 @@ extension Policy {
         case .reservedAddress:
             let range = SpecialRanges.reserved(for: host).first { $0.prefix.contains(judged) }
             let name = range.map { "\($0.name) (\($0.prefix))" } ?? "reserved"
-            return "\(judged) is \(name), which only a rule that names a range inside it opens; add \(addition) to permit it"
+            return
+                "\(judged) is \(name), which only a rule that names a range inside it opens; add \(addition) to permit it"
         case .portNotAllowed:
             let ports = decision.rule.flatMap(portText) ?? "other ports"
             return "\(rule) allows \(ports), asked \(destination.port); add \(destination.port) to its ports"

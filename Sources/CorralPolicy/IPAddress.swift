@@ -158,6 +158,7 @@ extension IPAddress: CustomStringConvertible {
         func text(_ slice: ArraySlice<UInt16>) -> String {
             slice.map { String($0, radix: 16) }.joined(separator: ":")
         }
-        return best.isEmpty ? text(groups[...]) : text(groups[..<best.lowerBound]) + "::" + text(groups[best.upperBound...])
+        return best.isEmpty
+            ? text(groups[...]) : text(groups[..<best.lowerBound]) + "::" + text(groups[best.upperBound...])
     }
 }

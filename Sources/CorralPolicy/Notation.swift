@@ -8,7 +8,8 @@ public enum ByteSize {
     /// Bytes; nil when it is no such text, or more than 64 bits hold.
     public static func parse(_ text: String) -> UInt64? {
         let digits = text.prefix { ("0"..."9").contains($0) }
-        guard !digits.isEmpty, let number = UInt64(digits), let unit = units[String(text.dropFirst(digits.count))] else {
+        guard !digits.isEmpty, let number = UInt64(digits), let unit = units[String(text.dropFirst(digits.count))]
+        else {
             return nil
         }
         let (value, overflow) = number.multipliedReportingOverflow(by: unit)

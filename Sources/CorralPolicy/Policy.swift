@@ -26,7 +26,8 @@ public struct Policy: Sendable, Hashable {
 
     public init(
         name: String, mode: Mode = .enforce, allow: [EgressRule] = [], deny: [EgressRule] = [],
-        limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:], file: String = ""
+        limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:],
+        file: String = ""
     ) {
         self.name = name
         self.mode = mode

@@ -73,7 +73,9 @@ private struct PolicyCompiler {
         for (index, rule) in policy.deny.enumerated() {
             if case .prefix(let prefix) = rule.target { boundaries[prefix, default: Boundary()].deny.append(index) }
         }
-        for range in SpecialRanges.reserved(for: host) { boundaries[range.prefix, default: Boundary()].isReserved = true }
+        for range in SpecialRanges.reserved(for: host) {
+            boundaries[range.prefix, default: Boundary()].isReserved = true
+        }
         if !internetAllow.isEmpty || !internetDeny.isEmpty {
             for prefix in SpecialRanges.internet.inside { boundaries[prefix, default: Boundary()].internet = true }
             for prefix in SpecialRanges.internet.outside { boundaries[prefix, default: Boundary()].internet = false }
@@ -114,7 +116,8 @@ private struct PolicyCompiler {
 
     private mutating func answer(_ coverage: Coverage) -> CompiledPolicy.AddressAnswer {
         // What covers a reserved address and is at least as long as the range lies inside it.
-        let allow = coverage.reserved.map { length in coverage.allow.filter { lengths[$0] >= length } } ?? coverage.allow
+        let allow =
+            coverage.reserved.map { length in coverage.allow.filter { lengths[$0] >= length } } ?? coverage.allow
         let question = Question(allow: allow, deny: coverage.deny, isReserved: coverage.reserved != nil)
         if let known = answers[question] { return known }
         let answer = makeAnswer(question)
@@ -127,7 +130,9 @@ private struct PolicyCompiler {
         if question.allow.isEmpty && question.deny.isEmpty { return .final(Decision(.deny, .noMatchingRule)) }
         var entries: [CompiledPolicy.PortEntry] = []
         for proto in IPProtocol.allCases { entries += portEntries(question, proto) }
-        if let first = entries.first, entries.allSatisfy({ $0.decision == first.decision }) { return .final(first.decision) }
+        if let first = entries.first, entries.allSatisfy({ $0.decision == first.decision }) {
+            return .final(first.decision)
+        }
         if let number = setNumbers[entries] { return .ports(set: number) }
         portSets.append(entries)
         setNumbers[entries] = portSets.count - 1

@@ -102,7 +102,8 @@ private struct PolicyParser {
     private mutating func note(_ node: Node?, _ field: String, _ message: String, _ expected: String?) {
         problems.append(
             PolicyError.Problem(
-                file: file, line: node?.mark?.line ?? 0, column: node?.mark?.column ?? 0, field: field, message: message,
+                file: file, line: node?.mark?.line ?? 0, column: node?.mark?.column ?? 0, field: field,
+                message: message,
                 expected: expected
             )
         )
@@ -330,7 +331,9 @@ private struct PolicyParser {
 
     private mutating func portList(_ node: Node, _ field: String) -> [ClosedRange<UInt16>]? {
         guard let entries = sequence(node, field) else { return nil }
-        if entries.isEmpty { note(node, field, "is an empty list", "at least one port, or no ports at all for every port") }
+        if entries.isEmpty {
+            note(node, field, "is an empty list", "at least one port, or no ports at all for every port")
+        }
         var ranges: [ClosedRange<UInt16>] = []
         for (index, entry) in entries.enumerated() {
             let expected = "1...65535 or a range \"8000-8010\""
@@ -347,7 +350,8 @@ private struct PolicyParser {
                 continue
             }
             guard numbers[0] <= numbers[numbers.count - 1] else {
-                note(entry, "\(field)[\(index)]", "\"\(text)\" ends before it begins", "\"\(numbers[1])-\(numbers[0])\"")
+                note(
+                    entry, "\(field)[\(index)]", "\"\(text)\" ends before it begins", "\"\(numbers[1])-\(numbers[0])\"")
                 continue
             }
             ranges.append(numbers[0]...numbers[numbers.count - 1])

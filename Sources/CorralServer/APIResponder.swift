@@ -30,7 +30,9 @@ struct APIResponder: HTTPResponder {
         routes.add("/v1/sandboxes/{ref}/attach", (.post, sandboxes.attach))
         routes.add("/v1/events", (.get, { try await Self.events(of: engine, $0) }))
         routes.add("/v1/pool", (.get, { _ in .json(PoolStatus(await engine.pool())) }))
-        routes.add("/v1/doctor", (.get, { _ in .json(DoctorReport(checks: await engine.doctor().map(DoctorReport.Check.init))) }))
+        routes.add(
+            "/v1/doctor",
+            (.get, { _ in .json(DoctorReport(checks: await engine.doctor().map(DoctorReport.Check.init))) }))
         routes.add("/v1/version", (.get, { _ in .json(version) }))
         routes.add("/healthz", (.get, { _ in .json(["status": "ok"]) }))
         self.routes = routes

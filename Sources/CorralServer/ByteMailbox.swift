@@ -49,7 +49,9 @@ final class ByteMailbox: Sendable {
     func read() async -> ByteBuffer? {
         await wait(as: .reader) { $0.pending.readableBytes > 0 || $0.isFinished }
         let (bytes, writer) = state.withLock { state in
-            guard !state.isAbandoned, state.pending.readableBytes > 0 else { return (ByteBuffer?.none, state.takeWriter()) }
+            guard !state.isAbandoned, state.pending.readableBytes > 0 else {
+                return (ByteBuffer?.none, state.takeWriter())
+            }
             let bytes = state.pending
             state.pending = ByteBuffer()
             return (bytes, state.takeWriter())

@@ -13,8 +13,11 @@ public final class ControlSocket: Sendable {
     /// 107 bytes. `group` may use the socket beside root; ignored when the host has no such group. Throws
     /// `ControlSocketError` or `SystemCallError`.
     public init(path: String, group groupName: String = "corral") throws {
-        guard path.hasPrefix("/"), let slash = path.lastIndex(of: "/"), slash != path.startIndex, let address = UnixAddress(path)
-        else { throw ControlSocketError("\(path): no place for a socket; expected an absolute path of at most 107 bytes") }
+        guard path.hasPrefix("/"), let slash = path.lastIndex(of: "/"), slash != path.startIndex,
+            let address = UnixAddress(path)
+        else {
+            throw ControlSocketError("\(path): no place for a socket; expected an absolute path of at most 107 bytes")
+        }
         self.path = path
         group = getgrnam(groupName)?.pointee.gr_gid
         let directory = String(path[..<slash])

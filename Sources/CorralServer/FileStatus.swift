@@ -1,9 +1,9 @@
 internal import Glibc
 
 #if canImport(FoundationEssentials)
-internal import FoundationEssentials
+    internal import FoundationEssentials
 #else
-internal import Foundation
+    internal import Foundation
 #endif
 
 /// What `lstat` tells of a file. Read through Foundation, since several C modules of this build claim `struct stat`.

@@ -29,7 +29,9 @@ struct RouteTable: Sendable {
     func handler(for request: Request, target: RequestTarget) throws(Failure) -> (Handler, reference: String) {
         for resource in resources {
             guard let reference = resource.reference(in: target.path) else { continue }
-            if let (_, handler) = resource.methods.first(where: { $0.0 == request.method }) { return (handler, reference) }
+            if let (_, handler) = resource.methods.first(where: { $0.0 == request.method }) {
+                return (handler, reference)
+            }
             throw .methodNotAllowed(request.method, allowed: resource.methods.map(\.0))
         }
         throw .noSuchRoute("/" + target.path.joined(separator: "/"))
@@ -74,7 +76,8 @@ struct RequestTarget: Equatable {
     /// Takes the origin form alone (RFC 9112, section 3.2.1): `/path?query`.
     init(_ text: String) throws(Failure) {
         guard text.utf8.first == UInt8(ascii: "/") else { throw .invalidRequest("the request target is no path") }
-        let parts = text.utf8.dropFirst().split(separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false)
+        let parts = text.utf8.dropFirst().split(
+            separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false)
         path = []
         for segment in parts[0].split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
             path.append(try Self.decode(segment))
@@ -83,7 +86,8 @@ struct RequestTarget: Equatable {
         guard parts.count == 2 else { return }
         for pair in parts[1].split(separator: UInt8(ascii: "&")) {
             let sides = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-            query.append((try Self.decode(sides[0], plus: true), sides.count == 2 ? try Self.decode(sides[1], plus: true) : ""))
+            query.append(
+                (try Self.decode(sides[0], plus: true), sides.count == 2 ? try Self.decode(sides[1], plus: true) : ""))
         }
     }
 

@@ -26,7 +26,10 @@ struct SandboxRoutes: Sendable {
             let peer = await PeerCredentials.of(channel)
             logger.info(
                 "created",
-                metadata: ["sandbox": "\(sandbox.id)", "by_uid": "\(peer?.uid.description ?? "?")", "by_pid": "\(peer?.pid.description ?? "?")"]
+                metadata: [
+                    "sandbox": "\(sandbox.id)", "by_uid": "\(peer?.uid.description ?? "?")",
+                    "by_pid": "\(peer?.pid.description ?? "?")",
+                ]
             )
         }
         var response = Response.json(sandbox, status: .created)
@@ -67,7 +70,8 @@ struct SandboxRoutes: Sendable {
     func attach(_ routed: RoutedRequest) async throws -> Response {
         let sandbox = try await engine.sandbox(routed.reference)
         let lease = AttachLease(
-            engine: engine, sandbox: sandbox, streams: try await engine.attach(sandbox.id), logger: routed.context.logger
+            engine: engine, sandbox: sandbox, streams: try await engine.attach(sandbox.id),
+            logger: routed.context.logger
         )
         // The body below never runs when the client is gone before the head is written.
         routed.context.channel.closeFuture.whenComplete { _ in lease.abandonUnlessTaken() }
@@ -116,7 +120,8 @@ private final class AttachLease: Sendable {
     func serve(_ routed: RoutedRequest, _ writer: StreamWriter) async throws {
         guard take() else { throw ClientGone() }
         let pump = AttachPump(
-            streams: streams, write: { try await writer.write($0) }, disconnection: { await routed.context.disconnection() },
+            streams: streams, write: { try await writer.write($0) },
+            disconnection: { await routed.context.disconnection() },
             interruption: { await self.shutdown() }
         )
         switch await pump.run(input: routed.request.body) {
@@ -126,7 +131,8 @@ private final class AttachLease: Sendable {
             await removeIfUnwanted()
             throw ClientGone()
         case .malformedInput(let error):
-            logger.notice("attached client sent no frames", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+            logger.notice(
+                "attached client sent no frames", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
             await removeIfUnwanted()
             throw ClientGone()
         case .outputFailed(let error):

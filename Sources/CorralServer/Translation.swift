@@ -60,8 +60,12 @@ extension SandboxSpec {
             default: false
             }
         }
-        guard (1...63).contains(text.utf8.count), let first = text.utf8.first, isAlphanumeric(first) else { return false }
-        return text.utf8.allSatisfy { isAlphanumeric($0) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0) }
+        guard (1...63).contains(text.utf8.count), let first = text.utf8.first, isAlphanumeric(first) else {
+            return false
+        }
+        return text.utf8.allSatisfy {
+            isAlphanumeric($0) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0)
+        }
     }
 }
 
@@ -72,7 +76,8 @@ private func refuseNUL(_ text: String, field: String) throws(Failure) {
 extension SandboxSpec.Limits {
     fileprivate init(_ policy: ResourceLimits?, overrides: LimitOverrides?) throws(Failure) {
         self.init(
-            cpu: policy?.cpu, memoryBytes: policy?.memory, pids: policy?.pids, diskBytes: policy?.disk, timeout: policy?.timeout
+            cpu: policy?.cpu, memoryBytes: policy?.memory, pids: policy?.pids, diskBytes: policy?.disk,
+            timeout: policy?.timeout
         )
         if let cpu = overrides?.cpu {
             guard cpu.isFinite, cpu > 0, cpu <= 4096 else {
@@ -120,7 +125,8 @@ extension Sandbox {
                 name: info.policyName, generation: info.policyGeneration, mode: info.policyAudits ? "audit" : "enforce"
             ),
             command: info.command, ipv4: info.ipv4.description, ipv6: info.ipv6.description, hostPid: info.hostPid,
-            createdAt: RFC3339.text(info.createdAt), startedAt: startedAt.map(RFC3339.text), exitedAt: exitedAt.map(RFC3339.text),
+            createdAt: RFC3339.text(info.createdAt), startedAt: startedAt.map(RFC3339.text),
+            exitedAt: exitedAt.map(RFC3339.text),
             exitCode: exitCode, counters: Counters(info.counters)
         )
     }

@@ -69,7 +69,9 @@ extension UnixAddress {
         defer { close(descriptor) }
         let payload = Array(text.utf8)
         let sent = withSockaddr { address, length in
-            payload.withUnsafeBytes { sendto(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL), address, length) }
+            payload.withUnsafeBytes {
+                sendto(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL), address, length)
+            }
         }
         guard sent == payload.count else { throw SystemCallError("sendto", "datagram") }
     }

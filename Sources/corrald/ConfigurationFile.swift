@@ -43,7 +43,9 @@ enum ConfigurationFile {
                 )
             }
             guard settings[key] == nil else { throw SettingError("\(place): \(name) is set twice") }
-            guard let value = valueNode.scalar?.string else { throw SettingError("\(place): \(name): expected one value") }
+            guard let value = valueNode.scalar?.string else {
+                throw SettingError("\(place): \(name): expected one value")
+            }
             settings[key] = Setting(key: key, value: value, origin: place)
         }
         return settings

@@ -9,7 +9,8 @@ internal import UnixSignals
 @main
 struct Corrald: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "corrald", abstract: "Keeps the sandboxes of this host and serves the Corral API.", version: corralVersion
+        commandName: "corrald", abstract: "Keeps the sandboxes of this host and serves the Corral API.",
+        version: corralVersion
     )
 
     @Option(help: "Read settings from this YAML file. Flags win over it.")

@@ -19,21 +19,25 @@ struct Daemon {
         let socket = try ControlSocket(path: settings.socketPath)
         let engine = try await Engine(
             configuration: EngineConfiguration(
-                instance: settings.instance, stateDirectory: settings.stateDirectory, runDirectory: settings.runDirectory,
+                instance: settings.instance, stateDirectory: settings.stateDirectory,
+                runDirectory: settings.runDirectory,
                 subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
                 allowTestSwitches: settings.allowTestSwitches
             )
         )
         if settings.allowTestSwitches {
-            logger.warning("test switches are allowed: a client may start sandboxes without seccomp or with capabilities")
+            logger.warning(
+                "test switches are allowed: a client may start sandboxes without seccomp or with capabilities")
         }
         let server = APIServer(
             engine: engine, socket: socket,
             // An attached client costs three more descriptors, the command's pipes.
-            configuration: APIServer.Configuration(maximumConnections: max(64, descriptors / 5), version: corralVersion),
+            configuration: APIServer.Configuration(
+                maximumConnections: max(64, descriptors / 5), version: corralVersion),
             logger: logger,
             onReady: { [logger, settings] in
-                logger.info("ready", metadata: ["socket": "\(settings.socketPath)", "instance": "\(settings.instance)"])
+                logger.info(
+                    "ready", metadata: ["socket": "\(settings.socketPath)", "instance": "\(settings.instance)"])
                 HostProcess.notify("READY=1")
             }
         )

@@ -74,10 +74,13 @@ extension Setting {
     }
 
     func instanceName() throws(SettingError) -> String {
-        let isName = (1...16).contains(value.utf8.count) && value.utf8.allSatisfy { byte in
-            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
-                || byte == UInt8(ascii: "-")
-        }
+        let isName =
+            (1...16).contains(value.utf8.count)
+            && value.utf8.allSatisfy { byte in
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                    || byte == UInt8(ascii: "-")
+            }
         guard isName else { throw refuse(expected: "an instance name: 1 to 16 of a-z, 0-9 and -") }
         return value
     }
@@ -103,13 +106,16 @@ extension Setting {
         guard let prefix = IPPrefix(value), prefix.address.ipv4 == nil, (64...112).contains(prefix.length),
             prefix.address.high >> 57 == 0xfc >> 1
         else {
-            throw refuse(expected: "a network of unique local addresses (fc00::/7) of /64 to /112, such as fdc0:44a1:213::/64")
+            throw refuse(
+                expected: "a network of unique local addresses (fc00::/7) of /64 to /112, such as fdc0:44a1:213::/64")
         }
         return prefix
     }
 
     func poolSize() throws(SettingError) -> Int {
-        guard let count = Int(value), (0...16_384).contains(count) else { throw refuse(expected: "a number from 0 to 16384") }
+        guard let count = Int(value), (0...16_384).contains(count) else {
+            throw refuse(expected: "a number from 0 to 16384")
+        }
         return count
     }
 

@@ -2,9 +2,9 @@ internal import Glibc
 internal import Logging
 
 #if canImport(FoundationEssentials)
-internal import FoundationEssentials
+    internal import FoundationEssentials
 #else
-internal import Foundation
+    internal import Foundation
 #endif
 
 /// Log lines as JSON objects on standard error: `time`, `level`, `logger`, `message` and the metadata.

@@ -73,7 +73,8 @@ import Testing
 
     @Test func otherInstructionSetsHaveNoCalls() throws {
         #expect(corral_seccomp_try_i386(program, program.count) == ENOSYS)
-        #expect(corral_seccomp_try(program, program.count, 0x4000_0000 | 39, [UInt64](repeating: 0, count: 6)) == ENOSYS)
+        #expect(
+            corral_seccomp_try(program, program.count, 0x4000_0000 | 39, [UInt64](repeating: 0, count: 6)) == ENOSYS)
     }
 
     @Test func unknownNamesAreErrors() {

@@ -57,7 +57,8 @@ struct SpawnerTests {
         _ channel: InitChannel, tag: UInt64, _ arguments: [String], input: String? = nil
     ) throws -> (String, String, Int32) {
         try channel.exec(
-            tag: tag, arguments: arguments, environment: ["PATH": "/usr/bin:/bin", "A": "b=c"], workingDirectory: "/tmp",
+            tag: tag, arguments: arguments, environment: ["PATH": "/usr/bin:/bin", "A": "b=c"],
+            workingDirectory: "/tmp",
             stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.defaultProfile(), upperBytes: 0,
             openFiles: 256)
         var output = ""

@@ -10,7 +10,8 @@ struct RandomPolicy {
 
     private static let interesting = [
         "203.0.113.0", "203.0.113.66", "10.213.0.1", "10.213.255.255", "192.0.2.1", "127.0.0.1", "169.254.169.254",
-        "100.100.100.200", "8.8.8.8", "0.0.0.0", "224.0.0.251", "255.255.255.255", "1.1.1.1", "2001:db8::1", "2606:4700::1",
+        "100.100.100.200", "8.8.8.8", "0.0.0.0", "224.0.0.251", "255.255.255.255", "1.1.1.1", "2001:db8::1",
+        "2606:4700::1",
         "::1", "fe80::1", "ff02::fb", "fd00:ec2::254", "fdc0:44a1:213::5", "2001:db8:ffff::1", "::ffff:8.8.8.8",
         "64:ff9b::808:808", "2002:808:808::1", "64:ff9b::7f00:1", "2002:7f00:1::",
     ].compactMap { IPAddress($0) }
@@ -25,7 +26,8 @@ struct RandomPolicy {
         if Int.random(in: 0..<4, using: &generator) > 0 { return pick(Self.interesting) }
         if Bool.random(using: &generator) { return IPAddress(ipv4: UInt32.random(in: 0...(.max), using: &generator)) }
         return IPAddress(
-            high: UInt64.random(in: 0...(.max), using: &generator), low: UInt64.random(in: 0...(.max), using: &generator)
+            high: UInt64.random(in: 0...(.max), using: &generator),
+            low: UInt64.random(in: 0...(.max), using: &generator)
         )
     }
 
@@ -35,7 +37,8 @@ struct RandomPolicy {
             // A rule on a form that carries IPv4 is refused by the parser.
             let address = address().judged
             let shortest = address.ipv4 == nil ? 0 : 96
-            target = .prefix(IPPrefix(address, length: pick([shortest, 104, 112, 120, 127, 128].filter { $0 >= shortest })))
+            target = .prefix(
+                IPPrefix(address, length: pick([shortest, 104, 112, 120, 127, 128].filter { $0 >= shortest })))
         }
         var ports: [ClosedRange<UInt16>]?
         if Bool.random(using: &generator) {
@@ -65,7 +68,8 @@ struct RandomPolicy {
             let first = prefix.address
             let span: UInt64 = prefix.length > 64 ? (1 << UInt64(128 - prefix.length)) &- 1 : .max
             address = pick([
-                first, IPAddress(high: first.high, low: first.low | span), IPAddress(high: first.high, low: first.low &- 1),
+                first, IPAddress(high: first.high, low: first.low | span),
+                IPAddress(high: first.high, low: first.low &- 1),
                 IPAddress(high: first.high, low: (first.low | span) &+ 1),
             ])
         }

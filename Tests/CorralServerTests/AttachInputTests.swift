@@ -6,8 +6,11 @@ import Testing
 
 @Suite struct AttachInputTests {
     private static let stream: [UInt8] =
-        StreamFrameHeader(kind: .stdin, length: 5).bytes + Array("hello".utf8) + StreamFrameHeader(kind: .signal, length: 1).bytes
-        + [2] + StreamFrameHeader(kind: .stdin, length: 0).bytes + StreamFrameHeader(kind: .stdin, length: 1).bytes + [33]
+        StreamFrameHeader(kind: .stdin, length: 5).bytes + Array("hello".utf8)
+        + StreamFrameHeader(kind: .signal, length: 1).bytes
+        + [2] + StreamFrameHeader(kind: .stdin, length: 0).bytes + StreamFrameHeader(kind: .stdin, length: 1).bytes + [
+            33
+        ]
         + StreamFrameHeader(kind: .stdinEnd, length: 0).bytes
 
     /// Inputs of `bytes` cut into pieces of `size`, stdin joined.
@@ -32,7 +35,9 @@ import Testing
         let expected: [AttachInput] = [
             .stdin(ByteBuffer(string: "hello")), .signal(2), .stdin(ByteBuffer(string: "!")), .stdinEnd,
         ]
-        for size in 1...Self.stream.count { #expect(try parse(Self.stream, size: size) == expected, "pieces of \(size)") }
+        for size in 1...Self.stream.count {
+            #expect(try parse(Self.stream, size: size) == expected, "pieces of \(size)")
+        }
     }
 
     @Test func aBodyThatEndsInsideAFrameIsAnError() throws {

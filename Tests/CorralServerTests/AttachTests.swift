@@ -73,10 +73,12 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        [9, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 255, 255, 255, 255], [1, 0, 0, 0, 0, 0, 0, 0],
-        [4, 0, 0, 0, 0, 0, 0, 1], [5, 0, 0, 0, 0, 0, 0, 1, 0], [5, 0, 0, 0, 0, 0, 0, 2, 1, 1],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [9, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 255, 255, 255, 255],
+            [1, 0, 0, 0, 0, 0, 0, 0],
+            [4, 0, 0, 0, 0, 0, 0, 1], [5, 0, 0, 0, 0, 0, 0, 1, 0], [5, 0, 0, 0, 0, 0, 0, 2, 1, 1],
+        ] as [[UInt8]])
     func bytesThatAreNoFramesDetach(bytes: [UInt8]) async throws {
         let command = FakeCommand()
         try await Self.attached(command, autoRemove: false) { server, client in

@@ -56,8 +56,14 @@ import Testing
     @Test(arguments: [
         (SettingKey.instance, ["a", "web-1", "abcdefghijklmnop"], ["", "A", "a_b", "a/b", "abcdefghijklmnopq", "é"]),
         (.stateDirectory, ["/a", "/a/b/"], ["", "a", "/", "//", "/a/../b", "/./a"]),
-        (.subnet, ["10.0.0.0/16", "10.213.0.0/28"], ["10.0.0.0/8", "10.0.0.0/29", "10.0.0.1/16", "10.0.0.0", "::/16", "x", "10.0.0.0/-1"]),
-        (.subnet6, ["fd00::/64", "fdc0:1::/112"], ["fd00::/48", "fd00::/113", "2001:db8::/64", "10.0.0.0/16", "fd00::1/64"]),
+        (
+            .subnet, ["10.0.0.0/16", "10.213.0.0/28"],
+            ["10.0.0.0/8", "10.0.0.0/29", "10.0.0.1/16", "10.0.0.0", "::/16", "x", "10.0.0.0/-1"]
+        ),
+        (
+            .subnet6, ["fd00::/64", "fdc0:1::/112"],
+            ["fd00::/48", "fd00::/113", "2001:db8::/64", "10.0.0.0/16", "fd00::1/64"]
+        ),
         (.pool, ["0", "16384"], ["-1", "16385", "x", "", "99999999999999999999"]),
         (.logLevel, ["trace", "critical"], ["loud", ""]),
         (.logFormat, ["text", "json"], ["xml", "JSON"]),
@@ -65,7 +71,9 @@ import Testing
     func valuesOutsideTheirRangeAreRefused(key: SettingKey, good: [String], bad: [String]) throws {
         for value in good { _ = try DaemonConfiguration(flags: flags([key: value]), file: [:]) }
         for value in bad {
-            let error = #expect(throws: SettingError.self) { try DaemonConfiguration(flags: flags([key: value]), file: [:]) }
+            let error = #expect(throws: SettingError.self) {
+                try DaemonConfiguration(flags: flags([key: value]), file: [:])
+            }
             #expect(error?.description.hasPrefix("--\(key.rawValue): \"\(value)\" is not ") == true)
         }
     }
@@ -76,7 +84,8 @@ import Testing
     }
 
     @Test func theExampleFileHoldsTheDefaults() throws {
-        let path = #filePath.replacing("Tests/CorralServerTests/DaemonConfigurationTests.swift", with: "packaging/corrald.yaml")
+        let path = #filePath.replacing(
+            "Tests/CorralServerTests/DaemonConfigurationTests.swift", with: "packaging/corrald.yaml")
         let file = try ConfigurationFile.read(path)
         #expect(Set(file.keys) == Set(SettingKey.allCases))
         #expect(try DaemonConfiguration(flags: [:], file: file) == DaemonConfiguration(flags: [:], file: [:]))

@@ -11,7 +11,8 @@ import Testing
     @Test func eventsArriveOneLineEachAtOnce() async throws {
         try await TestServer.run { server in
             let client = try server.client()
-            await client.send("GET /v1/events?sandbox=a1&type=sandbox&type=egress&dst=203.0.113.0%2F24 HTTP/1.1\r\nHost: x\r\n\r\n")
+            await client.send(
+                "GET /v1/events?sandbox=a1&type=sandbox&type=egress&dst=203.0.113.0%2F24 HTTP/1.1\r\nHost: x\r\n\r\n")
             let head = await client.readHead()
             #expect(head.status == 200)
             #expect(head.fields["content-type"] == "application/x-ndjson")
@@ -36,7 +37,9 @@ import Testing
             #expect(await client.readHead().status == 200)
             for seq in UInt64(1)...20_000 { await server.engine.emit(Self.event(seq)) }
             var bytes: [UInt8] = []
-            while bytes.count(where: { $0 == 10 }) < 20_000, let chunk = await client.readChunk(), !chunk.isEmpty { bytes += chunk }
+            while bytes.count(where: { $0 == 10 }) < 20_000, let chunk = await client.readChunk(), !chunk.isEmpty {
+                bytes += chunk
+            }
             let lines = bytes.split(separator: 10)
             #expect(lines.count == 20_000)
             for (index, line) in lines.enumerated() {

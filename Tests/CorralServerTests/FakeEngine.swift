@@ -44,8 +44,10 @@ actor FakeEngine: SandboxEngine {
 
     static func info(_ id: String, autoRemove: Bool = true) -> SandboxInfo {
         SandboxInfo(
-            id: id, name: id, state: .running(startedAt: 1_000_000_000), image: "host", policyName: "p", policyGeneration: 1,
-            policyAudits: false, command: ["true"], ipv4: IPAddress("10.213.0.2")!, ipv6: IPAddress("fdc0::2")!, hostPid: 7,
+            id: id, name: id, state: .running(startedAt: 1_000_000_000), image: "host", policyName: "p",
+            policyGeneration: 1,
+            policyAudits: false, command: ["true"], ipv4: IPAddress("10.213.0.2")!, ipv6: IPAddress("fdc0::2")!,
+            hostPid: 7,
             createdAt: 0, counters: SandboxCounters(), autoRemove: autoRemove
         )
     }

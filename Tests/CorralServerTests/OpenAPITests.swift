@@ -73,10 +73,12 @@ import Yams
     }
 
     @Test func errorCodesAreTheClosedList() throws {
-        let codes = try #require(try Self.document()["components"]?["schemas"]?["Error"]?["properties"]?["code"]?["enum"])
+        let codes = try #require(
+            try Self.document()["components"]?["schemas"]?["Error"]?["properties"]?["code"]?["enum"])
         #expect(
             Set(codes.array().compactMap(\.string)) == [
-                "invalid_request", "invalid_policy", "not_found", "conflict", "forbidden", "exhausted", "command_not_found",
+                "invalid_request", "invalid_policy", "not_found", "conflict", "forbidden", "exhausted",
+                "command_not_found",
                 "command_not_executable", "internal",
             ]
         )

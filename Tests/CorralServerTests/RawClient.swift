@@ -61,7 +61,9 @@ actor RawClient {
             output.async { [descriptor] in
                 var rest = bytes[...]
                 while !rest.isEmpty {
-                    let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+                    let count = rest.withUnsafeBytes {
+                        Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+                    }
                     if count <= 0 { break }
                     rest = rest.dropFirst(count)
                 }

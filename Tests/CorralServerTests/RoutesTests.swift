@@ -76,8 +76,10 @@ import Testing
     }
 
     /// Limits and environment for `createTakesTheRequestOverThePolicy`, with JSON's line breaks.
-    private static let policy = ["apiVersion: corral/v1", "name: p", "limits: {memory: 1MiB, pids: 64}", "env: {A: z, LANG: C}"]
-        .joined(separator: "\\n")
+    private static let policy = [
+        "apiVersion: corral/v1", "name: p", "limits: {memory: 1MiB, pids: 64}", "env: {A: z, LANG: C}",
+    ]
+    .joined(separator: "\\n")
 
     @Test func aCommandAloneIsEnough() async throws {
         try await TestServer.run { server in
@@ -125,7 +127,8 @@ import Testing
         try await TestServer.run { server in
             let response = try await server.client().request(
                 "POST", "/v1/sandboxes",
-                body: "{\"command\":[\"a\"],\"policy\":{\"file\":\"web.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: p\\nmode: loud\\nbad: 1\"}}"
+                body:
+                    "{\"command\":[\"a\"],\"policy\":{\"file\":\"web.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: p\\nmode: loud\\nbad: 1\"}}"
             )
             #expect(response.status == 400)
             #expect(response.body.contains("\"code\":\"invalid_policy\""))
@@ -148,7 +151,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (EngineError.Kind.invalidRequest, 400), (.notFound, 404), (.conflict, 409), (.forbidden, 403), (.exhausted, 503),
+        (EngineError.Kind.invalidRequest, 400), (.notFound, 404), (.conflict, 409), (.forbidden, 403),
+        (.exhausted, 503),
         (.commandNotFound, 422), (.commandNotExecutable, 422), (.internal, 500),
     ])
     func engineErrorsKeepTheirCode(kind: EngineError.Kind, status: Int) async throws {
@@ -156,14 +160,17 @@ import Testing
             await server.engine.fail(with: EngineError(kind, "because", detail: ["one", "two"]))
             let response = try await server.client().request("POST", "/v1/sandboxes", body: "{\"command\":[\"a\"]}")
             #expect(response.status == status)
-            #expect(response.body == "{\"code\":\"\(kind.rawValue)\",\"detail\":[\"one\",\"two\"],\"message\":\"because\"}\n")
+            #expect(
+                response.body
+                    == "{\"code\":\"\(kind.rawValue)\",\"detail\":[\"one\",\"two\"],\"message\":\"because\"}\n")
         }
     }
 
     @Test func aLargePolicyPassesAndATooLargeBodyDoesNot() async throws {
         try await TestServer.run { server in
             let padding = String(repeating: " ", count: 4 << 20)
-            let large = try await server.client().request("POST", "/v1/sandboxes", body: "{\"command\":[\"a\"]\(padding)}")
+            let large = try await server.client().request(
+                "POST", "/v1/sandboxes", body: "{\"command\":[\"a\"]\(padding)}")
             #expect(large.status == 201)
             let client = try server.client()
             await client.send("POST /v1/sandboxes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -179,11 +186,17 @@ import Testing
     @Test func killTakesNamesAndNumbers() async throws {
         try await TestServer.run { server in
             let client = try server.client()
-            for (body, expected) in [("", 9), ("{}", 9), ("{\"signal\":\"SIGTERM\"}", 15), ("{\"signal\":\"int\"}", 2), ("{\"signal\":\"10\"}", 10)] {
+            for (body, expected) in [
+                ("", 9), ("{}", 9), ("{\"signal\":\"SIGTERM\"}", 15), ("{\"signal\":\"int\"}", 2),
+                ("{\"signal\":\"10\"}", 10),
+            ] {
                 #expect(await client.request("POST", "/v1/sandboxes/x/kill", body: body).status == 204)
                 #expect(await server.engine.kills.last?.signal == Int32(expected), "\(body)")
             }
-            for body in ["{\"signal\":\"0\"}", "{\"signal\":\"65\"}", "{\"signal\":\"NOPE\"}", "{\"signal\":9}", "{\"sig\":\"9\"}"] {
+            for body in [
+                "{\"signal\":\"0\"}", "{\"signal\":\"65\"}", "{\"signal\":\"NOPE\"}", "{\"signal\":9}",
+                "{\"sig\":\"9\"}",
+            ] {
                 #expect(await client.request("POST", "/v1/sandboxes/x/kill", body: body).status == 400, "\(body)")
             }
             #expect(await server.engine.kills.count == 5)
@@ -204,7 +217,8 @@ import Testing
     @Test func aBodyThatIsNotFramedAsHTTPIsTheClientsFault() async throws {
         try await TestServer.run { server in
             let client = try server.client()
-            await client.send("POST /v1/sandboxes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
+            await client.send(
+                "POST /v1/sandboxes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
             let response = await client.response()
             #expect(response.status == 400)
             #expect(response.body.contains("\"code\":\"invalid_request\""))
@@ -220,14 +234,16 @@ import Testing
                 "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "GET x://h?%zz#é HTTP/1.1\r\nHost: x\r\n\r\n",
                 "POST /v1/sandboxes HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
                 "POST /v1/sandboxes/x/attach HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                "GET /v1/events?sandbox=%00%ff&&=&type==%&dst=1/2 HTTP/1.1\r\nHost: x\r\n\r\n", "CONNECT ?: HTTP/1.1\r\n\r\n",
+                "GET /v1/events?sandbox=%00%ff&&=&type==%&dst=1/2 HTTP/1.1\r\nHost: x\r\n\r\n",
+                "CONNECT ?: HTTP/1.1\r\n\r\n",
                 "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
             ]
             for round in 0..<400 {
                 var bytes = Array(seeds[round % seeds.count].utf8)
                 if round >= seeds.count {
                     for _ in 0..<Int.random(in: 1...6, using: &generator) {
-                        bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 0...255, using: &generator)
+                        bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(
+                            in: 0...255, using: &generator)
                     }
                 }
                 let client = try server.client()

@@ -22,7 +22,8 @@ struct TestServer: Sendable {
         logger.logLevel = .critical
         let (ready, continuation) = AsyncStream<Never>.makeStream()
         let server = APIServer(
-            engine: engine, socket: socket, configuration: .init(maximumConnections: 64, version: "1.2.3"), logger: logger,
+            engine: engine, socket: socket, configuration: .init(maximumConnections: 64, version: "1.2.3"),
+            logger: logger,
             onReady: { continuation.finish() }
         )
         let group = ServiceGroup(
