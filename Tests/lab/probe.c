@@ -25,6 +25,8 @@
 #include <linux/if_packet.h>
 
 #define WAIT_MS 400
+#define MPTCP 262
+#define UDPLITE 136
 
 static const char *mode, *address, *other;
 static uint16_t port;
@@ -92,9 +94,9 @@ static _Noreturn void expect_answer(int fd) {
 
 // Ordinary sockets
 
-static _Noreturn void stream(int mapped) {
+static _Noreturn void stream(int mapped, int protocol) {
 	struct target t = target_of(address, mapped);
-	int fd = socket_for(&t, SOCK_STREAM, 0);
+	int fd = socket_for(&t, SOCK_STREAM, protocol);
 	if (connect(fd, (struct sockaddr *)&t.address, t.size)) failed("connect");
 	if (send(fd, "ping", 4, MSG_NOSIGNAL) < 0) failed("send");
 	expect_answer(fd);
@@ -110,7 +112,7 @@ static _Noreturn void fast_open(void) {
 static _Noreturn void datagram(int mapped, int connected, size_t size) {
 	static char data[8192];
 	struct target t = target_of(address, mapped);
-	int fd = socket_for(&t, SOCK_DGRAM, 0);
+	int fd = socket_for(&t, SOCK_DGRAM, starts("udplite") ? UDPLITE : 0);
 	if (is_mode("bcast4")) setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &(int){1}, sizeof(int));
 	if (connected) {
 		if (connect(fd, (struct sockaddr *)&t.address, t.size)) failed("connect");
@@ -427,8 +429,9 @@ int main(int argc, char **argv) {
 	int needs_other = has("spoofip") || starts("lsrr") || starts("rthdr") || is_mode("elsewhere") || is_mode("sendmmsg") ||
 		is_mode("ownaddress");
 	if (needs_other && !other) finish("usage", EINVAL, 0);
-	if (starts("tcp")) stream(0);
-	if (is_mode("mapped-tcp")) stream(1);
+	if (starts("tcp")) stream(0, 0);
+	if (starts("mptcp")) stream(0, MPTCP);
+	if (is_mode("mapped-tcp")) stream(1, 0);
 	if (starts("udp")) datagram(0, has("connected"), 4);
 	if (starts("mapped-udp")) datagram(1, has("connected"), 4);
 	if (starts("fragmented")) datagram(0, 0, 4000);
