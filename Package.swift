@@ -110,8 +110,15 @@ let package = Package(
             linkerSettings: staticRuntime
         ),
 
-        .testTarget(name: "CorralKernelTests", dependencies: ["CLinux", "CorralKernel"], swiftSettings: swiftSettings),
-        .testTarget(name: "CorralPolicyTests", dependencies: ["CorralPolicy"], swiftSettings: swiftSettings),
+        // Generators that more than one suite draws from.
+        .target(
+            name: "RandomPolicies", dependencies: ["CorralPolicy"], path: "Tests/RandomPolicies",
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralKernelTests", dependencies: ["CLinux", "CorralKernel", "CorralPolicy", "RandomPolicies"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies"], swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralEventsTests", dependencies: ["CorralABI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),

@@ -112,8 +112,13 @@ public final class SandboxHooks: Sendable {
                 }
             }
         }
+        try learn(ifindex: ifindex, slot: identity.slot)
+    }
+
+    /// Frames of this interface are the slot's from here on.
+    func learn(ifindex: UInt32, slot: UInt32) throws(KernelError) {
         var key = ifindex
-        var slot = identity.slot
+        var slot = slot
         guard bpf_map_update_elem(slotByIfindex, &key, &slot, 0) == 0 else {
             throw KernelError(call: "bpf_map_update_elem", subject: "slot_by_ifindex", errno: errno)
         }
@@ -193,7 +198,7 @@ public final class SandboxHooks: Sendable {
         }
     }
 
-    private func write(_ identity: SandboxIdentity, ifindex: UInt32) throws(KernelError) {
+    func write(_ identity: SandboxIdentity, ifindex: UInt32) throws(KernelError) {
         var bytes: [UInt8] = []
         bytes.appendLong(identity.epoch)
         bytes.append(contentsOf: identity.ipv4.networkBytes.suffix(4))

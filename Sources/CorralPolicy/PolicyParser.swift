@@ -44,10 +44,14 @@ private struct PolicyParser {
         let root: Node?
         do {
             var documents: [Node] = []
-            for node in try compose_all(yaml: text, .basic) {
+            // A `for` would iterate over a copy, and leave the error in it.
+            var sequence = try compose_all(yaml: text, .basic)
+            while let node = sequence.next() {
                 documents.append(node)
                 if documents.count > 1 { break }
             }
+            // An error ends the sequence, as its end does.
+            if let error = sequence.error { throw error }
             guard documents.count < 2 else {
                 note(documents[1], "", "a second document begins here", "one policy a file")
                 return nil
@@ -317,6 +321,13 @@ private struct PolicyParser {
             } else {
                 note(node, field, "\"\(text)\" is no block of addresses", expected)
             }
+            return nil
+        }
+        // Inside, IPv4 is ::ffff:0:0/96: a wider IPv6 block would cover it unsaid.
+        if prefix.length < 96, prefix.contains(IPAddress(ipv4: 0)) {
+            note(
+                node, field, "\"\(text)\" covers IPv4 as well",
+                "2000::/3 or another block of IPv6, and 0.0.0.0/0 beside it")
             return nil
         }
         // Packets to these are judged by the IPv4 address that they carry, so that a rule on them would never be asked.

@@ -1,4 +1,5 @@
 import CorralPolicy
+import RandomPolicies
 import Testing
 
 /// What the compiler makes of a policy, against the plain reading of it.

@@ -1,10 +1,10 @@
-import CorralPolicy
+public import CorralPolicy
 
 /// Policies and destinations that aim at edges: block boundaries, ends of port ranges, reserved ranges, nested rules.
-struct RandomPolicy {
+public struct RandomPolicy {
     private var generator: SplitMix64
 
-    init(seed: UInt64) {
+    public init(seed: UInt64) {
         generator = SplitMix64(state: seed)
     }
 
@@ -51,14 +51,14 @@ struct RandomPolicy {
         return EgressRule(target: target, ports: ports, protocols: pick(protocols))
     }
 
-    mutating func policy() -> Policy {
+    public mutating func policy() -> Policy {
         let allow = (0..<Int.random(in: 0...6, using: &generator)).map { _ in rule() }
         let deny = (0..<Int.random(in: 0...3, using: &generator)).map { _ in rule() }
         return Policy(name: "random", allow: allow, deny: deny)
     }
 
     /// One of the policy's own edges half of the time.
-    mutating func destination(near policy: Policy) -> Destination {
+    public mutating func destination(near policy: Policy) -> Destination {
         var address = address()
         let prefixes: [IPPrefix] = (policy.allow + policy.deny).compactMap {
             if case .prefix(let prefix) = $0.target { prefix } else { nil }

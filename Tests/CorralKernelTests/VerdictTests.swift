@@ -1,0 +1,97 @@
+import CLinux
+import CorralEvents
+import CorralPolicy
+import Glibc
+import RandomPolicies
+import Testing
+
+@testable import CorralKernel
+
+/// The real program, on frames made here, against the plain reading of the policy.
+@Suite struct VerdictTests {
+    static let canRun = geteuid() == 0 || getenv("CORRAL_REQUIRE_KERNEL") != nil
+
+    @Test(.enabled(if: canRun, "needs root"))
+    func theProgramAnswersAsThePlainReadingDoes() throws {
+        let host = HostContext(
+            hostAddresses: ["192.0.2.1/32", "10.213.0.1/32", "2001:db8:ffff::1/128"].compactMap { IPPrefix($0) },
+            sandboxPools: ["10.213.0.0/16", "fdc0:44a1:213::/64"].compactMap { IPPrefix($0) }
+        )
+        try Bpffs.ensureMounted(at: "/sys/fs/bpf")
+        let instance = "verdict-test-\(getpid())"
+        defer { try? PinDirectory.remove(instance) }
+        let programs = try BpfPrograms(directory: PinDirectory.make(instance))
+        let hooks = try SandboxHooks(programs: programs, usesTCX: false)
+        let identity = SandboxIdentity(
+            slot: 3, epoch: 77, ipv4: try #require(IPAddress("10.213.0.4")),
+            ipv6: try #require(IPAddress("fdc0:44a1:213::4")),
+            mac: [2, 0xc0, 0, 0, 0, 3], gatewayMAC: [2, 0xc1, 0, 0, 0, 3]
+        )
+        // A run without an interface of its own comes from the loopback interface.
+        try hooks.write(identity, ifindex: 1)
+        try hooks.learn(ifindex: 1, slot: identity.slot)
+        let program = try programs.vethProgram("from_sandbox")
+
+        var random = RandomPolicy(seed: 11)
+        var pairs = 0
+        var reasons: [Reason: Int] = [:]
+        for number in UInt32(2)..<302 {
+            let policy = random.policy()
+            try hooks.apply(PolicyMap(policy.compile(host: host), number: number), to: identity.slot)
+            for index in 0..<40 as Range<UInt16> {
+                let destination = random.destination(near: policy)
+                let frame = Frame.make(from: identity, to: destination, sourcePort: 1024 + index)
+                var answer = [UInt32](repeating: .max, count: 4)
+                var result: UInt32 = .max
+                try #require(corral_bpf_test_run(program, frame, frame.count, 1, &answer, &result) == 0)
+                let expected = policy.decide(destination, host: host)
+                let got = (Verdict(abi: UInt8(answer[0])), Reason(abi: UInt8(answer[1])), RuleReference(abi: answer[2]))
+                #expect(
+                    got.0 == expected.verdict && got.1 == expected.reason && got.2 == expected.rule,
+                    "\(destination): \(got), not \(expected), under \(policy)")
+                #expect(result == (expected.verdict == .allow ? 0 : 2))
+                reasons[expected.reason, default: 0] += 1
+                pairs += 1
+            }
+        }
+        #expect(pairs >= 10_000)
+        for reason: Reason in [
+            .allowedByRule, .noMatchingRule, .deniedByRule, .reservedAddress, .portNotAllowed, .protocolNotAllowed,
+        ] {
+            #expect(reasons[reason, default: 0] > 100, "\(reason)")
+        }
+    }
+}
+
+/// Ethernet frames as a sandbox would send them; checksums are zero, since the program reads none.
+private enum Frame {
+    static func make(from sandbox: SandboxIdentity, to destination: Destination, sourcePort: UInt16) -> [UInt8] {
+        let isIPv4 = destination.address.ipv4 != nil
+        var payload: [UInt8]
+        let number: UInt8
+        switch destination.proto {
+        case .tcp:
+            number = 6
+            payload = word(sourcePort) + word(destination.port) + [UInt8](repeating: 0, count: 8) + [0x50, 0x02]
+            payload += [UInt8](repeating: 0, count: 6)
+        case .udp:
+            number = 17
+            payload = word(sourcePort) + word(destination.port) + [0, 8, 0, 0]
+        case .icmp:
+            number = isIPv4 ? 1 : 58
+            payload = [isIPv4 ? 8 : 128, 0, 0, 0] + word(sourcePort) + [0, 1]
+        }
+        let ethernet = sandbox.gatewayMAC + sandbox.mac + (isIPv4 ? [0x08, 0x00] : [0x86, 0xdd])
+        if isIPv4 {
+            let header: [UInt8] = [0x45, 0] + word(UInt16(20 + payload.count)) + [0, 0, 0, 0, 64, number, 0, 0]
+            return ethernet + header + sandbox.ipv4.networkBytes.suffix(4) + destination.address.networkBytes.suffix(4)
+                + payload
+        }
+        let header: [UInt8] = [0x60, 0, 0, 0] + word(UInt16(payload.count)) + [number, 64]
+        return ethernet + header + sandbox.ipv6.networkBytes + destination.address.networkBytes + payload
+    }
+
+    private static func word(_ value: UInt16) -> [UInt8] {
+        [UInt8(value >> 8), UInt8(truncatingIfNeeded: value)]
+    }
+}
