@@ -62,7 +62,7 @@ name: wide
 egress:
   allow:
     - cidr: 0.0.0.0/0
-    - cidr: "::/0"
+    - cidr: "2000::/3"
 YAML
 
 sections=("$@")
