@@ -91,7 +91,7 @@ let package = Package(
         .executableTarget(
             name: "corrald",
             dependencies: [
-                "CorralEngine", "CorralPolicy", "CorralServer", "Yams",
+                "CorralAPI", "CorralEngine", "CorralPolicy", "CorralServer", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

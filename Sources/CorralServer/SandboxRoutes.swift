@@ -18,7 +18,7 @@ struct SandboxRoutes: Sendable {
     func create(_ routed: RoutedRequest) async throws -> Response {
         let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
         let request = try CreateSandboxRequest(json: body)
-        let spec = try SandboxSpec(request, allowTestSwitches: engine.configuration.allowTestSwitches)
+        let spec = try SandboxSpec(request)
         let sandbox = Sandbox(try await engine.create(spec))
         let (logger, channel) = (routed.context.logger, routed.context.channel)
         // Beside the answer, which is not to wait for it.

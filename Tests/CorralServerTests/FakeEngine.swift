@@ -54,6 +54,7 @@ actor FakeEngine: SandboxEngine {
 
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
         if let createError { throw createError }
+        try spec.validate(under: configuration)
         created.append(spec)
         return Self.info("sb-000001", autoRemove: spec.autoRemove)
     }
