@@ -86,13 +86,14 @@ final class EngineHost: Sendable {
                 feature: "tcx", answer: usesTCX ? .yes : .no,
                 detail: usesTCX ? "veth programs attach by pinned tcx links" : "veth programs attach by clsact",
                 without: usesTCX ? nil : "an upgrade of the veth programs is not a single step"
-            ),
+            )
         ]
         for (family, file) in [("IPv4", "net/ipv4/ip_forward"), ("IPv6", "net/ipv6/conf/all/forwarding")] {
             let value = HostFile.text("/proc/sys/\(file)")
             checks.append(
                 HostCheck(
-                    feature: "\(family) forwarding", answer: value.map { $0.hasPrefix("1") ? .yes : .no } ?? .couldNotTell,
+                    feature: "\(family) forwarding",
+                    answer: value.map { $0.hasPrefix("1") ? .yes : .no } ?? .couldNotTell,
                     detail: "\(file.split(separator: "/").joined(separator: ".")) is \(value ?? "not readable")",
                     without: "no \(family) traffic of a sandbox gets past the host"
                 )

@@ -83,7 +83,8 @@ final class Provisioner: Sendable {
         try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
         let spawned = try spawner.spawn(
             SpawnRequest(
-                uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0,
+                uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
+                upperInodes: 0,
                 hostname: id,
                 image: image.rootfs,
                 mounts: image.mounts.map {
