@@ -101,7 +101,7 @@ public struct LimitOverrides: Codable, Sendable, Equatable {
     }
 }
 
-/// A policy as text, with the name to show in errors about it.
+/// A policy as text, with the name to show in errors about it. `PUT /v1/sandboxes/{id}/policy` → 200 `Sandbox`.
 public struct PolicySource: Codable, Sendable, Equatable {
     /// File name for error messages; never opened.
     public var file: String

@@ -12,6 +12,7 @@ public actor Engine {
     let making = WorkQueue("corral.make")
     let destroying = WorkQueue("corral.destroy")
     let compiling = WorkQueue("corral.compile")
+    let ending = WorkQueue("corral.end")
     let seccomp: [UInt8]
     var slots: SlotTable
     var policies: PolicyTable

@@ -1,6 +1,6 @@
 internal import CorralEvents
 internal import CorralKernel
-internal import CorralPolicy
+public import CorralPolicy
 
 extension Engine {
     /// Compiled when no equal policy is. Nil stands for the deny-all policy.
@@ -37,6 +37,38 @@ extension Engine {
                 try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: sandbox.warm.identity.slot)
             }
         }
+    }
+
+    /// Replaces the policy of a sandbox: from one packet to the next the new one decides. Connections that it refuses are
+    /// ended; whatever else it refuses is dropped. Limits on resources, files and environment stay those of the start.
+    public func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
+        let id = try find(reference).id
+        let map = try await policyMap(for: policy)
+        let sandbox = try find(id)
+        if case .exited = sandbox.state {
+            throw EngineError(.conflict, "the command of sandbox \(sandbox.name) has ended")
+        }
+        let before = sandbox.applied
+        sandbox.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: (before?.generation ?? 0) + 1)
+        do {
+            try putInForce(map, on: sandbox)
+        } catch {
+            sandbox.applied = before
+            throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
+        }
+        let (hooks, warm, host) = (host.provisioner.hooks, sandbox.warm, host)
+        try await ending.run {
+            do {
+                // The programs answer, so that what is ended here is what they would drop.
+                _ = try SandboxConnections(pid: warm.hostPid).abort { address, port throws(KernelError) in
+                    let destination = Destination(address: address, proto: .tcp, port: port)
+                    return try hooks.ask(destination, of: warm.identity).verdict == .deny
+                }
+            } catch {
+                host.report("sandbox \(warm.id): refused connections are dropped, but not reset: \(error)")
+            }
+        }
+        return info(sandbox)
     }
 
     /// One pointer swap.

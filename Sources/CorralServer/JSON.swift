@@ -45,7 +45,7 @@ extension CreateSandboxRequest: RequestDocument {
     static let keys = KnownKeys.object([
         "name": .any,
         "image": .any,
-        "policy": .object(["file": .any, "yaml": .any]),
+        "policy": PolicySource.keys,
         "command": .any,
         "env": .any,
         "workingDirectory": .any,
@@ -54,6 +54,10 @@ extension CreateSandboxRequest: RequestDocument {
         "autoRemove": .any,
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])
+}
+
+extension PolicySource: RequestDocument {
+    static let keys = KnownKeys.object(["file": .any, "yaml": .any])
 }
 
 extension KillRequest: RequestDocument {

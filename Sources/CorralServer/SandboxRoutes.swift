@@ -1,5 +1,6 @@
 internal import CorralAPI
 internal import CorralEngine
+internal import CorralPolicy
 internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
@@ -65,6 +66,13 @@ struct SandboxRoutes: Sendable {
         }
         try await engine.kill(routed.reference, signal: signal)
         return Response(status: .noContent)
+    }
+
+    /// Body: a policy. Answers once it is in force.
+    func applyPolicy(_ routed: RoutedRequest) async throws -> Response {
+        let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
+        let source = try PolicySource(json: body)
+        return .json(Sandbox(try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)))
     }
 
     func attach(_ routed: RoutedRequest) async throws -> Response {

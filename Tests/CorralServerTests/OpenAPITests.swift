@@ -24,7 +24,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 9)
+        #expect(described.count == 10)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -40,12 +40,15 @@ import Yams
         let schemas = try Self.document()["components"]?["schemas"]
         func check(_ keys: KnownKeys, _ schema: Node?, _ path: String) {
             guard case .object(let known) = keys else { return }
+            let name = schema?["$ref"]?.string?.split(separator: "/").last.map(String.init)
+            let schema = name.map { schemas?[$0] } ?? schema
             #expect(Self.keys(schema?["properties"]) == Set(known.keys), "\(path)")
             #expect(schema?["additionalProperties"]?.bool == false, "\(path)")
             for (key, below) in known { check(below, schema?["properties"]?[key], path + "." + key) }
         }
         check(CreateSandboxRequest.keys, schemas?["CreateSandboxRequest"], "CreateSandboxRequest")
         check(KillRequest.keys, schemas?["KillRequest"], "KillRequest")
+        check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
     }
 
     /// The keys that a body may have are exactly the properties of its type.

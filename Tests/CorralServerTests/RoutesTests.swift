@@ -150,6 +150,25 @@ import Testing
         }
     }
 
+    @Test func aPolicyIsReplaced() async throws {
+        try await TestServer.run { server in
+            await server.engine.add("sb-1")
+            let good = "{\"file\":\"p.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: narrow\"}"
+            let answer = try await server.client().request("PUT", "/v1/sandboxes/sb-1/policy", body: good)
+            #expect(answer.status == 200)
+            #expect(answer.body.contains("\"name\":\"narrow\""))
+            #expect(await server.engine.applied.map(\.policy.name) == ["narrow"])
+            let bad = "{\"file\":\"p.yaml\",\"yaml\":\"name: narrow\"}"
+            let refusal = try await server.client().request("PUT", "/v1/sandboxes/sb-1/policy", body: bad)
+            #expect(refusal.status == 400)
+            #expect(refusal.body.contains("\"code\":\"invalid_policy\""))
+            #expect(refusal.body.contains("p.yaml: apiVersion: is missing"))
+            #expect(await server.engine.applied.count == 1)
+            let absent = try await server.client().request("PUT", "/v1/sandboxes/sb-2/policy", body: good)
+            #expect(absent.status == 404)
+        }
+    }
+
     @Test(arguments: [
         (EngineError.Kind.invalidRequest, 400), (.notFound, 404), (.conflict, 409), (.forbidden, 403),
         (.exhausted, 503),
