@@ -104,13 +104,22 @@ public actor Engine {
         counters.bytesIn = values.bytesIn
         counters.events = values.seq
         counters.eventsLost = values.lost
+        counters.connections = values.connections
+        counters.throttled = values.throttled
+        counters.exhausted = values.exhausted
         return SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",
             policyGeneration: sandbox.applied?.generation ?? 0,
             policyAudits: sandbox.applied?.policy.mode == .audit, command: sandbox.spec.command.arguments,
             ipv4: sandbox.warm.identity.ipv4, ipv6: sandbox.warm.identity.ipv6, hostPid: sandbox.warm.hostPid,
-            createdAt: sandbox.createdAt, counters: counters, autoRemove: sandbox.spec.autoRemove
+            createdAt: sandbox.createdAt, counters: counters, autoRemove: sandbox.spec.autoRemove,
+            published: sandbox.published.map { publication, forwarder in
+                PortPublication(
+                    hostAddress: publication.hostAddress, hostPort: forwarder.hostPort,
+                    sandboxPort: publication.sandboxPort
+                )
+            }
         )
     }
 

@@ -2,6 +2,7 @@ internal import CorralEvents
 internal import CorralKernel
 internal import CorralPolicy
 internal import Glibc
+internal import NIOCore
 
 /// From a claim to the end.
 extension Engine {
@@ -41,6 +42,7 @@ extension Engine {
         emit(.sandbox(.created), sandbox)
         do {
             try claim(sandbox)
+            try await publish(sandbox)
             try await start(sandbox)
         } catch {
             destroy(sandbox, cause: .removed)
@@ -57,6 +59,23 @@ extension Engine {
         }
         if let name = spec.name, live.values.contains(where: { $0.name == name }) {
             throw EngineError(.conflict, "the name \(name) is taken")
+        }
+    }
+
+    private func publish(_ sandbox: LiveSandbox) async throws {
+        for publication in sandbox.spec.publish {
+            do {
+                try host.provisioner.hooks.publish(publication.sandboxPort, .tcp, of: sandbox.warm.identity)
+                let forwarder = try await PortForwarder.start(
+                    address: publication.hostAddress, hostPort: publication.hostPort, to: sandbox.warm.identity.ipv4,
+                    port: publication.sandboxPort
+                )
+                sandbox.published.append((publication, forwarder))
+            } catch {
+                throw EngineError(
+                    .conflict, "port \(publication.hostPort) of the host could not be published",
+                    detail: [(error as? IOError).map { KernelError.describe($0.errnoCode) } ?? "\(error)"])
+            }
         }
     }
 
@@ -151,6 +170,10 @@ extension Engine {
         sandbox.session?.finish(CommandResult(exitCode: 137, cause: cause))
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
+        for (publication, forwarder) in sandbox.published {
+            host.provisioner.hooks.unpublish(publication.sandboxPort, .tcp, of: sandbox.warm.identity)
+            Task { await forwarder.stop() }
+        }
         discard(sandbox.warm)
     }
 

@@ -34,6 +34,7 @@ final class LiveSandbox {
     var started: CheckedContinuation<CommandSession, any Error>?
     var timeout: Task<Void, Never>?
     var lostReported: UInt64 = 0
+    var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
     init(warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap) {
         self.warm = warm

@@ -9,6 +9,7 @@ public struct SandboxSpec: Sendable {
     public var command: CommandSpec
     public var autoRemove: Bool
     public var limits: Limits
+    public var publish: [PortPublication]
 
     /// The policy's limits, each replaced by the request's where that one gives it.
     public struct Limits: Sendable, Equatable {
@@ -32,7 +33,8 @@ public struct SandboxSpec: Sendable {
     }
 
     public init(
-        name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits
+        name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits,
+        publish: [PortPublication] = []
     ) {
         self.name = name
         self.image = image
@@ -40,7 +42,26 @@ public struct SandboxSpec: Sendable {
         self.command = command
         self.autoRemove = autoRemove
         self.limits = limits
+        self.publish = publish
     }
+}
+
+/// A TCP port of the host that leads into the sandbox.
+public struct PortPublication: Sendable, Equatable {
+    /// Nil: every address of the host.
+    public var hostAddress: IPAddress?
+    /// 0: a free one.
+    public var hostPort: UInt16
+    public var sandboxPort: UInt16
+
+    public init(hostAddress: IPAddress? = nil, hostPort: UInt16, sandboxPort: UInt16) {
+        self.hostAddress = hostAddress
+        self.hostPort = hostPort
+        self.sandboxPort = sandboxPort
+    }
+
+    /// Of one sandbox.
+    static let maximum = 64
 }
 
 extension SandboxSpec {
@@ -70,6 +91,12 @@ extension SandboxSpec {
                 .invalidRequest,
                 "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
             )
+        }
+        guard publish.count <= PortPublication.maximum else {
+            throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
+        }
+        for publication in publish where publication.sandboxPort == 0 {
+            throw EngineError(.invalidRequest, "publish: a port of the sandbox is 1 to 65535")
         }
         if command.keepCapabilities || command.noSeccomp, !configuration.allowTestSwitches {
             throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")

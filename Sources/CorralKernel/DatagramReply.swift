@@ -44,7 +44,8 @@ public final class DatagramReply: Sendable {
         datagram.appendNetwork(length)
         datagram.appendNetwork(0)
         datagram += payload
-        let checksum = Self.checksum(addresses + [0, 17, UInt8(length >> 8), UInt8(truncatingIfNeeded: length)], datagram)
+        let checksum = Self.checksum(
+            addresses + [0, 17, UInt8(length >> 8), UInt8(truncatingIfNeeded: length)], datagram)
         datagram[6] = UInt8(checksum >> 8)
         datagram[7] = UInt8(truncatingIfNeeded: checksum)
         var header: [UInt8]

@@ -72,7 +72,8 @@ struct SandboxRoutes: Sendable {
     func applyPolicy(_ routed: RoutedRequest) async throws -> Response {
         let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
         let source = try PolicySource(json: body)
-        return .json(Sandbox(try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)))
+        return .json(
+            Sandbox(try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)))
     }
 
     func attach(_ routed: RoutedRequest) async throws -> Response {

@@ -18,8 +18,22 @@ extension SandboxSpec {
                 noSeccomp: request.testSwitches?.noSeccomp ?? false
             ),
             autoRemove: request.autoRemove ?? true,
-            limits: try Limits(policy?.limits, overrides: request.limits)
+            limits: try Limits(policy?.limits, overrides: request.limits),
+            publish: try (request.publish ?? []).map(PortPublication.init)
         )
+    }
+}
+
+extension PortPublication {
+    fileprivate init(_ port: PublishedPort) throws(Failure) {
+        var address: IPAddress?
+        if let text = port.hostAddress {
+            guard let parsed = IPAddress(text) else {
+                throw .invalidRequest("publish: hostAddress: expected an IPv4 or IPv6 address")
+            }
+            address = parsed
+        }
+        self.init(hostAddress: address, hostPort: port.hostPort ?? 0, sandboxPort: port.sandboxPort)
     }
 }
 
@@ -77,7 +91,11 @@ extension Sandbox {
             command: info.command, ipv4: info.ipv4.description, ipv6: info.ipv6.description, hostPid: info.hostPid,
             createdAt: RFC3339.text(info.createdAt), startedAt: startedAt.map(RFC3339.text),
             exitedAt: exitedAt.map(RFC3339.text),
-            exitCode: exitCode, counters: Counters(info.counters)
+            exitCode: exitCode, counters: Counters(info.counters),
+            published: info.published.map {
+                PublishedPort(
+                    hostAddress: $0.hostAddress?.description, hostPort: $0.hostPort, sandboxPort: $0.sandboxPort)
+            }
         )
     }
 }
@@ -87,7 +105,8 @@ extension Sandbox.Counters {
         self.init(
             allowed: counters.allowed, denied: counters.denied, packetsOut: counters.packetsOut,
             bytesOut: counters.bytesOut, packetsIn: counters.packetsIn, bytesIn: counters.bytesIn,
-            events: counters.events, eventsLost: counters.eventsLost
+            events: counters.events, eventsLost: counters.eventsLost, connections: counters.connections,
+            throttled: counters.throttled, exhausted: counters.exhausted
         )
     }
 }

@@ -39,6 +39,7 @@ import Yams
     @Test func requestBodiesHaveTheDescribedFields() throws {
         let schemas = try Self.document()["components"]?["schemas"]
         func check(_ keys: KnownKeys, _ schema: Node?, _ path: String) {
+            if case .list(let entry) = keys { return check(entry, schema?["items"], path + "[]") }
             guard case .object(let known) = keys else { return }
             let name = schema?["$ref"]?.string?.split(separator: "/").last.map(String.init)
             let schema = name.map { schemas?[$0] } ?? schema
@@ -54,6 +55,9 @@ import Yams
     /// The keys that a body may have are exactly the properties of its type.
     @Test func knownKeysAreThePropertiesOfTheTypes() {
         func check(_ keys: KnownKeys, _ value: Any) {
+            if case .list(let entry) = keys, let first = Mirror(reflecting: value).children.first?.value {
+                return check(entry, first)
+            }
             guard case .object(let known) = keys else { return }
             let properties = Mirror(reflecting: value).children
             #expect(Set(known.keys) == Set(properties.compactMap(\.label)))
@@ -64,7 +68,8 @@ import Yams
             }
         }
         let full = CreateSandboxRequest(
-            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(), testSwitches: .init()
+            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(), testSwitches: .init(),
+            publish: [PublishedPort(sandboxPort: 80)]
         )
         check(CreateSandboxRequest.keys, full)
         check(KillRequest.keys, KillRequest())

@@ -110,6 +110,16 @@ import Testing
         ("{\"command\":[\"a\"],\"limts\":{}}", "unknown field \\\"limts\\\""),
         ("{\"command\":[\"a\"],\"limits\":{\"swap\":1}}", "unknown field \\\"limits.swap\\\""),
         ("{\"command\":[\"a\"],\"name\":\"../x\"}", "name: expected"),
+        (
+            "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"port\":1}]}",
+            "unknown field \\\"publish[0].port\\\""
+        ),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish[0].sandboxPort"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: a port of the sandbox is"),
+        (
+            "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostAddress\":\"x\"}]}",
+            "publish: hostAddress: expected"
+        ),
         ("{\"command\":[\"a\"],\"workingDirectory\":\"x\"}", "workingDirectory: expected an absolute path"),
         ("{\"command\":[\"a\"],\"env\":{\"A=B\":\"c\"}}", "env: a name"),
     ])

@@ -93,3 +93,37 @@ section_live() {
         "$(field answered "$LAB_DIR/swaps.out" $PERMITTED4)" -gt 1000
     unset DETAIL
 }
+
+# What a port of the host answers: FAMILY-AGNOSTIC URL, from the plain machine.
+fetch_published() { in_ns "$LAB_CLIENT" curl -s --max-time 3 --noproxy '*' "http://$1/"; }
+
+section_publish() {
+    local result port i pid
+    : >"$LAB_DIR/published"
+    "$CORRAL_BIN/corral" run -i --policy "$POLICY" --name "published$$" --publish 7080:80 --publish 127.0.0.1::8000 -- sh -c '
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80 8000 9000' \
+        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
+    pid=$!
+    LAB_PIDS+=($pid)
+    for ((i = 0; i < 50; i++)); do
+        grep -q ready "$LAB_DIR/published" && break
+        sleep 0.1
+    done
+    equal "a published port answers from outside, IPv4" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
+    equal "a published port answers from outside, IPv6" "hello from inside" "$(fetch_published '[2001:db8:f3::1]:7080')"
+    port=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"hostPort":[0-9]+,"sandboxPort":8000' | grep -oE '[0-9]+' | head -1)
+    equal "a port published on loopback answers the host" "hello from inside" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 3 --noproxy '*' "http://127.0.0.1:$port/")"
+    equal "and nobody else" "" "$(fetch_published "192.0.2.13:$port")"
+    local inside
+    inside=$("$CORRAL_BIN/corral" inspect "published$$" | grep -oE '"ipv4" ?: ?"[0-9.]+"' | grep -oE '[0-9.]{7,}')
+    equal "the host reaches the published port itself" "hello from inside" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' "http://$inside:80/")"
+    equal "a port that is not published stays shut ($inside:9000)" "" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 1 --noproxy '*' "http://$inside:9000/")"
+    result=$("$CORRAL_BIN/corral" run --publish 7080:81 -- true 2>&1)
+    expect "a port that is taken is refused: $result" grep -q '7080' <<<"$result"
+    "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
+    wait $pid 2>/dev/null
+    equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
+}
