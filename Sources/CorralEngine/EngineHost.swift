@@ -34,6 +34,9 @@ final class EngineHost: Sendable {
             case .failure(let error): Self.print("a record of the kernel could not be read: \(error)")
             }
         }
+        // What an earlier daemon left there, its sandboxes are gone.
+        try Files.removeTree(configuration.runDirectory + "/denials")
+        try Files.makeDirectories(configuration.runDirectory + "/denials")
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
@@ -68,6 +71,7 @@ final class EngineHost: Sendable {
         try PoolNAT.remove(instance: configuration.instance)
         try PinDirectory.remove(configuration.instance)
         try provisioner.hierarchy.removeInstance(instance: configuration.instance)
+        try Files.removeTree(configuration.runDirectory + "/denials")
     }
 
     /// For what nobody waits to hear.

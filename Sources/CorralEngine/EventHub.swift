@@ -16,6 +16,7 @@ final class EventHub: Sendable {
         var context: DecisionContext
         /// By policy number.
         var policies: [UInt32: PolicyReference]
+        let refusals: RefusalLog
     }
 
     private struct State: Sendable {
@@ -56,14 +57,16 @@ final class EventHub: Sendable {
     }
 
     func receive(_ decision: WireDecision) {
-        let event: Event? = state.withLock { state in
+        let found: (event: Event, refusals: RefusalLog)? = state.withLock { state in
             guard let known = state.known[decision.slot], known.epoch == decision.epoch else { return nil }
             var context = known.context
             context.bootTime = Clock.realtimeAtBoot()
             context.policy = decision.policy.flatMap { known.policies[$0] }
-            return decision.event(in: context)
+            return (decision.event(in: context), known.refusals)
         }
-        if let event { publish(event) }
+        guard let found else { return }
+        publish(found.event)
+        found.refusals.add(found.event)
     }
 
     func publish(_ event: Event) {

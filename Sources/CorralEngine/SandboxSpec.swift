@@ -1,3 +1,4 @@
+public import CorralEvents
 public import CorralPolicy
 
 /// What a caller asks for when it creates a sandbox; checked by the engine before anything is made.
@@ -157,10 +158,13 @@ public struct CommandResult: Sendable, Equatable {
     /// Its exit code; 128 + signal when signalled, 124 after a timeout, 137 when removed.
     public var exitCode: Int32
     public var cause: Cause
+    /// What the sandbox was refused until then.
+    public var refusals: [Refusal]
 
-    public init(exitCode: Int32, cause: Cause) {
+    public init(exitCode: Int32, cause: Cause, refusals: [Refusal] = []) {
         self.exitCode = exitCode
         self.cause = cause
+        self.refusals = refusals
     }
 }
 

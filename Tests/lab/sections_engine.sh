@@ -127,3 +127,19 @@ section_publish() {
     wait $pid 2>/dev/null
     equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
 }
+
+section_refusals() {
+    local script="curl -s --max-time 2 --noproxy '*' http://$REFUSED4/ ; curl -s --max-time 2 --noproxy '*' http://$REFUSED4/
+        curl -s --max-time 2 --noproxy '*' http://$PERMITTED4/ >/dev/null; sleep 0.2; cat /run/corral/denials.jsonl"
+    run -- sh -c "$script; echo x 2>/dev/null >/run/corral/denials.jsonl && echo written" \
+        >"$LAB_DIR/refusals.out" 2>"$LAB_DIR/refusals.err"
+    DETAIL=$(cat "$LAB_DIR/refusals.out" "$LAB_DIR/refusals.err")
+    equal "a sandbox reads its own refusals" 2 "$(grep -c "\"verdict\":\"deny\".*\"ip\":\"$REFUSED4\"" "$LAB_DIR/refusals.out")"
+    equal "and nothing that was allowed" 0 "$(grep -c "$PERMITTED4" "$LAB_DIR/refusals.out")"
+    equal "it cannot write there" 0 "$(grep -c written "$LAB_DIR/refusals.out")"
+    expect "run sums them up on stderr" grep -qF "corral:   tcp $REFUSED4:80 denied_by_rule ×2: " "$LAB_DIR/refusals.err"
+    unset DETAIL
+    equal "with -q it does not" "" "$(run -q -- sh -c "$script" 2>&1 >/dev/null)"
+    equal "where nothing was refused there is nothing to say" "" "$(run -- true 2>&1)"
+    equal "the next sandbox starts with none" "" "$(run -- cat /run/corral/denials.jsonl)"
+}
