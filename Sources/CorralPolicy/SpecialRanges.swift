@@ -23,8 +23,8 @@ enum SpecialRanges {
     ]
 
     static func reserved(for host: HostContext) -> [Reserved] {
-        host.hostAddresses.map { Reserved(prefix: $0, name: "the host itself") }
-            + host.sandboxPools.map { Reserved(prefix: $0, name: "the addresses of sandboxes") } + reserved
+        host.hostAddresses.map { Reserved(prefix: $0.judged, name: "the host itself") }
+            + host.sandboxPools.map { Reserved(prefix: $0.judged, name: "the addresses of sandboxes") } + reserved
     }
 
     /// What `preset: internet` covers: global unicast, without every block that the IANA special-purpose registries

@@ -74,6 +74,7 @@ static __always_inline struct judgement judge(__u32 slot, const union address *a
 	struct corral_policy_key key = { .space = CORRAL_SPACE_ADDRESS };
 	struct corral_policy_value *meta, *value;
 	union address target;
+	__u32 address_rule;
 	void *policy;
 
 	meta = policy_meta(slot, &policy);
@@ -91,6 +92,7 @@ static __always_inline struct judgement judge(__u32 slot, const union address *a
 	value = policy_lookup(policy, &key);
 	if (!value)
 		return result;
+	address_rule = value->rule;
 	if (value->flags & CORRAL_POLICY_PORTS) {
 		__u32 set = value->set;
 
@@ -109,7 +111,7 @@ static __always_inline struct judgement judge(__u32 slot, const union address *a
 	}
 
 	result.reason = value->reason;
-	result.rule = value->rule;
+	result.rule = value->rule == CORRAL_RULE_OF_ADDRESS ? address_rule : value->rule;
 	if (value->verdict == CORRAL_ALLOW)
 		result.verdict = CORRAL_ALLOW;
 	else if (meta->flags & CORRAL_POLICY_AUDIT)
