@@ -37,7 +37,7 @@ public struct Refusal: Sendable, Equatable {
                 + "remove or narrow that rule to permit it"
         case .reservedAddress:
             return
-                "\(destination) is in a reserved range\(reservedRange.map { ", \($0)," } ?? ","), which only a rule that "
+                "\(destination) is in a reserved range\(reservedRange.map { ", \($0)" } ?? ""), which only a rule that "
                 + "names a range inside it opens; to permit it add \(ruleToAdd)"
         case .portNotAllowed:
             let rule = rule?.description ?? "a rule"

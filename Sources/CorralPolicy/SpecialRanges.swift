@@ -51,3 +51,8 @@ enum SpecialRanges {
         Reserved(prefix: IPPrefix(prefix) ?? IPPrefix(IPAddress(high: 0, low: 0), length: 0), name: name)
     }
 }
+
+extension IPAddress {
+    /// Reachable on the internet, as `preset: internet` has it; NAT64 and 6to4 by the IPv4 address that they carry.
+    public var isGlobalUnicast: Bool { SpecialRanges.isGlobalUnicast(judged) }
+}

@@ -1,7 +1,7 @@
 /// Reads the part of YAML 1.2 that configuration is written in, JSON included: block and flow collections, plain, quoted
 /// and block text, comments. Refused, never guessed at: anchors, aliases, tags, directives, several documents, keys that
 /// are not words, plain text of several lines. Work is linear in the text and recursion is bounded.
-/// What it accepts means what it means to every YAML reader; a test holds it to libyaml. docs/decisions/0007 says why.
+/// What it accepts means what it means to every YAML reader; a test holds it to libyaml. docs/decisions/0001-yaml-reader.md says why.
 struct YamlReader {
     /// Collections in collections, deeper than any configuration needs.
     static let maximumDepth = 32
