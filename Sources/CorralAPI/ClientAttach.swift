@@ -31,9 +31,9 @@ public struct CommandExit: Sendable, Equatable {
     public var code: Int32
     public var cause: Cause
     /// What the sandbox was refused, summed up.
-    public var refusals: [Refusal]
+    public var refusals: [RefusalSummary]
 
-    public init(code: Int32, cause: Cause, refusals: [Refusal] = []) {
+    public init(code: Int32, cause: Cause, refusals: [RefusalSummary] = []) {
         self.code = code
         self.cause = cause
         self.refusals = refusals

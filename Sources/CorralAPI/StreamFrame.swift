@@ -12,7 +12,7 @@ public enum StreamFrameKind: UInt8, Sendable, CaseIterable {
     case stdinEnd = 4
     /// Payload: 1 byte, the signal's number.
     case signal = 5
-    /// Payload: a JSON array of `Refusal`. At most once, before `exit`; not sent where nothing was refused.
+    /// Payload: a JSON array of `RefusalSummary`. At most once, before `exit`; not sent where nothing was refused.
     case refusals = 6
 }
 

@@ -26,7 +26,7 @@ struct StreamFrameReader {
     }
 
     private static let longestExit = 64
-    private var refusals: [Refusal] = []
+    private var refusals: [RefusalSummary] = []
 
     private var state = State.header
     private var buffer: [UInt8] = []
@@ -79,7 +79,7 @@ struct StreamFrameReader {
             case .refusals(let length):
                 guard let payload = take(exactly: length) else { return nil }
                 state = .header
-                guard let read = try? JSONDecoder().decode([Refusal].self, from: Data(payload)) else {
+                guard let read = try? JSONDecoder().decode([RefusalSummary].self, from: Data(payload)) else {
                     throw StreamFrameError("refusals that cannot be read")
                 }
                 refusals = read

@@ -17,8 +17,8 @@ final class RefusalLog: Sendable {
     private struct State: Sendable {
         /// Refusals heard of, those left out of the sum included.
         var heard: UInt64 = 0
-        var counts: [Refusal: UInt64] = [:]
-        var order: [Refusal] = []
+        var counts: [RefusalSummary: UInt64] = [:]
+        var order: [RefusalSummary] = []
         var bytes = 0
     }
 
@@ -36,7 +36,7 @@ final class RefusalLog: Sendable {
     var heard: UInt64 { state.withLock { $0.heard } }
 
     /// In the order in which they came first.
-    var summary: [Refusal] {
+    var summary: [RefusalSummary] {
         state.withLock { state in
             state.order.map { refusal in
                 var refusal = refusal

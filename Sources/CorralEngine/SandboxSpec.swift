@@ -159,9 +159,9 @@ public struct CommandResult: Sendable, Equatable {
     public var exitCode: Int32
     public var cause: Cause
     /// What the sandbox was refused until then.
-    public var refusals: [Refusal]
+    public var refusals: [RefusalSummary]
 
-    public init(exitCode: Int32, cause: Cause, refusals: [Refusal] = []) {
+    public init(exitCode: Int32, cause: Cause, refusals: [RefusalSummary] = []) {
         self.exitCode = exitCode
         self.cause = cause
         self.refusals = refusals

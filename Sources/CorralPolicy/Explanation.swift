@@ -88,32 +88,19 @@ extension Policy {
 
     /// One line on what to change so that this passes, or why nothing can be.
     public func hint(for decision: Decision, destination: Destination, host: HostContext) -> String {
-        let rule = decision.rule.map { "\($0)" } ?? "a rule"
-        let judged = destination.address.judged
-        let port = destination.proto == .icmp ? "" : ", ports: [\(destination.port)]"
-        let addition = "{ cidr: \(IPPrefix(judged, length: 128))\(port), protocol: \(destination.proto) }"
-        switch decision.reason {
-        case .allowedByRule: return "\(rule) allows it"
-        case .noMatchingRule: return "nothing names \(judged); to permit it add \(addition) to egress.allow"
-        case .deniedByRule: return "\(rule) refuses it, and deny beats allow; narrow that rule to permit it"
-        case .reservedAddress:
-            let range = SpecialRanges.reserved(for: host).first { $0.prefix.contains(judged) }
-            let name = range.map { "\($0.name) (\($0.prefix))" } ?? "reserved"
-            return
-                "\(judged) is \(name), which only a rule that names a range inside it opens; add \(addition) to permit it"
-        case .portNotAllowed:
-            let ports = decision.rule.flatMap(portText) ?? "other ports"
-            return "\(rule) allows \(ports), asked \(destination.port); add \(destination.port) to its ports"
-        case .protocolNotAllowed:
-            return "\(rule) covers \(judged) but not \(destination.proto); add \(destination.proto) to its protocol"
-        default: return decision.reason.rawValue
+        var refusal = Refusal(reason: decision.reason, rule: decision.rule)
+        refusal.address = destination.address
+        refusal.proto = destination.proto
+        refusal.protoText = destination.proto.description
+        if destination.proto != .icmp { refusal.port = destination.port }
+        if decision.reason == .portNotAllowed, case .allow(let index)? = decision.rule {
+            refusal.rulePorts = allow[index].ports
         }
-    }
-
-    private func portText(_ rule: RuleReference) -> String? {
-        guard case .allow(let index) = rule, let ports = allow[index].ports else { return nil }
-        return ports.map { $0.lowerBound == $0.upperBound ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
-            .joined(separator: ", ")
+        if let range = SpecialRanges.reserved(for: host).first(where: { $0.prefix.contains(destination.address.judged) }
+        ) {
+            refusal.reservedRange = "\(range.name) (\(range.prefix))"
+        }
+        return refusal.hint
     }
 
     /// One line for `corral policy validate`.

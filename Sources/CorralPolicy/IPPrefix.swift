@@ -26,6 +26,19 @@ public struct IPPrefix: Hashable, Sendable {
         self.init(address, length: length)
     }
 
+    /// Every address of both families.
+    static let everything = IPPrefix(IPAddress(high: 0, low: 0), length: 0)
+
+    /// The IPv4 block whose addresses a block inside NAT64 or 6to4 carries, else the block itself (`IPAddress.judged`).
+    var judged: IPPrefix {
+        let inner = address.judged
+        guard inner != address else { return self }
+        // The IPv4 address begins at bit 96 (RFC 6052) or at bit 16 (RFC 3056), and is bits 96..<128 here.
+        let first = address.high >> 48 == 0x2002 ? 16 : 96
+        guard length >= first else { return self }
+        return IPPrefix(inner, length: min(96 + length - first, 128))
+    }
+
     public func contains(_ other: IPAddress) -> Bool {
         other.masked(to: length) == address
     }
@@ -38,5 +51,12 @@ public struct IPPrefix: Hashable, Sendable {
 extension IPPrefix: CustomStringConvertible {
     public var description: String {
         address.ipv4 != nil && length >= 96 ? "\(address)/\(length - 96)" : "\(address)/\(length)"
+    }
+}
+
+extension IPPrefix: Comparable {
+    /// By address, then length: a block stands before those inside it.
+    public static func < (a: IPPrefix, b: IPPrefix) -> Bool {
+        (a.address.high, a.address.low, a.length) < (b.address.high, b.address.low, b.length)
     }
 }

@@ -1,3 +1,19 @@
+/// Plain decimal numbers: digits, without sign, exponent, radix or blanks.
+enum DecimalText {
+    /// Nil when it is no such text, or more than 64 bits hold.
+    static func integer(_ text: some StringProtocol) -> UInt64? {
+        guard !text.isEmpty, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        return UInt64(text)
+    }
+
+    /// As `0.5` or `2`; at most nine digits on each side of the point.
+    static func number(_ text: String) -> Double? {
+        let parts = text.split(separator: ".", maxSplits: 2, omittingEmptySubsequences: false)
+        guard parts.count <= 2, parts.allSatisfy({ $0.utf8.count <= 9 && integer($0) != nil }) else { return nil }
+        return Double(text)
+    }
+}
+
 /// Sizes as policies write them: `50MiB`, `1GB`, `4096`.
 public enum ByteSize {
     private static let units: [String: UInt64] = [
@@ -7,8 +23,8 @@ public enum ByteSize {
 
     /// Bytes; nil when it is no such text, or more than 64 bits hold.
     public static func parse(_ text: String) -> UInt64? {
-        let digits = text.prefix { ("0"..."9").contains($0) }
-        guard !digits.isEmpty, let number = UInt64(digits), let unit = units[String(text.dropFirst(digits.count))]
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        guard let number = DecimalText.integer(digits), let unit = units[String(text.dropFirst(digits.count))]
         else {
             return nil
         }
@@ -25,10 +41,12 @@ public enum DurationText {
         var total: Int64 = 0
         guard !rest.isEmpty else { return nil }
         while !rest.isEmpty {
-            let digits = rest.prefix { ("0"..."9").contains($0) }
-            guard (1...12).contains(digits.count), let number = Int64(digits) else { return nil }
+            let digits = rest.prefix { $0.isASCII && $0.isNumber }
+            guard (1...12).contains(digits.count),
+                let number = DecimalText.integer(digits).flatMap({ Int64(exactly: $0) })
+            else { return nil }
             rest = rest.dropFirst(digits.count)
-            let unit = rest.prefix { ("a"..."z").contains($0) }
+            let unit = rest.prefix { $0.isASCII && $0.isLetter }
             rest = rest.dropFirst(unit.count)
             let milliseconds: [Substring: Int64] = ["ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
             guard let factor = milliseconds[unit] else { return nil }

@@ -1,199 +1,442 @@
 extension Policy {
     /// Entries a compiled policy may have (CORRAL_MAX_POLICY_ENTRIES).
     public static let maximumEntries = 1_048_576
+    /// Rules that may cover one address.
+    public static let maximumOverlap = 1024
+    /// Rules that cover a block, added up over all blocks at which the answer may change. Bounds the compiler's work, as
+    /// does the same for ranges of ports over all different lists of rules.
+    public static let maximumCoverings = 1 << 22
 
     /// For the kernel: shorter prefixes are merged into longer ones, so that the longest match is the whole answer.
-    /// Throws when it would have more than `maximumEntries` entries.
+    /// Throws when it would pass one of the limits above.
     public func compile(host: HostContext) throws(PolicyError) -> CompiledPolicy {
         var compiler = PolicyCompiler(policy: self)
-        let compiled = compiler.compile(host: host)
-        let count = compiled.addresses.count + compiled.portSets.reduce(0) { $0 + $1.count } + 1
-        guard count <= Self.maximumEntries else {
+        do throws(PolicyCompiler.Limit) {
+            return try compiler.compile(host: host)
+        } catch {
             throw PolicyError(problems: [
                 PolicyError.Problem(
-                    file: file, line: 0, column: 0, field: "egress",
-                    message: "makes \(count) entries in the kernel", expected: "at most \(Self.maximumEntries)"
-                )
+                    file: file, line: 0, column: 0, field: "egress", message: error.message, expected: error.expected)
             ])
         }
-        return compiled
     }
 }
 
 /// One walk over all prefixes that mean something, from the shortest down, with what covers the present one on a stack.
 private struct PolicyCompiler {
-    /// What begins at a prefix.
+    /// A bound that the policy passes.
+    struct Limit: Error {
+        var message: String
+        var expected: String
+    }
+
+    /// Something that begins at a prefix.
     private struct Boundary {
-        var allow: [Int] = []
-        var deny: [Int] = []
-        var isReserved = false
-        /// The preset's rules begin (true) or end (false) to cover here.
-        var internet: Bool?
+        enum Change {
+            case allow(Int)
+            case deny(Int)
+            case reserved
+            /// The preset's rules begin (true) or end (false) to cover here.
+            case internet(Bool)
+        }
+
+        var prefix: IPPrefix
+        var change: Change
     }
 
     /// What holds below a prefix.
     private struct Coverage {
         var prefix: IPPrefix
+        /// Ascending, as in `deny`.
         var allow: [Int] = []
         var deny: [Int] = []
+        /// Of the innermost block that rules name; port sets leave it to the address entry.
+        var own: RuleReference?
         /// Prefix length of the narrowest reserved range; nil outside all of them.
         var reserved: Int?
         var internet = false
         var answer: CompiledPolicy.AddressAnswer
     }
 
-    /// Rules that decide, which is all an answer depends on.
-    private struct Question: Hashable {
-        var allow: [Int]
-        var deny: [Int]
-        var isReserved: Bool
-    }
-
     let policy: Policy
-    private var portSets: [[CompiledPolicy.PortEntry]] = []
-    private var setNumbers: [[CompiledPolicy.PortEntry]: Int] = [:]
-    private var answers: [Question: CompiledPolicy.AddressAnswer] = [:]
+    private var sets: PortSetCompiler
     private let internetAllow: [Int]
     private let internetDeny: [Int]
     private let lengths: [Int]
 
     init(policy: Policy) {
         self.policy = policy
+        sets = PortSetCompiler(policy: policy)
         internetAllow = policy.allow.indices.filter { policy.allow[$0].target == .internet }
         internetDeny = policy.deny.indices.filter { policy.deny[$0].target == .internet }
         lengths = policy.allow.map { if case .prefix(let prefix) = $0.target { prefix.length } else { -1 } }
     }
 
-    mutating func compile(host: HostContext) -> CompiledPolicy {
-        let root = IPPrefix(IPAddress(high: 0, low: 0), length: 0)
-        var boundaries: [IPPrefix: Boundary] = [root: Boundary()]
+    private func boundaries(_ host: HostContext) -> [Boundary] {
+        var boundaries: [Boundary] = []
+        boundaries.reserveCapacity(policy.allow.count + policy.deny.count + 64)
         for (index, rule) in policy.allow.enumerated() {
-            if case .prefix(let prefix) = rule.target { boundaries[prefix, default: Boundary()].allow.append(index) }
+            if case .prefix(let prefix) = rule.target {
+                boundaries.append(Boundary(prefix: prefix, change: .allow(index)))
+            }
         }
         for (index, rule) in policy.deny.enumerated() {
-            if case .prefix(let prefix) = rule.target { boundaries[prefix, default: Boundary()].deny.append(index) }
+            if case .prefix(let prefix) = rule.target {
+                boundaries.append(Boundary(prefix: prefix, change: .deny(index)))
+            }
         }
         for range in SpecialRanges.reserved(for: host) {
-            boundaries[range.prefix, default: Boundary()].isReserved = true
+            boundaries.append(Boundary(prefix: range.prefix, change: .reserved))
         }
         if !internetAllow.isEmpty || !internetDeny.isEmpty {
-            for prefix in SpecialRanges.internet.inside { boundaries[prefix, default: Boundary()].internet = true }
-            for prefix in SpecialRanges.internet.outside { boundaries[prefix, default: Boundary()].internet = false }
-        }
-
-        var addresses: [IPPrefix: CompiledPolicy.AddressAnswer] = [:]
-        addresses.reserveCapacity(boundaries.count)
-        var stack: [Coverage] = []
-        let order = boundaries.keys.sorted { ($0.address, $0.length) < ($1.address, $1.length) }
-        for prefix in order {
-            while let last = stack.last, !last.prefix.contains(prefix) { stack.removeLast() }
-            guard let boundary = boundaries[prefix] else { continue }
-            var here = stack.last ?? Coverage(prefix: prefix, answer: .final(Decision(.deny, .noPolicy)))
-            let parent = stack.last?.answer
-            here.prefix = prefix
-            if !boundary.allow.isEmpty { here.allow = merge(here.allow, boundary.allow) }
-            if !boundary.deny.isEmpty { here.deny = merge(here.deny, boundary.deny) }
-            if boundary.isReserved { here.reserved = prefix.length }
-            if let internet = boundary.internet, internet != here.internet {
-                here.internet = internet
-                here.allow = internet ? merge(here.allow, internetAllow) : here.allow.filter { lengths[$0] >= 0 }
-                here.deny = internet ? merge(here.deny, internetDeny) : here.deny.filter { !internetDeny.contains($0) }
+            for prefix in SpecialRanges.internet.inside {
+                boundaries.append(Boundary(prefix: prefix, change: .internet(true)))
             }
-            here.answer = answer(here)
+            for prefix in SpecialRanges.internet.outside {
+                boundaries.append(Boundary(prefix: prefix, change: .internet(false)))
+            }
+        }
+        boundaries.sort { $0.prefix < $1.prefix }
+        return boundaries
+    }
+
+    mutating func compile(host: HostContext) throws(Limit) -> CompiledPolicy {
+        let boundaries = boundaries(host)
+        let nothing = CompiledPolicy.AddressAnswer.final(Decision(.deny, .noMatchingRule))
+        var addresses = [CompiledPolicy.AddressEntry(.everything, nothing)]
+        addresses.reserveCapacity(boundaries.count + 1)
+        var stack = [Coverage(prefix: .everything, answer: nothing)]
+        var coverings = 0
+        var next = 0
+        while next < boundaries.count {
+            let prefix = boundaries[next].prefix
+            while stack.count > 1, !stack[stack.count - 1].prefix.contains(prefix) { stack.removeLast() }
+            var here = stack[stack.count - 1]
+            let parent = here.answer
+            here.prefix = prefix
+            var ownAllow: Int?
+            var ownDeny: Int?
+            while next < boundaries.count, boundaries[next].prefix == prefix {
+                switch boundaries[next].change {
+                case .allow(let index):
+                    insert(index, into: &here.allow)
+                    ownAllow = min(index, ownAllow ?? index)
+                case .deny(let index):
+                    insert(index, into: &here.deny)
+                    ownDeny = min(index, ownDeny ?? index)
+                case .reserved: here.reserved = prefix.length
+                case .internet(let isInside):
+                    guard isInside != here.internet else { break }
+                    here.internet = isInside
+                    change(&here.allow, by: internetAllow, adding: isInside)
+                    change(&here.deny, by: internetDeny, adding: isInside)
+                }
+                next += 1
+                guard here.allow.count + here.deny.count <= Policy.maximumOverlap else {
+                    throw Limit(
+                        message: "more than \(Policy.maximumOverlap) rules cover \(prefix)",
+                        expected: "fewer rules with more ports each")
+                }
+            }
+            if let ownDeny { here.own = .deny(ownDeny) } else if let ownAllow { here.own = .allow(ownAllow) }
+            coverings += here.allow.count + here.deny.count
+            guard coverings <= Policy.maximumCoverings else {
+                throw Limit(
+                    message: "rules lie inside each other too often",
+                    expected: "at most \(Policy.maximumCoverings) times that a rule covers a block of another")
+            }
+            here.answer = try answer(here)
             stack.append(here)
-            if here.answer != parent { addresses[prefix] = here.answer }
+            if prefix == .everything {
+                addresses[0].answer = here.answer
+            } else if here.answer != parent {
+                addresses.append(CompiledPolicy.AddressEntry(prefix, here.answer))
+            }
+            // Of META too.
+            try sets.bound(addresses.count + 1)
         }
         return CompiledPolicy(
             audit: policy.mode == .audit, allowsICMP: policy.allow.contains { $0.protocols.contains(.icmp) },
-            addresses: addresses, portSets: portSets
+            addresses: addresses, portSets: sets.portSets
         )
     }
 
-    /// Both ascending.
-    private func merge(_ a: [Int], _ b: [Int]) -> [Int] {
-        a.isEmpty ? b : (a + b).sorted()
+    /// `list` stays ascending.
+    private func insert(_ index: Int, into list: inout [Int]) {
+        list.insert(index, at: list.lastIndex { $0 < index }.map { $0 + 1 } ?? 0)
     }
 
-    private mutating func answer(_ coverage: Coverage) -> CompiledPolicy.AddressAnswer {
-        // What covers a reserved address and is at least as long as the range lies inside it.
-        let allow =
-            coverage.reserved.map { length in coverage.allow.filter { lengths[$0] >= length } } ?? coverage.allow
-        let question = Question(allow: allow, deny: coverage.deny, isReserved: coverage.reserved != nil)
-        if let known = answers[question] { return known }
-        let answer = makeAnswer(question)
-        answers[question] = answer
-        return answer
-    }
-
-    private mutating func makeAnswer(_ question: Question) -> CompiledPolicy.AddressAnswer {
-        if question.isReserved && question.allow.isEmpty { return .final(Decision(.deny, .reservedAddress)) }
-        if question.allow.isEmpty && question.deny.isEmpty { return .final(Decision(.deny, .noMatchingRule)) }
-        var entries: [CompiledPolicy.PortEntry] = []
-        for proto in IPProtocol.allCases { entries += portEntries(question, proto) }
-        if let first = entries.first, entries.allSatisfy({ $0.decision == first.decision }) {
-            return .final(first.decision)
+    private func change(_ list: inout [Int], by rules: [Int], adding: Bool) {
+        guard !rules.isEmpty else { return }
+        if adding {
+            list = (list + rules).sorted()
+        } else {
+            let gone = Set(rules)
+            list.removeAll { gone.contains($0) }
         }
-        if let number = setNumbers[entries] { return .ports(set: number) }
+    }
+
+    private mutating func answer(_ coverage: Coverage) throws(Limit) -> CompiledPolicy.AddressAnswer {
+        var allow = coverage.allow
+        if let length = coverage.reserved {
+            // What covers a reserved address and is at least as long as the range lies inside it.
+            allow.removeAll { lengths[$0] < length }
+            if allow.isEmpty { return .final(Decision(.deny, .reservedAddress)) }
+        }
+        if allow.isEmpty && coverage.deny.isEmpty { return .final(Decision(.deny, .noMatchingRule)) }
+        return try sets.answer(allow: allow, deny: coverage.deny, own: coverage.own)
+    }
+}
+
+/// Makes port sets, each once.
+private struct PortSetCompiler {
+    let policy: Policy
+    private(set) var portSets: [[CompiledPolicy.PortEntry]] = []
+    private var portEntries = 0
+    /// Of ports, looked at so far.
+    private var ranges = 0
+    private var numbers: [[CompiledPolicy.PortEntry]: Int] = [:]
+    /// Ports and protocols of each rule as a number, equal for equal ones.
+    private let allowShapes: [Int]
+    private let denyShapes: [Int]
+    /// A set for each list of rules that was asked, the address entry's own given by its shape.
+    private var known: [[Int]: Answer] = [:]
+    /// The same for the address entry's own rule alone, by shape.
+    private var knownAlone: [Answer?]
+
+    /// As `CompiledPolicy.AddressAnswer`, before it is known which rule the address entry has.
+    private enum Answer {
+        case final(Outcome)
+        case ports(set: Int)
+    }
+
+    /// An answer to some ports.
+    private struct Outcome: Hashable {
+        var verdict: Verdict
+        var reason: Reason
+        var rule: CompiledPolicy.CitedRule
+    }
+
+    private struct Shape: Hashable {
+        var ports: [ClosedRange<UInt16>]?
+        var protocols: Set<IPProtocol>
+    }
+
+    init(policy: Policy) {
+        self.policy = policy
+        var shapes: [Shape: Int] = [:]
+        var last: (shape: Shape, number: Int)?
+        func number(_ rule: EgressRule) -> Int {
+            let shape = Shape(ports: rule.ports, protocols: rule.protocols)
+            // Long lists mostly repeat themselves.
+            if let last, last.shape == shape { return last.number }
+            let number = shapes[shape] ?? shapes.count
+            shapes[shape] = number
+            last = (shape, number)
+            return number
+        }
+        allowShapes = policy.allow.map(number)
+        denyShapes = policy.deny.map(number)
+        knownAlone = Array(repeating: nil, count: shapes.count)
+    }
+
+    /// Throws when port entries and `others` together are more than a policy may have.
+    func bound(_ others: Int) throws(PolicyCompiler.Limit) {
+        guard portEntries + others <= Policy.maximumEntries else {
+            throw PolicyCompiler.Limit(
+                message: "makes more than \(Policy.maximumEntries) entries in the kernel",
+                expected: "fewer blocks, or fewer different lists of ports")
+        }
+    }
+
+    /// - Parameters:
+    ///   - allow: rules that cover the address, ascending; not empty, or `deny` is not.
+    ///   - own: the rule that the address entry carries; need not be among them.
+    mutating func answer(allow: [Int], deny: [Int], own: RuleReference?) throws(PolicyCompiler.Limit)
+        -> CompiledPolicy.AddressAnswer
+    {
+        var ownAllow: Int?
+        var ownDeny: Int?
+        switch own {
+        case .allow(let index)?: ownAllow = index
+        case .deny(let index)?: ownDeny = index
+        case nil: break
+        }
+        let made: Answer
+        if deny.isEmpty, allow.count == 1, allow[0] == ownAllow {
+            let shape = allowShapes[allow[0]]
+            if let known = knownAlone[shape] {
+                made = known
+            } else {
+                made = try make(allow, deny, own)
+                knownAlone[shape] = made
+            }
+        } else {
+            // Own rules become negative, so that the same list around another own rule is the same question.
+            var question = allow.map { $0 == ownAllow ? -1 - allowShapes[$0] : $0 }
+            question.append(.min)
+            question += deny.map { $0 == ownDeny ? -1 - denyShapes[$0] : $0 }
+            if let found = known[question] {
+                made = found
+            } else {
+                made = try make(allow, deny, own)
+                known[question] = made
+            }
+        }
+        switch made {
+        case .ports(let set):
+            // Without a rule of its own an entry still needs one; its set then cites none.
+            let first = own ?? deny.first.map(RuleReference.deny) ?? .allow(allow[0])
+            return .ports(set: set, rule: first)
+        case .final(let outcome):
+            switch outcome.rule {
+            case .none: return .final(Decision(outcome.verdict, outcome.reason))
+            case .ofAddress: return .final(Decision(outcome.verdict, outcome.reason, rule: own))
+            case .rule(let rule): return .final(Decision(outcome.verdict, outcome.reason, rule: rule))
+            }
+        }
+    }
+
+    private mutating func make(_ allow: [Int], _ deny: [Int], _ own: RuleReference?) throws(PolicyCompiler.Limit)
+        -> Answer
+    {
+        let rules = deny.map(RuleReference.deny) + allow.map(RuleReference.allow)
+        ranges += rules.reduce(0) { $0 + (rule($1).ports?.count ?? 1) }
+        guard ranges <= Policy.maximumCoverings else {
+            throw PolicyCompiler.Limit(
+                message: "rules with many ports lie inside each other too often",
+                expected: "at most \(Policy.maximumCoverings) ranges of ports over all such blocks")
+        }
+        var intervals: [(proto: IPProtocol, ports: Range<Int>, outcome: Outcome)] = []
+        for proto in IPProtocol.allCases {
+            for interval in self.intervals(rules, proto, own) {
+                intervals.append((proto, interval.ports, interval.outcome))
+            }
+        }
+        if let first = intervals.first, intervals.allSatisfy({ $0.outcome == first.outcome }) {
+            return .final(first.outcome)
+        }
+        var entries: [CompiledPolicy.PortEntry] = []
+        for proto in IPProtocol.allCases {
+            let ofProto = intervals.filter { $0.proto == proto }
+            // The answer of most ports is the one that the others are exceptions from.
+            var counts: [Outcome: Int] = [:]
+            for interval in ofProto { counts[interval.outcome, default: 0] += interval.ports.count }
+            let most = counts.values.max() ?? 0
+            guard let base = ofProto.first(where: { counts[$0.outcome] == most })?.outcome else { continue }
+            entries.append(entry(proto, 0, 0, base))
+            for interval in ofProto where interval.outcome != base {
+                var start = interval.ports.lowerBound
+                while start < interval.ports.upperBound {
+                    // The largest aligned block that begins here and fits.
+                    var size = start == 0 ? 65_536 : start & -start
+                    while start + size > interval.ports.upperBound { size /= 2 }
+                    entries.append(entry(proto, start, 16 - size.trailingZeroBitCount, interval.outcome))
+                    start += size
+                }
+            }
+        }
+        if let number = numbers[entries] { return .ports(set: number) }
+        portEntries += entries.count
+        try bound(0)
         portSets.append(entries)
-        setNumbers[entries] = portSets.count - 1
+        numbers[entries] = portSets.count - 1
         return .ports(set: portSets.count - 1)
     }
 
-    private func decide(_ question: Question, _ proto: IPProtocol, _ port: UInt16) -> Decision {
-        if let index = question.deny.first(where: { policy.deny[$0].matches(proto, port) }) {
-            return Decision(.deny, .deniedByRule, rule: .deny(index))
-        }
-        if let index = question.allow.first(where: { policy.allow[$0].matches(proto, port) }) {
-            return Decision(.allow, .allowedByRule, rule: .allow(index))
-        }
-        if let index = question.allow.first(where: { policy.allow[$0].protocols.contains(proto) }) {
-            return Decision(.deny, .portNotAllowed, rule: .allow(index))
-        }
-        if let index = question.allow.first { return Decision(.deny, .protocolNotAllowed, rule: .allow(index)) }
-        return Decision(.deny, .noMatchingRule)
+    private func entry(_ proto: IPProtocol, _ port: Int, _ length: Int, _ outcome: Outcome) -> CompiledPolicy.PortEntry
+    {
+        CompiledPolicy.PortEntry(
+            proto: proto, port: UInt16(truncatingIfNeeded: port), length: length, verdict: outcome.verdict,
+            reason: outcome.reason, rule: outcome.rule)
     }
 
-    private func portEntries(_ question: Question, _ proto: IPProtocol) -> [CompiledPolicy.PortEntry] {
-        guard proto != .icmp else {
-            return [CompiledPolicy.PortEntry(proto: proto, port: 0, length: 0, decision: decide(question, proto, 0))]
+    private func rule(_ reference: RuleReference) -> EgressRule {
+        switch reference {
+        case .allow(let index): policy.allow[index]
+        case .deny(let index): policy.deny[index]
         }
-        // Every port at which an answer can change; the answer between two of them is one.
-        var starts: Set<Int> = [0]
-        for rule in question.allow.map({ policy.allow[$0] }) + question.deny.map({ policy.deny[$0] })
-        where rule.protocols.contains(proto) {
-            for range in rule.ports ?? [] {
-                starts.insert(Int(range.lowerBound))
-                starts.insert(Int(range.upperBound) + 1)
+    }
+
+    /// All ports in order, in ranges of one answer each.
+    /// - Parameter rules: those that cover the address; the first that matches decides.
+    private func intervals(_ rules: [RuleReference], _ proto: IPProtocol, _ own: RuleReference?) -> [(
+        ports: Range<Int>, outcome: Outcome
+    )] {
+        func outcome(_ verdict: Verdict, _ reason: Reason, _ rule: RuleReference?) -> Outcome {
+            Outcome(
+                verdict: verdict, reason: reason, rule: rule.map { $0 == own ? .ofAddress : .rule($0) } ?? .none)
+        }
+        let firstAllow = rules.first { if case .allow = $0 { true } else { false } }
+        let speaking = rules.filter { rule($0).protocols.contains(proto) }
+        let otherwise: Outcome
+        if let first = speaking.first(where: { if case .allow = $0 { true } else { false } }) {
+            otherwise = outcome(.deny, .portNotAllowed, first)
+        } else if let firstAllow {
+            otherwise = outcome(.deny, .protocolNotAllowed, firstAllow)
+        } else {
+            otherwise = outcome(.deny, .noMatchingRule, nil)
+        }
+
+        func portRanges(_ reference: RuleReference) -> [Range<Int>] {
+            guard proto != .icmp, let ports = rule(reference).ports else { return [0..<65_536] }
+            return ports.map { Int($0.lowerBound)..<Int($0.upperBound) + 1 }
+        }
+        let claims = speaking.map { (reference: $0, ranges: portRanges($0)) }
+        var starts = [0, 65_536]
+        for claim in claims { starts += claim.ranges.flatMap { [$0.lowerBound, $0.upperBound] } }
+        starts.sort()
+        var count = 0
+        for start in starts where count == 0 || starts[count - 1] != start {
+            starts[count] = start
+            count += 1
+        }
+        starts.removeLast(starts.count - count)
+
+        func index(of start: Int) -> Int {
+            var range = 0..<starts.count
+            while range.count > 1 {
+                let middle = range.lowerBound + range.count / 2
+                range = starts[middle] <= start ? middle..<range.upperBound : range.lowerBound..<middle
+            }
+            return range.lowerBound
+        }
+        // Each piece goes to the first rule that claims it; `next` leads past the pieces that are taken.
+        var outcomes: [Outcome?] = Array(repeating: nil, count: starts.count - 1)
+        var next = Array(0..<starts.count)
+        func free(_ index: Int) -> Int {
+            var index = index
+            while next[index] != index {
+                next[index] = next[next[index]]
+                index = next[index]
+            }
+            return index
+        }
+        for claim in claims {
+            let claimed: Outcome =
+                switch claim.reference {
+                case .deny: outcome(.deny, .deniedByRule, claim.reference)
+                case .allow: outcome(.allow, .allowedByRule, claim.reference)
+                }
+            for range in claim.ranges {
+                let end = index(of: range.upperBound)
+                var piece = free(index(of: range.lowerBound))
+                while piece < end {
+                    outcomes[piece] = claimed
+                    next[piece] = piece + 1
+                    piece = free(piece + 1)
+                }
             }
         }
-        var intervals: [(range: Range<Int>, decision: Decision)] = []
-        let ordered = starts.filter { $0 <= 65_535 }.sorted()
-        for (index, start) in ordered.enumerated() {
-            let end = index + 1 < ordered.count ? ordered[index + 1] : 65_536
-            let decision = decide(question, proto, UInt16(start))
-            if let last = intervals.last, last.decision == decision {
-                intervals[intervals.count - 1].range = last.range.lowerBound..<end
+        var intervals: [(ports: Range<Int>, outcome: Outcome)] = []
+        for (piece, found) in outcomes.enumerated() {
+            let found = found ?? otherwise
+            if let last = intervals.last, last.outcome == found {
+                intervals[intervals.count - 1].ports = last.ports.lowerBound..<starts[piece + 1]
             } else {
-                intervals.append((start..<end, decision))
+                intervals.append((starts[piece]..<starts[piece + 1], found))
             }
         }
-        let base = intervals.max { $0.range.count < $1.range.count }?.decision ?? Decision(.deny, .noPolicy)
-        var entries = [CompiledPolicy.PortEntry(proto: proto, port: 0, length: 0, decision: base)]
-        for interval in intervals where interval.decision != base {
-            var start = interval.range.lowerBound
-            while start < interval.range.upperBound {
-                // The largest aligned block that begins here and fits.
-                var size = start == 0 ? 65_536 : start & -start
-                while start + size > interval.range.upperBound { size /= 2 }
-                entries.append(
-                    CompiledPolicy.PortEntry(
-                        proto: proto, port: UInt16(start), length: 16 - size.trailingZeroBitCount,
-                        decision: interval.decision
-                    )
-                )
-                start += size
-            }
-        }
-        return entries
+        return intervals
     }
 }

@@ -43,21 +43,66 @@ extension Policy {
 extension CompiledPolicy {
     /// Answers as the kernel's trie does: by the longest match alone.
     public func decide(_ destination: Destination) -> Decision {
-        let address = destination.address.judged
-        let port = destination.proto == .icmp ? 0 : destination.port
-        for length in stride(from: 128, through: 0, by: -1) {
-            guard let answer = addresses[IPPrefix(address, length: length)] else { continue }
-            switch answer {
-            case .final(let decision):
-                return decision
-            case .ports(let set):
-                let matches = portSets[set].filter { entry in
-                    entry.proto == destination.proto
-                        && (entry.length == 0 || (entry.port ^ port) >> UInt16(16 - entry.length) == 0)
-                }
-                return matches.max { $0.length < $1.length }?.decision ?? Decision(.deny, .noPolicy)
-            }
+        let damaged = Decision(.deny, .noPolicy)
+        switch answer(for: destination.address.judged) {
+        case .final(let decision)?: return decision
+        case .ports(let set, let rule)?:
+            guard portSets.indices.contains(set) else { return damaged }
+            return decide(set: set, rule: rule, destination.proto, destination.port) ?? damaged
+        case nil: return damaged
         }
-        return Decision(.deny, .noPolicy)
+    }
+
+    /// What a port set says; `rule` is the one of the address entry. Nil when the set lacks the protocol.
+    func decide(set: Int, rule: RuleReference, _ proto: IPProtocol, _ port: UInt16) -> Decision? {
+        let port = proto == .icmp ? 0 : port
+        let matches = portSets[set].filter { entry in
+            entry.proto == proto && (entry.length == 0 || (entry.port ^ port) >> UInt16(16 - entry.length) == 0)
+        }
+        guard let entry = matches.max(by: { $0.length < $1.length }) else { return nil }
+        return entry.decision(addressRule: rule)
+    }
+
+    private func answer(for address: IPAddress) -> AddressAnswer? {
+        // The last entry at or before the address; what covers the address covers that entry as well, or is it.
+        var length = 128
+        while length >= 0 {
+            let key = IPPrefix(address, length: length)
+            let index = addresses.firstIndexPast(key) - 1
+            guard index >= 0 else { return nil }
+            let found = addresses[index]
+            if found.prefix.contains(address), found.prefix.length <= length { return found.answer }
+            // No entry lies between it and the address: a longer one than what both share cannot cover the address.
+            length = min(length - 1, found.prefix.address.commonBits(with: address))
+        }
+        return nil
+    }
+}
+
+extension CompiledPolicy.PortEntry {
+    func decision(addressRule: RuleReference) -> Decision {
+        switch rule {
+        case .none: Decision(verdict, reason)
+        case .ofAddress: Decision(verdict, reason, rule: addressRule)
+        case .rule(let rule): Decision(verdict, reason, rule: rule)
+        }
+    }
+}
+
+extension [CompiledPolicy.AddressEntry] {
+    /// Of entries in order, the first behind `prefix`.
+    fileprivate func firstIndexPast(_ prefix: IPPrefix) -> Int {
+        var range = 0..<count
+        while !range.isEmpty {
+            let middle = range.lowerBound + range.count / 2
+            range = self[middle].prefix <= prefix ? middle + 1..<range.upperBound : range.lowerBound..<middle
+        }
+        return range.lowerBound
+    }
+}
+
+extension IPAddress {
+    fileprivate func commonBits(with other: IPAddress) -> Int {
+        high == other.high ? 64 + (low ^ other.low).leadingZeroBitCount : (high ^ other.high).leadingZeroBitCount
     }
 }

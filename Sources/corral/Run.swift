@@ -110,7 +110,7 @@ struct Run: ClientCommand {
         throw ExitCode(exit.code)
     }
 
-    private static func tell(_ refusals: [Refusal]) {
+    private static func tell(_ refusals: [RefusalSummary]) {
         guard !refusals.isEmpty else { return }
         let total = refusals.reduce(0) { $0 + $1.count }
         Complaint.print("\(total) \(total == 1 ? "attempt was" : "attempts were") refused")

@@ -63,6 +63,21 @@ import Testing
     }
 }
 
+@Suite struct LargePolicyMapTests {
+    @Test(.enabled(if: VerdictTests.canRun, "needs root"))
+    func aHundredThousandBlocksFitTheKernel() throws {
+        let allow = (0..<100_000).map { index in
+            EgressRule(
+                target: .prefix(IPPrefix(IPAddress(ipv4: 0x1000_0000 + UInt32(index) << 9), length: 120)),
+                ports: [443...443], protocols: [.tcp])
+        }
+        let policy = Policy(name: "large", allow: allow)
+        let compiled = try policy.compile(host: HostContext())
+        #expect(compiled.addresses.count > 100_000)
+        #expect(try PolicyMap(compiled, number: 2).number == 2)
+    }
+}
+
 /// Ethernet frames as a sandbox would send them; checksums are zero, since the program reads none.
 private enum Frame {
     static func make(from sandbox: SandboxIdentity, to destination: Destination, sourcePort: UInt16) -> [UInt8] {

@@ -66,7 +66,7 @@ import Testing
     @Test func refusesWhatFollowsAWholePolicy() {
         #expect(problems(Self.head).isEmpty)
         #expect(!problems(Self.head + "...\n}").isEmpty)
-        #expect(problems(Self.head + "mode: [").contains { $0.hasPrefix("web.yaml:") && $0.contains("expected YAML") })
+        #expect(problems(Self.head + "mode: [").contains { $0.hasPrefix("web.yaml:") && $0.contains("a bracket") })
     }
 
     @Test func namesEveryProblemAtOnce() {

@@ -81,10 +81,14 @@ public struct RandomPolicy {
 }
 
 /// Steele, Lea and Flood's generator: the same numbers for the same seed everywhere.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
+public struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
 
-    mutating func next() -> UInt64 {
+    public init(state: UInt64) {
+        self.state = state
+    }
+
+    public mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var word = state
         word = (word ^ word >> 30) &* 0xbf58_476d_1ce4_e5b9

@@ -50,6 +50,9 @@ typedef uint64_t corral_u64;
 /* "No rule decided": the default, a reserved range, or a packet that never reached the policy. */
 #define CORRAL_NO_RULE 0xffffffffu
 
+/* In a PORT entry: the rule is the one of the ADDRESS entry that led here. */
+#define CORRAL_RULE_OF_ADDRESS 0xfffffffeu
+
 enum corral_verdict {
 	CORRAL_DENY = 0,
 	CORRAL_ALLOW = 1,
@@ -99,7 +102,7 @@ enum corral_protocol {
 /*
  * A compiled policy is one LPM trie with three key spaces, so that swapping one map pointer swaps all of it:
  *   META     prefixlen 32             -> policy number and mode
- *   ADDRESS  prefixlen 32 + 0..128    -> a final answer, or the port set to ask
+ *   ADDRESS  prefixlen 32 + 0..128    -> a final answer, or the port set to ask and a rule for it to cite
  *   PORT     prefixlen 72 + 0..16     -> the answer of that set for (protocol, port)
  * The longest match is the whole answer. ADDRESS always holds a /0, and every (set, protocol) pair a port /0;
  * a lookup that finds nothing is therefore damage, and denies.
@@ -132,7 +135,11 @@ enum corral_policy_flag {
 
 struct corral_policy_value {
 	corral_u32 set;	 /* META: number of the policy, unique in the instance. ADDRESS: port set */
-	corral_u32 rule; /* rule that decided, or CORRAL_NO_RULE; deny rules carry CORRAL_RULE_DENY */
+	/*
+	 * Rule that decided, or CORRAL_NO_RULE; deny rules carry CORRAL_RULE_DENY. PORT: or CORRAL_RULE_OF_ADDRESS, so that
+	 * blocks with equal ports share one set.
+	 */
+	corral_u32 rule;
 	corral_u8 verdict;
 	corral_u8 reason;
 	corral_u8 flags; /* enum corral_policy_flag */
@@ -143,7 +150,7 @@ struct corral_policy_value {
 #define CORRAL_RULE_DENY 0x80000000u
 
 /* Rule of a flow that came in by a published port; no policy decides on it. */
-#define CORRAL_RULE_PUBLISHED 0xfffffffeu
+#define CORRAL_RULE_PUBLISHED 0xfffffffdu
 
 /* Value of `sandboxes`, one a slot. epoch 0 is an empty slot. */
 struct corral_sandbox {

@@ -124,6 +124,7 @@ static __always_inline struct judgement judge(__u32 slot, __u64 epoch, const uni
 	struct corral_policy_key key = { .space = CORRAL_SPACE_ADDRESS };
 	struct corral_policy_value *meta, *value;
 	union address target;
+	__u32 address_rule;
 	void *policy;
 
 	meta = policy_meta(slot, &policy);
@@ -148,6 +149,7 @@ static __always_inline struct judgement judge(__u32 slot, __u64 epoch, const uni
 	value = policy_lookup(policy, &key);
 	if (!value)
 		return result;
+	address_rule = value->rule;
 	if (value->flags & CORRAL_POLICY_PORTS) {
 		value = port_answer(policy, value->set, protocol, port);
 		if (!value)
@@ -155,7 +157,7 @@ static __always_inline struct judgement judge(__u32 slot, __u64 epoch, const uni
 	}
 
 	result.reason = value->reason;
-	result.rule = value->rule;
+	result.rule = value->rule == CORRAL_RULE_OF_ADDRESS ? address_rule : value->rule;
 	if (value->verdict == CORRAL_ALLOW) {
 		result.verdict = CORRAL_ALLOW;
 		return result;

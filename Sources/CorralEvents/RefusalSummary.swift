@@ -1,7 +1,7 @@
 public import CorralPolicy
 
 /// What a sandbox was refused, however often: denials that differ in nothing a person acts on.
-public struct Refusal: Codable, Sendable, Hashable {
+public struct RefusalSummary: Codable, Sendable, Hashable {
     /// What was asked for: `tcp 203.0.113.9:443`, `tcp 203.0.113.9:443 (evil.example)`.
     public var what: String
     public var reason: Reason
@@ -19,7 +19,7 @@ public struct Refusal: Codable, Sendable, Hashable {
 
 extension Event {
     /// Nil for everything but a denial.
-    public var refusal: Refusal? {
+    public var refusal: RefusalSummary? {
         guard let traffic, traffic.verdict == .deny else { return nil }
         var what = traffic.proto?.description ?? "?"
         if case .ingress = body { what += " from" }
@@ -28,6 +28,6 @@ extension Event {
             what += " " + ip + (remote.port.map { ":\($0)" } ?? "")
             if let name = remote.name { what += " (\(name))" }
         }
-        return Refusal(what: what, reason: traffic.reason, hint: traffic.hint, count: 1)
+        return RefusalSummary(what: what, reason: traffic.reason, hint: traffic.hint, count: 1)
     }
 }
