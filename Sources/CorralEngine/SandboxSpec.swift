@@ -96,9 +96,6 @@ extension SandboxSpec {
         guard publish.count <= PortPublication.maximum else {
             throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
         }
-        for publication in publish where publication.sandboxPort == 0 {
-            throw EngineError(.invalidRequest, "publish: a port of the sandbox is 1 to 65535")
-        }
         if command.keepCapabilities || command.noSeccomp, !configuration.allowTestSwitches {
             throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
         }

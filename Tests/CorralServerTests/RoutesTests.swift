@@ -114,8 +114,9 @@ import Testing
             "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"port\":1}]}",
             "unknown field \\\"publish[0].port\\\""
         ),
-        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish[0].sandboxPort"),
-        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: a port of the sandbox is"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish: sandboxPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostPort\":-1}]}", "publish: hostPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: sandboxPort: expected"),
         (
             "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostAddress\":\"x\"}]}",
             "publish: hostAddress: expected"
