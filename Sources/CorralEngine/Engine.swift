@@ -18,6 +18,9 @@ public actor Engine {
     var policies: PolicyTable
     var warm: [WarmSandbox] = []
     var live: [String: LiveSandbox] = [:]
+    var enforced: [String: EnforcedCgroup] = [:]
+    /// Why the list of enforced cgroups could not be read at the start.
+    var enforcementDamage: (any Error)?
     var epoch: UInt64 = 0
     var filling = 0
     var isStopping = false
@@ -40,6 +43,7 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
+        await adoptEnforced()
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.
@@ -94,19 +98,7 @@ public actor Engine {
             case .exited(let startedAt, let exitedAt, let result):
                 .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
             }
-        let values = host.provisioner.hooks.counters(of: sandbox.warm.identity.slot)
-        var counters = SandboxCounters()
-        counters.allowed = values.allowed
-        counters.denied = values.denied
-        counters.packetsOut = values.packetsOut
-        counters.bytesOut = values.bytesOut
-        counters.packetsIn = values.packetsIn
-        counters.bytesIn = values.bytesIn
-        counters.events = values.seq
-        counters.eventsLost = values.lost
-        counters.connections = values.connections
-        counters.throttled = values.throttled
-        counters.exhausted = values.exhausted
+        let counters = SandboxCounters(host.provisioner.hooks.counters(of: sandbox.warm.identity.slot))
         return SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",

@@ -25,6 +25,16 @@ extension Engine {
             host.report("the host's addresses could not be read: \(error)")
             return
         }
+        for entry in enforced.values {
+            do {
+                let map = try await policyMap(for: entry.applied.policy)
+                if enforced[entry.id] === entry { try putInForce(map, on: entry) }
+            } catch {
+                host.report(
+                    "cgroup \(entry.cgroup.path): nothing is allowed any more, its policy does not compile: \(error)")
+                try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: entry.identity.slot)
+            }
+        }
         for sandbox in live.values {
             guard let applied = sandbox.applied else { continue }
             do {

@@ -56,7 +56,7 @@ extension Engine {
         }
     }
 
-    private static func randomText(_ count: Int) -> String {
+    static func randomText(_ count: Int) -> String {
         let alphabet = Array("abcdefghijkmnpqrstuvwxyz23456789")
         return String((0..<count).map { _ in alphabet[Int.random(in: 0..<alphabet.count)] })
     }

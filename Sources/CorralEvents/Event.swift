@@ -109,6 +109,8 @@ public enum Hook: String, Sendable, CaseIterable, Codable {
     case vethEgress = "veth_egress"
     /// A frame on its way into the sandbox.
     case vethIngress = "veth_ingress"
+    /// A packet that a process of an enforced cgroup sends.
+    case cgroupEgress = "cgroup_egress"
 }
 
 /// The process that asked.
