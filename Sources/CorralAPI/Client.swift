@@ -47,6 +47,11 @@ public final class Client {
         _ = try exchange("POST", Self.path(of: reference) + "/kill", body: .json(try encode(request)))
     }
 
+    /// Replaces the policy of a sandbox; returns once the new one decides.
+    public func applyPolicy(_ source: PolicySource, to reference: String) throws(ClientError) -> Sandbox {
+        try call("PUT", Self.path(of: reference) + "/policy", body: .json(try encode(source)))
+    }
+
     public func pool() throws(ClientError) -> PoolStatus {
         try call("GET", "/v1/pool")
     }

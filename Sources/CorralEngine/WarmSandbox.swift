@@ -6,20 +6,18 @@ final class WarmSandbox: Sendable {
     let id: String
     let identity: SandboxIdentity
     let hostPid: Int32
-    let uidBase: UInt32
     let ifindex: UInt32
     let interface: String
     let cgroup: SandboxCgroup
     let channel: InitChannel
 
     init(
-        id: String, identity: SandboxIdentity, hostPid: Int32, uidBase: UInt32, ifindex: UInt32, interface: String,
+        id: String, identity: SandboxIdentity, hostPid: Int32, ifindex: UInt32, interface: String,
         cgroup: SandboxCgroup, channel: InitChannel
     ) {
         self.id = id
         self.identity = identity
         self.hostPid = hostPid
-        self.uidBase = uidBase
         self.ifindex = ifindex
         self.interface = interface
         self.cgroup = cgroup
@@ -37,9 +35,10 @@ final class Provisioner: Sendable {
     let spawner: Spawner
     let denyAll: PolicyMap
 
-    /// Host uids of sandboxes: one range of 65,536 a slot.
-    static let firstUID: UInt32 = 0x4000_0000
+    /// Host uids a sandbox has.
     static let uidCount: UInt32 = 65_536
+    /// Its root's.
+    static func firstUID(of slot: UInt32) -> UInt32 { 0x4000_0000 + slot * uidCount }
     /// What a sandbox may write before a policy says otherwise.
     static let defaultDiskBytes: UInt64 = 1 << 30
 
@@ -82,10 +81,10 @@ final class Provisioner: Sendable {
     private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup) throws -> WarmSandbox {
         let directory = try cgroup.directory()
         try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
-        let uidBase = Self.firstUID + identity.slot * Self.uidCount
         let spawned = try spawner.spawn(
             SpawnRequest(
-                uidBase: uidBase, uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0,
+                uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
+                upperInodes: 0,
                 hostname: id,
                 image: image.rootfs,
                 mounts: image.mounts.map {
@@ -113,7 +112,7 @@ final class Provisioner: Sendable {
                 throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")
             }
             return WarmSandbox(
-                id: id, identity: identity, hostPid: pid, uidBase: uidBase, ifindex: ifindex, interface: interface,
+                id: id, identity: identity, hostPid: pid, ifindex: ifindex, interface: interface,
                 cgroup: cgroup, channel: channel
             )
         } catch {

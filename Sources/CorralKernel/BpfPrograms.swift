@@ -46,8 +46,8 @@ public final class BpfPrograms: Sendable {
     }
 
     static let mapNames = [
-        "policies", "sandboxes", "counters", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced", "verdicts",
-        "decisions",
+        "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver", "slot_by_cgroup",
+        "slot_by_ifindex", "flows", "announced", "verdicts", "decisions",
     ]
 
     /// Valid while this object lives.

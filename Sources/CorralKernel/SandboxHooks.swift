@@ -74,6 +74,7 @@ public final class SandboxHooks: Sendable {
         _ identity: SandboxIdentity, name: String, cgroup: borrowing FileDescriptor, cgroupID: UInt64, policy: PolicyMap
     ) throws(KernelError) {
         counters.reset(identity.slot)
+        try resetBudget(of: identity.slot)
         try apply(policy, to: identity.slot)
         try write(identity, ifindex: 0)
         let directory = pins(of: name)

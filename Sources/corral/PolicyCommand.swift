@@ -4,8 +4,8 @@ internal import CorralPolicy
 
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "policy", abstract: "Check and explain policy files. Needs no corrald.",
-        subcommands: [PolicyValidate.self, PolicyExplain.self]
+        commandName: "policy", abstract: "Check, explain and apply policy files. Only apply needs corrald.",
+        subcommands: [PolicyValidate.self, PolicyExplain.self, PolicyApply.self]
     )
 }
 

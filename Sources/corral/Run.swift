@@ -49,6 +49,14 @@ struct Run: ClientCommand {
     var workdir: String?
 
     @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Let connections to a TCP port of the host into the sandbox; without a host port, a free one.",
+            valueName: "[address:][port:]port")
+    )
+    var publish: [String] = []
+
+    @Option(
         name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
     var remove = true
 
@@ -134,6 +142,12 @@ struct Run: ClientCommand {
             // A variable that is not set here is not set there.
             if let value = parts.count == 2 ? parts[1] : Environment[parts[0]] { variables[parts[0]] = value }
         }
+        let ports = try publish.map { text in
+            guard let port = PublishedPort(text) else {
+                throw ValidationError("--publish: expected [address:][port:]port, such as 8080:80 or 127.0.0.1:8080:80")
+            }
+            return port
+        }
         let limits = LimitOverrides(cpu: cpu, memory: memory, pids: pids, timeout: timeout)
         return CreateSandboxRequest(
             name: name, image: image,
@@ -142,7 +156,8 @@ struct Run: ClientCommand {
             limits: limits == LimitOverrides() ? nil : limits, stdin: interactive ? true : nil,
             autoRemove: remove ? nil : false,
             testSwitches: testKeepCapabilities || testNoSeccomp
-                ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil
+                ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil,
+            publish: ports.isEmpty ? nil : ports
         )
     }
 }

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CorralAPI
 internal import CorralEngine
 internal import CorralServer
 internal import Glibc
@@ -10,7 +11,7 @@ internal import UnixSignals
 struct Corrald: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "corrald", abstract: "Keeps the sandboxes of this host and serves the Corral API.",
-        version: corralVersion
+        version: Release.version
     )
 
     @Option(help: "Read settings from this YAML file. Flags win over it.")

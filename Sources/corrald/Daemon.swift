@@ -1,3 +1,4 @@
+internal import CorralAPI
 internal import CorralEngine
 internal import CorralServer
 internal import Glibc
@@ -33,7 +34,7 @@ struct Daemon {
             engine: engine, socket: socket,
             // An attached client costs three more descriptors, the command's pipes.
             configuration: APIServer.Configuration(
-                maximumConnections: max(64, descriptors / 5), version: corralVersion),
+                maximumConnections: max(64, descriptors / 5), version: Release.version),
             logger: logger,
             onReady: { [logger, settings] in
                 logger.info(

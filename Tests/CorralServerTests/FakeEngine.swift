@@ -9,6 +9,7 @@ actor FakeEngine: SandboxEngine {
 
     private(set) var created: [SandboxSpec] = []
     private(set) var kills: [(reference: String, signal: Int32)] = []
+    private(set) var applied: [(reference: String, policy: Policy)] = []
     private(set) var removals: [(reference: String, force: Bool)] = []
     private(set) var filters: [EventFilter] = []
     private var createError: EngineError?
@@ -54,6 +55,7 @@ actor FakeEngine: SandboxEngine {
 
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
         if let createError { throw createError }
+        try spec.validate(under: configuration)
         created.append(spec)
         return Self.info("sb-000001", autoRemove: spec.autoRemove)
     }
@@ -71,6 +73,14 @@ actor FakeEngine: SandboxEngine {
     }
 
     func kill(_ reference: String, signal: Int32) async throws { kills.append((reference, signal)) }
+
+    func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
+        var info = try await sandbox(reference)
+        applied.append((reference, policy))
+        info.policyName = policy.name
+        info.policyGeneration += 1
+        return info
+    }
 
     func remove(_ reference: String, force: Bool) async throws {
         removals.append((reference, force))

@@ -1,0 +1,129 @@
+# shellcheck shell=bash disable=SC2034
+# Sections of bypass.sh about what changes while a sandbox lives: policies, budgets, names, published ports.
+
+# NAME [RUN-FLAG...] -- SCRIPT: a sandbox with the probe at /tmp/probe that runs a shell script; its output goes to
+# $LAB_DIR/NAME.out, its pid into LIVE.
+live() {
+    local name=$1 flags=()
+    shift
+    while [ "$1" != -- ]; do
+        flags+=("$1")
+        shift
+    done
+    "$CORRAL_BIN/corral" run -i --name "$name$$" "${flags[@]}" -- sh -c '
+        head -c "$1" >/tmp/probe && chmod +x /tmp/probe && eval "$2"' live "$(stat -c %s "$LAB_BIN/probe")" "$2" \
+        <"$LAB_BIN/probe" >"$LAB_DIR/$name.out" 2>"$LAB_DIR/$name.err" &
+    LIVE=$!
+    LAB_PIDS+=("$LIVE")
+}
+
+# FILE: a policy of the permitted server alone, and as much more of `egress` as stdin holds.
+policy_of() {
+    {
+        printf 'apiVersion: corral/v1\nname: %s\negress:\n  allow:\n' "$(basename "$1" .yaml)"
+        printf '    - { cidr: %s, ports: [80, 8000] }\n' "$PERMITTED4/32" "$PERMITTED6/128"
+        cat
+    } >"$1"
+}
+
+apply() { "$CORRAL_BIN/corral" policy apply "$1$$" "$2" 2>&1; }
+
+# The line of a probe in a file: FIELD FILE TARGET -> number
+field() { grep -F "\"target\":\"$3\"" "$2" | grep -oE "\"$1\":[0-9]+" | head -1 | cut -d: -f2; }
+
+# The TCP and UDP of the last count. What else a server hears is from the host: that a peer it still writes to is gone.
+transport() { grep -oE '"proto":(6|17),[^}]*' <<<"$LAB_CAPTURED"; }
+
+section_live() {
+    local both=$LAB_DIR/both.yaml narrow=$LAB_DIR/narrow.yaml result frames i out=$LAB_DIR/live.out
+    policy_of "$both" <<<"    - { cidr: $REFUSED4B/32 }
+    - { cidr: $REFUSED6/128 }"
+    policy_of "$narrow" </dev/null
+    live live --policy "$both" -- "
+        /tmp/probe talk $PERMITTED4 8000 4 & /tmp/probe talk $PERMITTED6 8000 4 &
+        /tmp/probe talk $REFUSED4B 8000 4 & /tmp/probe talk $REFUSED6 8000 4 &
+        /tmp/probe ask $PERMITTED4 8000 4 >/tmp/p4 & /tmp/probe ask $REFUSED6 8000 4 >/tmp/r6 &
+        wait; cat /tmp/p4 /tmp/r6 >&2"
+    sleep 1.2
+    lab_count refused-capture
+    expect "before: what the policy permits flows" test "$LAB_FRAMES" -gt 500
+    result=$(apply live "$narrow")
+    expect "policy apply: $result" test "${result##*generation }" = 2
+    settle
+    lab_count refused-capture
+    sleep 0.5
+    lab_count refused-capture
+    equal "a narrowed policy: nothing more arrives" "" "$(transport)"
+    wait $LIVE
+    equal "its command ends well" 0 $?
+    for i in $REFUSED4B $REFUSED6; do
+        DETAIL=$(cat "$out") expect "TCP to $i, which it refuses, was reset at once" grep -qE \
+            "\"target\":\"$i\",\"exchanges\":[0-9]+,\"stage\":\"(send|recv)\",\"errno\":10[34]}" "$out"
+    done
+    for i in $PERMITTED4 $PERMITTED6; do
+        DETAIL=$(cat "$out") expect "TCP to $i went on undisturbed" grep -qE \
+            "\"target\":\"$i\",\"exchanges\":[0-9]{4},\"stage\":\"\",\"errno\":0}" "$out"
+    done
+    DETAIL=$(cat "$LAB_DIR/live.err")
+    expect "UDP to $PERMITTED4 went on undisturbed" test "$(field lost "$LAB_DIR/live.err" $PERMITTED4)$(field refused "$LAB_DIR/live.err" $PERMITTED4)" = 00
+    expect "UDP to $REFUSED6 was refused" test "$(field refused "$LAB_DIR/live.err" $REFUSED6)" -gt 100
+    unset DETAIL
+
+    # Swaps under load: no packet gets past between two policies, and none is lost.
+    printf 'apiVersion: corral/v1\nname: bad\nnonsense: 1\n' >"$LAB_DIR/bad-live.yaml"
+    live swaps --policy "$narrow" -- "/tmp/probe ask $PERMITTED4 8000 5 & /tmp/probe ask $REFUSED6 8000 5 & /tmp/probe talk $PERMITTED6 8000 5 & wait"
+    live swaps-bpf --policy "$narrow" --test-keep-capabilities --test-no-seccomp -- "/tmp/probe packet-udp $REFUSED4 8000; sleep 4"
+    sleep 0.7
+    lab_count refused-capture
+    for i in $(seq 60); do
+        apply swaps "$POLICY" >/dev/null
+        result=$(apply swaps "$narrow")
+    done
+    equal "120 swaps, the last generation" 121 "${result##*generation }"
+    result=$(apply swaps "$LAB_DIR/bad-live.yaml")
+    expect "a bad policy is refused: ${result%%$'\n'*}" grep -q 'bad-live.yaml:3' <<<"$result"
+    wait $LIVE 2>/dev/null
+    while [ -z "$(field lost "$LAB_DIR/swaps.out" $REFUSED6)" ] && ((i++ < 100)); do sleep 0.1; done
+    lab_count refused-capture
+    equal "during the swaps nothing reaches the refused host" "" "$(transport)"
+    DETAIL=$(cat "$LAB_DIR/swaps.out")
+    expect "during the swaps each question to the refused host was refused" test "$(field answered "$LAB_DIR/swaps.out" $REFUSED6)$(field lost "$LAB_DIR/swaps.out" $REFUSED6)" = 00
+    expect "during the swaps each question to the permitted host was answered" test \
+        "$(field lost "$LAB_DIR/swaps.out" $PERMITTED4)$(field refused "$LAB_DIR/swaps.out" $PERMITTED4)" = 00 -a \
+        "$(field answered "$LAB_DIR/swaps.out" $PERMITTED4)" -gt 1000
+    unset DETAIL
+}
+
+# What a port of the host answers: FAMILY-AGNOSTIC URL, from the plain machine.
+fetch_published() { in_ns "$LAB_CLIENT" curl -s --max-time 3 --noproxy '*' "http://$1/"; }
+
+section_publish() {
+    local result port i pid
+    : >"$LAB_DIR/published"
+    "$CORRAL_BIN/corral" run -i --policy "$POLICY" --name "published$$" --publish 7080:80 --publish 127.0.0.1::8000 -- sh -c '
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80 8000 9000' \
+        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
+    pid=$!
+    LAB_PIDS+=($pid)
+    for ((i = 0; i < 50; i++)); do
+        grep -q ready "$LAB_DIR/published" && break
+        sleep 0.1
+    done
+    equal "a published port answers from outside, IPv4" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
+    equal "a published port answers from outside, IPv6" "hello from inside" "$(fetch_published '[2001:db8:f3::1]:7080')"
+    port=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"hostPort":[0-9]+,"sandboxPort":8000' | grep -oE '[0-9]+' | head -1)
+    equal "a port published on loopback answers the host" "hello from inside" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 3 --noproxy '*' "http://127.0.0.1:$port/")"
+    equal "and nobody else" "" "$(fetch_published "192.0.2.13:$port")"
+    local inside
+    inside=$("$CORRAL_BIN/corral" inspect "published$$" | grep -oE '"ipv4" ?: ?"[0-9.]+"' | grep -oE '[0-9.]{7,}')
+    equal "the host reaches the published port itself" "hello from inside" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' "http://$inside:80/")"
+    equal "a port that is not published stays shut ($inside:9000)" "" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 1 --noproxy '*' "http://$inside:9000/")"
+    result=$("$CORRAL_BIN/corral" run --publish 7080:81 -- true 2>&1)
+    expect "a port that is taken is refused: $result" grep -q '7080' <<<"$result"
+    "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
+    wait $pid 2>/dev/null
+    equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
+}
