@@ -112,20 +112,6 @@ extension PolicyReference {
     }
 }
 
-extension RuleReference {
-    /// `egress.allow[0]`; nil for any other text.
-    init?(_ text: String) {
-        guard text.hasSuffix("]"), let bracket = text.firstIndex(of: "["),
-            let index = UInt32(text[text.index(after: bracket)...].dropLast())
-        else { return nil }
-        switch text[..<bracket] {
-        case "egress.allow": self = .allow(Int(index))
-        case "egress.deny": self = .deny(Int(index))
-        default: return nil
-        }
-    }
-}
-
 /// Members of one object, with the path to it for errors. A null counts as absent.
 private struct Fields {
     private let value: JSONValue

@@ -69,6 +69,7 @@ public final class PolicyMap: Sendable {
         var flags: UInt32 = 0
         if policy.audit { flags |= CORRAL_POLICY_AUDIT.rawValue }
         if policy.allowsICMP { flags |= CORRAL_POLICY_ICMP.rawValue }
+        if policy.resolvesNames { flags |= CORRAL_POLICY_NAMES.rawValue }
         entries.add(
             space: CORRAL_SPACE_META, prefix: UInt32(CORRAL_META_PREFIX), set: number, verdict: .deny,
             reason: .noPolicy,

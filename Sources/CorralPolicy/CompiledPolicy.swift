@@ -50,16 +50,25 @@ public struct CompiledPolicy: Sendable, Equatable {
     public var audit: Bool
     /// Some rule allows icmp.
     public var allowsICMP: Bool
+    /// Names are resolved, by corrald alone: port 53 of every address is its resolver.
+    public var resolvesNames: Bool
     /// One entry a prefix, ordered by address, then length; always holds the /0.
     public var addresses: [AddressEntry]
     /// Each set holds a length-0 entry for every protocol. Equal sets are stored once.
     public var portSets: [[PortEntry]]
+    /// For each rule of `egress.allow` with a domain, by index, the port set that answers for addresses pinned by it.
+    public var namePorts: [Int: Int]
 
-    public init(audit: Bool, allowsICMP: Bool, addresses: [AddressEntry], portSets: [[PortEntry]]) {
+    public init(
+        audit: Bool, allowsICMP: Bool, resolvesNames: Bool = false, addresses: [AddressEntry],
+        portSets: [[PortEntry]], namePorts: [Int: Int] = [:]
+    ) {
         self.audit = audit
         self.allowsICMP = allowsICMP
+        self.resolvesNames = resolvesNames
         self.addresses = addresses
         self.portSets = portSets
+        self.namePorts = namePorts
     }
 
     /// Holds nothing but "no": what a warm sandbox has before it is claimed.

@@ -1,36 +1,28 @@
 /// The part of a policy under `egress`.
-extension PolicyParser {
+extension FieldReader {
     mutating func egress(_ node: YamlNode, _ policy: inout Policy) {
         for entry in mapping(node, "egress") ?? [] {
             let (key, value) = (entry.key, entry.value)
             switch key {
-            case "allow": policy.allow = rules(value, "egress.allow", byDefault: [.tcp, .udp])
-            case "deny": policy.deny = rules(value, "egress.deny", byDefault: Set(IPProtocol.allCases))
-            case "limits":
-                for entry in mapping(value, "egress.limits") ?? [] {
-                    let (limit, limitNode) = (entry.key, entry.value)
-                    if ["bytes", "connections", "rate", "dnsQueries"].contains(limit) {
-                        notSupported(limitNode, "egress.limits.\(limit)")
-                    } else {
-                        unknown(limit, limitNode, "egress.limits", ["bytes", "connections", "rate", "dnsQueries"])
-                    }
-                }
+            case "allow": policy.allow = rules(value, "egress.allow", byDefault: [.tcp, .udp], isDeny: false)
+            case "deny": policy.deny = rules(value, "egress.deny", byDefault: Set(IPProtocol.allCases), isDeny: true)
+            case "limits": budgets(value, &policy.budgets)
             default: unknown(key, value, "egress", ["allow", "deny", "limits"])
             }
         }
     }
 
-    mutating func rules(_ node: YamlNode, _ field: @autoclosure () -> String, byDefault: Set<IPProtocol>)
+    mutating func rules(_ node: YamlNode, _ field: @autoclosure () -> String, byDefault: Set<IPProtocol>, isDeny: Bool)
         -> [EgressRule]
     {
         var rules: [EgressRule] = []
         for (index, entry) in (sequence(node, field()) ?? []).enumerated() {
-            if let rule = rule(entry, "\(field())[\(index)]", byDefault) { rules.append(rule) }
+            if let rule = rule(entry, "\(field())[\(index)]", byDefault, isDeny: isDeny) { rules.append(rule) }
         }
         return rules
     }
 
-    mutating func rule(_ node: YamlNode, _ field: @autoclosure () -> String, _ byDefault: Set<IPProtocol>)
+    mutating func rule(_ node: YamlNode, _ field: @autoclosure () -> String, _ byDefault: Set<IPProtocol>, isDeny: Bool)
         -> EgressRule?
     {
         guard let fields = mapping(node, field()) else { return nil }
@@ -54,7 +46,7 @@ extension PolicyParser {
                 }
             case "domain":
                 targets.append(key)
-                notSupported(value, "\(field()).domain")
+                if let pattern = domain(value, "\(field()).domain") { target = .domain(pattern) }
             case "ports": ports = portList(value, "\(field()).ports")
             case "protocol": protocols = protocolList(value, "\(field()).protocol") ?? protocols
             default: unknown(key, value, field(), ["domain", "cidr", "preset", "ports", "protocol"])
@@ -69,8 +61,57 @@ extension PolicyParser {
         if ports != nil && protocols == [.icmp] {
             note(node, "\(field()).ports", "icmp has no ports", "no ports, or tcp or udp beside it")
         }
+        if isDeny, case .domain? = target, fields.contains(where: { $0.key == "ports" || $0.key == "protocol" }) {
+            note(
+                node, field(), "refuses a name, which is then not resolved at all",
+                "the domain without ports and protocol")
+        }
         guard let target else { return nil }
         return EgressRule(target: target, ports: ports, protocols: protocols, line: node.place.line)
+    }
+
+    mutating func domain(_ node: YamlNode, _ field: @autoclosure () -> String) -> DomainPattern? {
+        guard let text = string(node, field(), DomainPattern.example) else { return nil }
+        do throws(DomainPattern.ParseError) {
+            return try DomainPattern(text)
+        } catch {
+            note(node, field(), "\(quoted(text)) \(error.message)", error.expected)
+            return nil
+        }
+    }
+
+    private mutating func budgets(_ node: YamlNode, _ budgets: inout EgressBudgets) {
+        for entry in mapping(node, "egress.limits") ?? [] {
+            let (key, value) = (entry.key, entry.value)
+            let field = "egress.limits.\(key)"
+            switch key {
+            case "bytes":
+                let expected = "a size, like 50MiB, of at least 1KiB"
+                guard let text = string(value, field, expected) else { break }
+                if let bytes = ByteSize.parse(text), bytes >= 1024, bytes <= UInt64(Int64.max) {
+                    budgets.bytes = bytes
+                } else {
+                    note(value, field, "\(quoted(text)) is no such size", expected)
+                }
+            case "rate":
+                let expected = "bits a second, like 500kbit, 10Mbit or 1Gbit, from 8kbit to 1000Gbit"
+                guard let text = string(value, field, expected) else { break }
+                if let rate = BitRate.parse(text), (8_000...1_000_000_000_000).contains(rate) {
+                    budgets.bitsPerSecond = rate
+                } else {
+                    note(value, field, "\(quoted(text)) is no such rate", expected)
+                }
+            case "connections", "dnsQueries":
+                let expected = "a number, 1...1000000000000"
+                guard let text = string(value, field, expected) else { break }
+                guard let count = DecimalText.integer(text), (1...1_000_000_000_000).contains(count) else {
+                    note(value, field, "\(quoted(text)) is no such number", expected)
+                    break
+                }
+                if key == "connections" { budgets.connections = count } else { budgets.dnsQueries = count }
+            default: unknown(key, value, "egress.limits", ["bytes", "connections", "rate", "dnsQueries"])
+            }
+        }
     }
 
     mutating func prefix(_ node: YamlNode, _ field: @autoclosure () -> String) -> IPPrefix? {

@@ -33,6 +33,30 @@ public enum ByteSize {
     }
 }
 
+/// Rates as policies write them, in decimal units of bits a second: `500kbit`, `10Mbit`, `1.5Gbit`.
+public enum BitRate {
+    private static let units: [(name: String, bits: Double)] = [
+        ("kbit", 1e3), ("Mbit", 1e6), ("Gbit", 1e9), ("bit", 1),
+    ]
+
+    /// Bits a second; nil when it is no such text.
+    public static func parse(_ text: String) -> UInt64? {
+        guard let unit = units.first(where: { text.hasSuffix($0.name) }),
+            let number = DecimalText.number(String(text.dropLast(unit.name.count)))
+        else { return nil }
+        return UInt64(exactly: (number * unit.bits).rounded())
+    }
+
+    /// As a policy writes it.
+    public static func text(_ bits: UInt64) -> String {
+        for (name, unit) in [("Gbit", 1_000_000_000), ("Mbit", 1_000_000), ("kbit", 1_000)] as [(String, UInt64)]
+        where bits >= unit && bits % unit == 0 {
+            return "\(bits / unit)\(name)"
+        }
+        return "\(bits)bit"
+    }
+}
+
 /// Durations as policies write them: `500ms`, `30s`, `5m`, `1h30m`.
 public enum DurationText {
     /// Nil when it is no such text, is zero, or is longer than a year.

@@ -12,9 +12,39 @@ public struct Destination: Sendable, Hashable {
     }
 }
 
+/// What the resolver has opened to a sandbox: an address that a permitted name resolved to.
+public struct Pin: Sendable, Hashable {
+    public var address: IPAddress
+    /// Index of the rule in `egress.allow` whose domain the name matches.
+    public var rule: Int
+    /// Its time is over; only flows that were opened before go on.
+    public var isExpired: Bool
+
+    public init(_ address: IPAddress, rule: Int, isExpired: Bool = false) {
+        self.address = address
+        self.rule = rule
+        self.isExpired = isExpired
+    }
+}
+
+/// Where a packet goes that the resolver answers whatever its address.
+private let resolverPort: UInt16 = 53
+
 extension Policy {
     /// The plain reading of the policy: every rule looked at, in order. What the compiler makes must answer the same.
-    public func decide(_ destination: Destination, host: HostContext) -> Decision {
+    /// - Parameter pins: of the sandbox, in the order of their rules; those on other addresses mean nothing.
+    public func decide(_ destination: Destination, host: HostContext, pins: [Pin] = []) -> Decision {
+        if resolvesNames, destination.proto != .icmp, destination.port == resolverPort {
+            return Decision(.allow, .allowedByRule)
+        }
+        let decision = decideByAddress(destination, host: host)
+        return decision.upgraded(by: pins, on: destination) { rule in
+            guard allow.indices.contains(rule), allow[rule].names != nil else { return nil }
+            return ruling([(rule, allow[rule])], destination.proto, destination.port)
+        }
+    }
+
+    private func decideByAddress(_ destination: Destination, host: HostContext) -> Decision {
         let address = destination.address.judged
         let reserved = SpecialRanges.reserved(for: host).filter { $0.prefix.contains(address) }
         let covering = allow.enumerated().filter { _, rule in
@@ -29,20 +59,60 @@ extension Policy {
         }) {
             return Decision(.deny, .deniedByRule, rule: .deny(index))
         }
-        if let match = covering.first(where: { $0.element.matches(destination.proto, destination.port) }) {
-            return Decision(.allow, .allowedByRule, rule: .allow(match.offset))
+        return ruling(covering.map { ($0.offset, $0.element) }, destination.proto, destination.port)
+    }
+
+    /// What allow rules that cover a destination say to a protocol and port.
+    func ruling(_ rules: [(index: Int, rule: EgressRule)], _ proto: IPProtocol, _ port: UInt16) -> Decision {
+        if let match = rules.first(where: { $0.rule.matches(proto, port) }) {
+            return Decision(.allow, .allowedByRule, rule: .allow(match.index))
         }
-        if let match = covering.first(where: { $0.element.protocols.contains(destination.proto) }) {
-            return Decision(.deny, .portNotAllowed, rule: .allow(match.offset))
+        if let match = rules.first(where: { $0.rule.protocols.contains(proto) }) {
+            return Decision(.deny, .portNotAllowed, rule: .allow(match.index))
         }
-        if let first = covering.first { return Decision(.deny, .protocolNotAllowed, rule: .allow(first.offset)) }
+        if let first = rules.first { return Decision(.deny, .protocolNotAllowed, rule: .allow(first.index)) }
         return Decision(.deny, .noMatchingRule)
     }
 }
 
+extension Decision {
+    /// Pins allow what no rule on addresses allows, and nothing that one refuses. Where none allows either, the last one's
+    /// reason is told when there was no rule to speak of before.
+    fileprivate func upgraded(
+        by pins: [Pin], on destination: Destination, ruling: (Int) -> Decision?
+    ) -> Decision {
+        guard verdict != .allow, [.noMatchingRule, .portNotAllowed, .protocolNotAllowed].contains(reason) else {
+            return self
+        }
+        var decision = self
+        let address = destination.address.judged
+        for pin in pins where pin.address.judged == address {
+            guard let ruled = ruling(pin.rule) else { continue }
+            if ruled.verdict == .allow && !pin.isExpired { return ruled }
+            guard reason == .noMatchingRule else { continue }
+            decision = ruled
+            if ruled.verdict == .allow { decision = Decision(.deny, .nameNotResolvedHere, rule: ruled.rule) }
+        }
+        return decision
+    }
+}
+
 extension CompiledPolicy {
-    /// Answers as the kernel's trie does: by the longest match alone.
-    public func decide(_ destination: Destination) -> Decision {
+    /// Answers as the kernel's programs do: by the longest match alone, then by pins.
+    public func decide(_ destination: Destination, pins: [Pin] = []) -> Decision {
+        if resolvesNames, destination.proto != .icmp, destination.port == resolverPort {
+            return Decision(.allow, .allowedByRule)
+        }
+        let decision = decideByAddress(destination)
+        guard resolvesNames else { return decision }
+        return decision.upgraded(by: pins, on: destination) { rule in
+            namePorts[rule].flatMap {
+                decide(set: $0, rule: .allow(rule), destination.proto, destination.port)
+            }
+        }
+    }
+
+    private func decideByAddress(_ destination: Destination) -> Decision {
         let damaged = Decision(.deny, .noPolicy)
         switch answer(for: destination.address.judged) {
         case .final(let decision)?: return decision

@@ -55,6 +55,7 @@ public struct Refusal: Sendable, Equatable {
             return "\(rule) covers \(destination) but not \(proto); add \(proto) to the rule's protocol"
         case .nameNotAllowed:
             return "no rule of egress.allow names \(name ?? "this name")"
+                + (name.map { "; to permit it add { domain: \($0), ports: [\(port ?? 443)] }" } ?? "")
         case .nameNotResolvedHere:
             return "the sandbox reached for an address that it did not resolve by name; connect by name, or permit the "
                 + "address by cidr"
@@ -83,7 +84,7 @@ public struct Refusal: Sendable, Equatable {
     }
 
     private var destination: String {
-        guard let address else { return "this" }
+        guard let address else { return name ?? "this" }
         let judged = address.judged
         return judged == address ? "\(address)" : "\(address), which carries \(judged),"
     }

@@ -51,7 +51,7 @@ typedef uint64_t corral_u64;
 #define CORRAL_NO_RULE 0xffffffffu
 
 /* In a PORT entry: the rule is the one of the ADDRESS entry that led here. */
-#define CORRAL_RULE_OF_ADDRESS 0xfffffffeu
+#define CORRAL_RULE_OF_ADDRESS 0xfffffffdu
 
 enum corral_verdict {
 	CORRAL_DENY = 0,
