@@ -165,7 +165,7 @@ final class FakeUpstream: UpstreamResolver {
     var waiting: Int { state.withLock { $0.waiting.count } }
 
     func set(
-        _ name: String, _ type: DNSRecordType = .a, _ answers: [DNSRecord], code: DNSResponseCode = .noError,
+        _ name: String, type: DNSRecordType = .a, _ answers: [DNSRecord], code: DNSResponseCode = .noError,
         authorities: [DNSRecord] = [], additionals: [DNSRecord] = []
     ) {
         let question = DNSQuestion(name: .literal(name), type: type)
