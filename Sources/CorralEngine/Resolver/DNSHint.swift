@@ -38,7 +38,8 @@ enum DNSHint {
             return "\(text) holds what no host name does; no policy can permit it"
         }
         if reason == .deniedByRule {
-            return "\(rule?.description ?? "a rule of egress.deny") refuses \(text), and deny beats allow; remove or narrow "
+            return
+                "\(rule?.description ?? "a rule of egress.deny") refuses \(text), and deny beats allow; remove or narrow "
                 + "that rule to permit it"
         }
         return "no rule of egress.allow names \(text); to permit it add { domain: \(text), ports: [443] }"
@@ -53,7 +54,8 @@ enum DNSHint {
 
     static func onlyReserved(_ name: DNSName, _ removed: [IPAddress]) -> String {
         let list = removed.prefix(3).map(\.description).joined(separator: ", ") + (removed.count > 3 ? ", …" : "")
-        return "\(name.folded) stands for reserved or private addresses alone (\(list)), which no name opens; to permit "
+        return
+            "\(name.folded) stands for reserved or private addresses alone (\(list)), which no name opens; to permit "
             + "them add a rule with their cidr"
     }
 }

@@ -238,7 +238,9 @@ final class Resolver: Sendable {
             case nothing
         }
         let found: Found = withState(of: ask.client) { all, state in
-            if let known = state.cache.content(for: key, at: now) { return .content(known.content, seconds: known.seconds) }
+            if let known = state.cache.content(for: key, at: now) {
+                return .content(known.content, seconds: known.seconds)
+            }
             guard state.outstanding < configuration.mostOutstanding,
                 all.outstanding < configuration.mostOutstandingTotal
             else { return .exhausted(.outstanding) }

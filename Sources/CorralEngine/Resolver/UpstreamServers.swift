@@ -37,7 +37,9 @@ final class UpstreamServers: Sendable {
         case .fixed(let servers): servers
         case .file(let path):
             reading.withLock { reading in
-                if let lookedAt = reading.lookedAt, lookedAt.duration(to: now) < Self.interval { return reading.servers }
+                if let lookedAt = reading.lookedAt, lookedAt.duration(to: now) < Self.interval {
+                    return reading.servers
+                }
                 reading.lookedAt = now
                 var status = stat()
                 // While it is being replaced, the servers read last go on.

@@ -13,7 +13,8 @@ import Testing
             ResolvedAnswer(
                 code: .noError,
                 records: [
-                    DNSRecord(name: .literal(name), type: .txt, ttl: 60, data: .opaque([UInt8](repeating: 0, count: size)))
+                    DNSRecord(
+                        name: .literal(name), type: .txt, ttl: 60, data: .opaque([UInt8](repeating: 0, count: size)))
                 ], authority: nil, ttl: 60))
     }
 

@@ -77,7 +77,9 @@ import Testing
 
     @Test func aChainHasALength() throws {
         func chain(_ length: Int) -> [DNSRecord] {
-            (0..<length).map { .cname("n\($0).example", "n\($0 + 1).example") } + [.a("n\(length).example", "203.0.113.1")]
+            (0..<length).map { .cname("n\($0).example", "n\($0 + 1).example") } + [
+                .a("n\(length).example", "203.0.113.1")
+            ]
         }
         #expect(try follow("n0.example", chain(12)).records.count == 13)
         #expect(throws: AnswerScreen.Failure.chain) { try follow("n0.example", chain(13)) }
@@ -89,7 +91,8 @@ import Testing
     }
 
     @Test func anAliasItselfIsAnAnswerWhenAskedFor() throws {
-        let found = try follow("a.example", type: .cname, [.cname("a.example", "b.example"), .a("b.example", "203.0.113.1")])
+        let found = try follow(
+            "a.example", type: .cname, [.cname("a.example", "b.example"), .a("b.example", "203.0.113.1")])
         #expect(found.records == [.cname("a.example", "b.example")])
     }
 
@@ -133,7 +136,10 @@ import Testing
 
     @Test func anIPv4AddressWrittenAsIPv6IsTheSame() {
         let screened = screen(
-            [.aaaa("a.example", "::ffff:10.0.0.1"), .aaaa("a.example", "::ffff:203.0.113.1"), .aaaa("a.example", "fd00::1")],
+            [
+                .aaaa("a.example", "::ffff:10.0.0.1"), .aaaa("a.example", "::ffff:203.0.113.1"),
+                .aaaa("a.example", "fd00::1"),
+            ],
             .aaaa)
         #expect(screened.records == [.aaaa("a.example", "::ffff:203.0.113.1")])
         #expect(screened.addresses == [.literal("203.0.113.1")])

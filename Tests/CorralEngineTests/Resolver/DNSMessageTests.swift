@@ -36,7 +36,10 @@ import Testing
                 c02d 0001 0001 0000003c 0004 cb007107
                 """))
         let message = try DNSMessage(decoding: bytes)
-        #expect(message.answers == [.cname("www.example.com", "cdn.example.com"), .a("cdn.example.com", "203.0.113.7", ttl: 60)])
+        #expect(
+            message.answers == [
+                .cname("www.example.com", "cdn.example.com"), .a("cdn.example.com", "203.0.113.7", ttl: 60),
+            ])
         #expect(message.encoded() == bytes)
     }
 
@@ -60,10 +63,12 @@ import Testing
                 record(.mx, .prefixedName([0, 10], .literal("mx.a.example"), compressed: true)),
                 record(.srv, .prefixedName([0, 1, 0, 2, 1, 187], .literal("srv.a.example"), compressed: false)),
                 record(
-                    .naptr, .prefixedName([0, 1, 0, 2, 1, 0x75, 0, 2, 0x61, 0x62], .literal("n.example"), compressed: false)),
+                    .naptr,
+                    .prefixedName([0, 1, 0, 2, 1, 0x75, 0, 2, 0x61, 0x62], .literal("n.example"), compressed: false)),
                 record(.txt, .opaque([5, 1, 2, 3, 4, 5])), record(DNSRecordType(rawValue: 65280), .opaque([])),
                 record(
-                    .https, .service(ServiceBinding(priority: 1, target: .literal("svc.a.example"), parameters: parameters))),
+                    .https,
+                    .service(ServiceBinding(priority: 1, target: .literal("svc.a.example"), parameters: parameters))),
                 record(.svcb, .service(ServiceBinding(priority: 0, target: .root, parameters: []))),
             ],
             authorities: [.soa("example")], additionals: [.a("ns.a.example", "203.0.113.1", ttl: 1)],

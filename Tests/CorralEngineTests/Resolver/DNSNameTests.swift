@@ -32,7 +32,9 @@ import Testing
         #expect(DNSName.literal(text).isPlain)
     }
 
-    @Test(arguments: [[0], [1, 0x2a, 0], [3, 0x61, 0x2e, 0x62, 0], [1, 0x20, 0], [1, 0x80, 0], [1, 0x61, 1, 0, 0]] as [[UInt8]])
+    @Test(
+        arguments: [[0], [1, 0x2a, 0], [3, 0x61, 0x2e, 0x62, 0], [1, 0x20, 0], [1, 0x80, 0], [1, 0x61, 1, 0, 0]]
+            as [[UInt8]])
     func otherNamesAreNot(wire: [UInt8]) throws {
         #expect(try !#require(DNSName(uncompressed: wire)).isPlain)
     }
@@ -45,7 +47,9 @@ import Testing
         #expect(!DNSName.literal("ab.example").isWithin(.literal("b.example")))
     }
 
-    @Test(arguments: ["a..b", ".a", String(repeating: "a", count: 64), (0..<128).map { _ in "a" }.joined(separator: ".")])
+    @Test(arguments: [
+        "a..b", ".a", String(repeating: "a", count: 64), (0..<128).map { _ in "a" }.joined(separator: "."),
+    ])
     func textThatIsNoNameIsRefused(text: String) {
         #expect(DNSName(text) == nil)
     }

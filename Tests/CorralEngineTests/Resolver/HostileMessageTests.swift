@@ -21,7 +21,9 @@ import Testing
                 if !mayAnswer(address) { return "reserved address" }
                 if let opened, !opened.contains(address) { return "address not opened" }
             }
-            if case .service(let binding) = record.data, binding.parameters.contains(where: { $0.key == 5 || $0.key > 6 }) {
+            if case .service(let binding) = record.data,
+                binding.parameters.contains(where: { $0.key == 5 || $0.key > 6 })
+            {
                 return "ech"
             }
         }

@@ -69,8 +69,12 @@ struct HostileMessages {
     private mutating func rearranged() -> [UInt8] {
         var message = read[below(read.count)]
         guard !records.isEmpty else {
-            message.questions = [DNSQuestion(name: owner(), type: DNSRecordType(rawValue: UInt16([1, 28, 65, 16][below(4)])))]
-            if below(4) == 0 { message.edns = EDNS(payloadSize: UInt16(truncatingIfNeeded: random.next()), version: UInt8(below(2))) }
+            message.questions = [
+                DNSQuestion(name: owner(), type: DNSRecordType(rawValue: UInt16([1, 28, 65, 16][below(4)])))
+            ]
+            if below(4) == 0 {
+                message.edns = EDNS(payloadSize: UInt16(truncatingIfNeeded: random.next()), version: UInt8(below(2)))
+            }
             return message.encoded()
         }
         func pick() -> DNSRecord {
@@ -88,7 +92,8 @@ struct HostileMessages {
     }
 
     private mutating func owner() -> DNSName {
-        .literal(["api.example.com", "API.example.COM", "x.test", "cdn.test", "big.example.com", "evil.example"][below(6)])
+        .literal(
+            ["api.example.com", "API.example.COM", "x.test", "cdn.test", "big.example.com", "evil.example"][below(6)])
     }
 
     private mutating func name() -> [UInt8] {
@@ -110,7 +115,9 @@ struct HostileMessages {
         for _ in 0..<below(3) { bytes += name() + [0, UInt8(below(70)), 0, UInt8(below(3))] }
         for _ in 0..<below(5) {
             let type = [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 39, 41, 64, 65, 99][below(15)]
-            let data = below(3) == 0 ? noise(below(40)) : noise([0, 2, 4, 6, 16][below(5)]) + name() + noise([0, 0, 4, 20][below(4)])
+            let data =
+                below(3) == 0
+                ? noise(below(40)) : noise([0, 2, 4, 6, 16][below(5)]) + name() + noise([0, 0, 4, 20][below(4)])
             bytes += name() + [0, UInt8(type), 0, 1] + noise(4)
             bytes += below(10) == 0 ? noise(2) : [UInt8(data.count >> 8), UInt8(data.count & 0xff)]
             bytes += data
@@ -153,12 +160,16 @@ extension HostileMessages {
         ]
         let chain: [DNSRecord] = [.cname("api.example.com", "x.test"), .cname("x.test", "cdn.test")]
         return [
-            answer(to: asked, chain + data, authorities: [.soa("test")], additionals: [.a("cdn.test", "10.1.1.1")]).encoded(),
-            answer(to: asked, data.map { record in
-                var record = record
-                record.name = .literal("api.example.com")
-                return record
-            }).encoded(),
+            answer(to: asked, chain + data, authorities: [.soa("test")], additionals: [.a("cdn.test", "10.1.1.1")])
+                .encoded(),
+            answer(
+                to: asked,
+                data.map { record in
+                    var record = record
+                    record.name = .literal("api.example.com")
+                    return record
+                }
+            ).encoded(),
             answer(to: asked, [], code: .nameError, authorities: [.soa("example.com")]).encoded(),
         ]
     }

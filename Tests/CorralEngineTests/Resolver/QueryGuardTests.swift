@@ -95,9 +95,10 @@ import Testing
         #expect(reply.flags.responseCode == 0)
     }
 
-    @Test(arguments: [
-        (nil, 512), (0, 512), (511, 512), (512, 512), (1000, 1000), (1232, 1232), (4096, 1232), (65535, 1232),
-    ] as [(UInt16?, Int)])
+    @Test(
+        arguments: [
+            (nil, 512), (0, 512), (511, 512), (512, 512), (1000, 1000), (1232, 1232), (4096, 1232), (65535, 1232),
+        ] as [(UInt16?, Int)])
     func aDatagramIsNoLargerThanBothSidesTake(offered: UInt16?, limit: Int) {
         let bytes = query("api.example.com", edns: offered.map { EDNS(payloadSize: $0) })
         guard case .query(let found) = QueryGuard.judge(bytes, transport: .udp),

@@ -20,7 +20,9 @@ import Testing
 
     // MARK: lifetimes
 
-    @Test(arguments: [(0, 30), (29, 30), (30, 30), (300, 300), (3600, 3600), (3601, 3600), (2_000_000, 3600)] as [(UInt32, UInt32)])
+    @Test(
+        arguments: [(0, 30), (29, 30), (30, 30), (300, 300), (3600, 3600), (3601, 3600), (2_000_000, 3600)]
+            as [(UInt32, UInt32)])
     func lifetimesKeepToFloorAndCeiling(given: UInt32, told: UInt32) async throws {
         let bench = Bench()
         bench.upstream.set("api.example.com", [.a("api.example.com", "203.0.113.7", ttl: given)])
@@ -31,7 +33,8 @@ import Testing
 
     @Test func theShortestOfAChainCounts() async throws {
         let bench = Bench()
-        bench.upstream.set("api.example.com", [.cname("api.example.com", "x.test", ttl: 45), .a("x.test", "203.0.113.7", ttl: 900)])
+        bench.upstream.set(
+            "api.example.com", [.cname("api.example.com", "x.test", ttl: 45), .a("x.test", "203.0.113.7", ttl: 900)])
         #expect(try await ask(bench, "api.example.com").answers.map(\.ttl) == [45, 45])
         #expect(bench.authority.pins.map(\.seconds) == [105])
     }
@@ -58,12 +61,14 @@ import Testing
         bench.upstream.set("api.example.com", [.a("api.example.com", "203.0.113.7")])
         bench.upstream.set("api.example.com", type: .aaaa, [.aaaa("api.example.com", "2001:db8::7")])
         #expect(try await ask(bench, "api.example.com").answers.count == 1)
-        #expect(try await ask(bench, "api.example.com", type: .aaaa).answers == [.aaaa("api.example.com", "2001:db8::7")])
+        #expect(
+            try await ask(bench, "api.example.com", type: .aaaa).answers == [.aaaa("api.example.com", "2001:db8::7")])
     }
 
     @Test func whatDoesNotExistIsKeptForAShorterTime() async throws {
         let bench = Bench()
-        bench.upstream.set("api.example.com", [], code: .nameError, authorities: [.soa("example.com", ttl: 9000, minimum: 9000)])
+        bench.upstream.set(
+            "api.example.com", [], code: .nameError, authorities: [.soa("example.com", ttl: 9000, minimum: 9000)])
         #expect(try await ask(bench, "api.example.com").authorities.map(\.ttl) == [300])
         bench.clock.advance(.seconds(299))
         #expect(try await ask(bench, "api.example.com").authorities.map(\.ttl) == [1])
@@ -123,7 +128,9 @@ import Testing
         bench.upstream.hold()
         let replies = try await withThrowingTaskGroup(of: DNSMessage?.self) { group in
             for index in 0..<10 as Range<UInt16> {
-                group.addTask { try await bench.ask(query(index % 2 == 0 ? "api.example.com" : "API.example.com", id: index)) }
+                group.addTask {
+                    try await bench.ask(query(index % 2 == 0 ? "api.example.com" : "API.example.com", id: index))
+                }
             }
             while bench.resolver.statistics.received < 10 || bench.upstream.waiting == 0 { await Task.yield() }
             bench.upstream.release()
@@ -153,7 +160,9 @@ import Testing
         #expect(answered == 5)
         let report = try #require(bench.authority.reports.first { $0.query.verdict == .deny })
         #expect(report.query.reason == .limitExhausted && report.query.responseCode == .refused)
-        #expect(report.query.hint == "the sandbox asks faster than 10 queries a second; slow down, or keep answers for their time")
+        #expect(
+            report.query.hint
+                == "the sandbox asks faster than 10 queries a second; slow down, or keep answers for their time")
     }
 
     @Test func brokenQueriesCostAsMuchAndThenGetNothing() async throws {
@@ -194,7 +203,9 @@ import Testing
         for _ in 0..<2 { #expect(try await ask(bench, "api.example.com").responseCode == .noError) }
         #expect(try await ask(bench, "api.example.com").responseCode == .refused)
         #expect(bench.authority.reports.last?.query.reason == .limitExhausted)
-        #expect(bench.authority.reports.last?.query.hint == "the 3 queries of egress.limits.dnsQueries are used up; raise that limit")
+        #expect(
+            bench.authority.reports.last?.query.hint
+                == "the 3 queries of egress.limits.dnsQueries are used up; raise that limit")
         #expect(bench.resolver.queries(of: ResolverClient(slot: 1, epoch: 11)) == 3)
         bench.authority.edit { $0.dnsQueries = 4 }
         #expect(try await ask(bench, "api.example.com").responseCode == .noError)
@@ -227,7 +238,9 @@ import Testing
         // In the long run some 32 octets a second: a minute pays for 27 names of 70.
         bench.clock.advance(.seconds(60))
         var later = 0
-        while later < 100, try await ask(bench, "\(String(repeating: "z", count: 50))\(later).wild.example").responseCode != .refused {
+        while later < 100,
+            try await ask(bench, "\(String(repeating: "z", count: 50))\(later).wild.example").responseCode != .refused
+        {
             later += 1
         }
         #expect((20...32).contains(later))
@@ -235,19 +248,24 @@ import Testing
 
     @Test func fewNamesAgainAndAgainAreNoTunnel() async throws {
         let bench = Bench(configuration { $0.ttlFloor = 1 })
-        for index in 0..<20 { bench.upstream.set("n\(index).wild.example", [.a("n\(index).wild.example", "203.0.113.7", ttl: 1)]) }
+        for index in 0..<20 {
+            bench.upstream.set("n\(index).wild.example", [.a("n\(index).wild.example", "203.0.113.7", ttl: 1)])
+        }
         for round in 0..<200 {
-            for index in 0..<20 { #expect(try await ask(bench, "n\(index).wild.example").responseCode == .noError, "round \(round)") }
+            for index in 0..<20 {
+                #expect(try await ask(bench, "n\(index).wild.example").responseCode == .noError, "round \(round)")
+            }
             bench.clock.advance(.seconds(2))
         }
         #expect(bench.upstream.questions.count == 4000)
     }
 
     @Test func whoMayReachAnythingNeedsNoTunnel() async throws {
-        let bench = Bench(configuration {
-            ($0.budget.rate, $0.budget.burst) = (1e6, 1e6)
-            $0.budget.nameOctetBurst = 100
-        })
+        let bench = Bench(
+            configuration {
+                ($0.budget.rate, $0.budget.burst) = (1e6, 1e6)
+                $0.budget.nameOctetBurst = 100
+            })
         for index in 0..<50 {
             bench.authority.edit { $0.decisions["n\(index).any.example"] = .allowed(rules: [], anywhere: true) }
             #expect(try await ask(bench, "n\(index).any.example").responseCode == .serverFailure)
@@ -257,7 +275,9 @@ import Testing
 
     @Test func queriesUnderWayAreBoundedForEachAndForAll() async throws {
         let bench = Bench(configuration { ($0.mostOutstanding, $0.mostOutstandingTotal) = (3, 5) })
-        for index in 0..<10 { bench.upstream.set("n\(index).wild.example", [.a("n\(index).wild.example", "203.0.113.7")]) }
+        for index in 0..<10 {
+            bench.upstream.set("n\(index).wild.example", [.a("n\(index).wild.example", "203.0.113.7")])
+        }
         bench.upstream.hold()
         try await withThrowingTaskGroup(of: DNSResponseCode?.self) { group in
             for (index, source) in [FakeAuthority.one, FakeAuthority.two].enumerated() {
@@ -272,7 +292,9 @@ import Testing
             bench.upstream.release()
             while let code = try await group.next() { #expect(code == .noError) }
         }
-        #expect(bench.authority.reports.filter { $0.query.reason == .limitExhausted }.reduce(0) { $0 + $1.query.count } >= 2)
+        #expect(
+            bench.authority.reports.filter { $0.query.reason == .limitExhausted }.reduce(0) { $0 + $1.query.count } >= 2
+        )
         // And nothing of it stays.
         for index in 0..<10 { #expect(try await ask(bench, "n\(index).wild.example").responseCode == .noError) }
     }

@@ -249,9 +249,10 @@ import Testing
             await stream.close()
         }
         await outside.stop()
-        #expect(outside.asked.compactMap { $0.message.questions.first?.name.folded.description } == [
-            "api.example.com", "none.example.com", "big.example.com", "big.example.com",
-        ])
+        #expect(
+            outside.asked.compactMap { $0.message.questions.first?.name.folded.description } == [
+                "api.example.com", "none.example.com", "big.example.com", "big.example.com",
+            ])
     }
 }
 

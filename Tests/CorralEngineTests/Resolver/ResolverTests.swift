@@ -18,7 +18,8 @@ import Testing
     // MARK: the policy's word
 
     @Test func aNameOfThePolicyIsResolvedAndItsAddressesAreOpenedFirst() async throws {
-        bench.upstream.set("api.example.com", [.a("api.example.com", "203.0.113.7"), .a("api.example.com", "203.0.113.8")])
+        bench.upstream.set(
+            "api.example.com", [.a("api.example.com", "203.0.113.7"), .a("api.example.com", "203.0.113.8")])
         let reply = try await ask("api.example.com")
         #expect(reply.responseCode == .noError)
         #expect(reply.id == 0x1234 && reply.flags.isResponse && reply.flags.recursionAvailable)
@@ -26,13 +27,15 @@ import Testing
         let addresses: [IPAddress] = [.literal("203.0.113.7"), .literal("203.0.113.8")]
         #expect(
             bench.authority.pins == [
-                FakeAuthority.Pin(addresses: addresses, name: "api.example.com", rules: [0], seconds: 360, client: client)
+                FakeAuthority.Pin(
+                    addresses: addresses, name: "api.example.com", rules: [0], seconds: 360, client: client)
             ])
         #expect(
             bench.authority.reports == [
                 DNSReport(
                     query: NameQuery(
-                        verdict: .allow, reason: .allowedByRule, name: "api.example.com", recordType: .a, transport: .udp,
+                        verdict: .allow, reason: .allowedByRule, name: "api.example.com", recordType: .a,
+                        transport: .udp,
                         responseCode: .noError, answers: addresses), rule: .allow(0))
             ])
     }
@@ -45,7 +48,10 @@ import Testing
         #expect(bench.upstream.questions.isEmpty && bench.authority.pins.isEmpty)
         let report = try #require(bench.authority.reports.first)
         #expect(report.query.verdict == .deny && report.query.reason == .nameNotAllowed && report.rule == nil)
-        #expect(report.query.hint == "no rule of egress.allow names evil.example; to permit it add { domain: evil.example, ports: [443] }")
+        #expect(
+            report.query.hint
+                == "no rule of egress.allow names evil.example; to permit it add { domain: evil.example, ports: [443] }"
+        )
     }
 
     @Test func aDeniedNameNamesItsRule() async throws {
@@ -74,7 +80,9 @@ import Testing
         #expect(reply.responseCode == .refused)
         #expect(bench.authority.asked.isEmpty)
         #expect(bench.authority.reports.first?.query.name == "api\\.example.com")
-        #expect(bench.authority.reports.first?.query.hint == "api\\.example.com holds what no host name does; no policy can permit it")
+        #expect(
+            bench.authority.reports.first?.query.hint
+                == "api\\.example.com holds what no host name does; no policy can permit it")
     }
 
     @Test func theRootIsRefused() async throws {
@@ -114,7 +122,10 @@ import Testing
     @Test func addressesAtTheEndOfAChainAreOpenedUnderTheNameAsked() async throws {
         bench.upstream.set(
             "big.example.com",
-            [.cname("big.example.com", "x.cdn.test"), .cname("x.cdn.test", "y.cdn.test"), .a("y.cdn.test", "203.0.113.7")])
+            [
+                .cname("big.example.com", "x.cdn.test"), .cname("x.cdn.test", "y.cdn.test"),
+                .a("y.cdn.test", "203.0.113.7"),
+            ])
         #expect(try await ask("big.example.com").answers.count == 3)
         let pin = try #require(bench.authority.pins.first)
         #expect(pin.name == "big.example.com" && pin.rules == [0, 2] && pin.addresses == [.literal("203.0.113.7")])
@@ -137,7 +148,8 @@ import Testing
     }
 
     @Test func aMixedAnswerKeepsItsPublicPart() async throws {
-        bench.upstream.set("api.example.com", [.a("api.example.com", "10.0.0.1"), .a("api.example.com", "203.0.113.7")])
+        bench.upstream.set(
+            "api.example.com", [.a("api.example.com", "10.0.0.1"), .a("api.example.com", "203.0.113.7")])
         #expect(try await ask("api.example.com").answers == [.a("api.example.com", "203.0.113.7")])
         #expect(bench.authority.pins.map(\.addresses) == [[.literal("203.0.113.7")]])
         let report = try #require(bench.authority.reports.first)
@@ -186,7 +198,8 @@ import Testing
     }
 
     @Test func aNameThatDoesNotExistIsToldWithItsSOA() async throws {
-        bench.upstream.set("api.example.com", [], code: .nameError, authorities: [.soa("example.com", ttl: 900, minimum: 800)])
+        bench.upstream.set(
+            "api.example.com", [], code: .nameError, authorities: [.soa("example.com", ttl: 900, minimum: 800)])
         let reply = try await ask("api.example.com")
         #expect(reply.responseCode == .nameError)
         #expect(reply.authorities == [.soa("example.com", ttl: 300, minimum: 800)])

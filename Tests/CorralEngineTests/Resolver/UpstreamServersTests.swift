@@ -58,7 +58,8 @@ import Testing
             options timeout:1 nameserver 192.0.2.8
             nameserver 192.0.2.9\r
             """
-        #expect(servers(text) == ["192.0.2.3:53", "[2001:db8::1]:53", "192.0.2.4:53", "[fe80::1%eth0]:53", "192.0.2.9:53"])
+        #expect(
+            servers(text) == ["192.0.2.3:53", "[2001:db8::1]:53", "192.0.2.4:53", "[fe80::1%eth0]:53", "192.0.2.9:53"])
     }
 
     @Test func withoutServersTheHostItselfIsAsked() {
@@ -75,7 +76,9 @@ import Testing
         var random = SeededRandom(state: 5)
         for _ in 0..<2000 {
             let words = ["nameserver ", "192.0.2.1", ":", "%", "\n", "#", "[", "]", "\u{0}", "fe80::", "é", "\t"]
-            let text = (0..<Int.random(in: 0...20, using: &random)).map { _ in words[Int.random(in: 0..<words.count, using: &random)] }
+            let text = (0..<Int.random(in: 0...20, using: &random)).map { _ in
+                words[Int.random(in: 0..<words.count, using: &random)]
+            }
             #expect(!ResolvConf.servers(in: Array(text.joined().utf8)).isEmpty)
         }
     }

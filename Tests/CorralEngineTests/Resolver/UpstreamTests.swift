@@ -75,7 +75,9 @@ import Testing
             { [right, forged] asked in
                 [
                     Self.reply(asked, [forged]) { $0.id ^= 1 },
-                    Self.reply(asked, [forged]) { $0.questions = [DNSQuestion(name: .literal("other.example"), type: .a)] },
+                    Self.reply(asked, [forged]) {
+                        $0.questions = [DNSQuestion(name: .literal("other.example"), type: .a)]
+                    },
                     Self.reply(asked, [forged]) { $0.questions[0].type = .aaaa },
                     Self.reply(asked, [forged]) { $0.questions[0].name = $0.questions[0].name.folded },
                     Self.reply(asked, [forged]) { $0.flags.isResponse = false },
