@@ -11,6 +11,8 @@ struct ResolvedAnswer: Sendable, Equatable {
     var authority: DNSRecord?
     /// Seconds, before floor and ceiling: the shortest of all records.
     var ttl: UInt32
+    /// Holds no record of the type asked.
+    var isNegative: Bool
 }
 
 /// Decides which records of an upstream's answer may leave.
@@ -64,7 +66,8 @@ enum AnswerScreen {
             ttl = min(ttl, bound)
         }
         return ResolvedAnswer(
-            code: message.responseCode, records: records.map { $0.folded }, authority: authority?.folded, ttl: ttl)
+            code: message.responseCode, records: records.map { $0.folded }, authority: authority?.folded, ttl: ttl,
+            isNegative: isNegative)
     }
 
     /// What one sandbox may see of an answer.

@@ -1,6 +1,5 @@
 internal import CorralEvents
 internal import CorralPolicy
-internal import Synchronization
 
 /// Asks name servers outside.
 protocol UpstreamResolver: Sendable {
@@ -46,20 +45,16 @@ final class Resolver: Sendable {
         var rule: RuleReference?
     }
 
-    private struct State: Sendable {
-        /// By slot.
-        var clients: [UInt32: ResolverClientState] = [:]
-        var outstanding = 0
-        var statistics = ResolverStatistics()
-        /// Slots with reports that were withheld.
-        var withholding: Set<UInt32> = []
+    fileprivate enum Judgement: Sendable {
+        case permitted(Permit)
+        case refused(Reason, RuleReference?)
     }
 
     let configuration: ResolverConfiguration
     private let authority: any ResolverAuthority
     private let upstream: any UpstreamResolver
     private let now: @Sendable () -> ContinuousClock.Instant
-    private let state = Mutex(State())
+    private let ledger: ResolverLedger
 
     init(
         configuration: ResolverConfiguration, authority: any ResolverAuthority, upstream: any UpstreamResolver,
@@ -69,51 +64,25 @@ final class Resolver: Sendable {
         self.authority = authority
         self.upstream = upstream
         self.now = now
+        ledger = ResolverLedger(configuration: configuration)
     }
 
-    var statistics: ResolverStatistics { state.withLock { $0.statistics } }
+    var statistics: ResolverStatistics { ledger.statistics }
 
     /// What this sandbox has asked since its start: what `egress.limits.dnsQueries` counts.
-    func queries(of client: ResolverClient) -> UInt64 {
-        state.withLock { state in
-            guard let known = state.clients[client.slot], known.epoch == client.epoch else { return 0 }
-            return known.budget.queries
-        }
-    }
+    func queries(of client: ResolverClient) -> UInt64 { ledger.queries(of: client) }
 
     /// Goes on counting where an earlier daemon stopped.
     func resume(_ client: ResolverClient, queries: UInt64) {
-        withClient(client) { $0.budget.queries = max($0.budget.queries, queries) }
+        ledger.with(client, at: now()) { $0.budget.queries = max($0.budget.queries, queries) }
     }
 
     /// Frees what is held of a sandbox that is gone.
-    func forget(_ client: ResolverClient) {
-        state.withLock { state in
-            guard state.clients[client.slot]?.epoch == client.epoch else { return }
-            state.clients[client.slot] = nil
-            state.withholding.remove(client.slot)
-        }
-    }
+    func forget(_ client: ResolverClient) { ledger.forget(client) }
 
     /// Reports what was withheld. To be called about once a second.
     func sweep() {
-        let now = now()
-        let due: [(ResolverClient, DNSReport)] = state.withLock { state in
-            var due: [(ResolverClient, DNSReport)] = []
-            for slot in state.withholding {
-                guard let epoch = state.clients[slot]?.epoch else {
-                    state.withholding.remove(slot)
-                    continue
-                }
-                let interval = configuration.budget.reportInterval
-                if let report = state.clients[slot]?.dueReport(interval: interval, at: now) {
-                    due.append((ResolverClient(slot: slot, epoch: epoch), report))
-                    state.withholding.remove(slot)
-                }
-            }
-            return due
-        }
-        for (client, report) in due { authority.report(report, for: client) }
+        for (client, report) in ledger.takeDue(at: now()) { authority.report(report, for: client) }
     }
 
     /// Both steps in one.
@@ -127,87 +96,87 @@ final class Resolver: Sendable {
 
     /// The first step. Never waits for the network.
     func receive(_ bytes: [UInt8], from source: ResolverPeer, at listener: IPAddress? = nil) -> Intake {
-        let client = authority.client(at: source.address)
-        count(\.received)
-        guard let client else {
-            count(\.dropped)
+        ledger.count(\.received)
+        guard let client = authority.client(at: source.address) else {
+            ledger.count(\.dropped)
             return .drop
         }
-        let now = now()
-        let budget = authority.budget(for: client)
-        let outcome = QueryGuard.judge(bytes, transport: source.transport)
-        let payloadSize = configuration.payloadSize
-        let query: ClientQuery
-        let isAnswerable: Bool
-        switch outcome {
+        switch QueryGuard.judge(bytes, transport: source.transport) {
         case .drop:
-            count(\.dropped)
+            ledger.count(\.dropped)
             return .drop
-        case .malformed(let reply):
-            count(\.malformed)
-            let isWithinRate = withClient(client) { $0.budget.takeQuery(at: now) }
-            return isWithinRate ? .answer(reply.encoded()) : .drop
+        case .malformed(let reply): return complain(reply, client)
         case .badVersion(let query):
-            count(\.malformed)
-            let isWithinRate = withClient(client) { $0.budget.takeQuery(at: now) }
-            return isWithinRate ? .answer(query.reply(.badVersion, payloadSize: payloadSize).encoded()) : .drop
-        case .refused(let refused): (query, isAnswerable) = (refused, false)
-        case .query(let permitted): (query, isAnswerable) = (permitted, true)
+            return complain(query.reply(.badVersion, payloadSize: configuration.payloadSize), client)
+        case .refused(let query):
+            return admit(ask(query, client, source, listener)) { ask, _ in
+                refuse(ask, .protocolNotAllowed, hint: DNSHint.neverAnswered(query.question))
+            }
+        case .query(let query):
+            return admit(ask(query, client, source, listener)) { ask, now in
+                switch judge(ask) {
+                case .permitted(let permit): find(ask, permit, now)
+                case .refused(let reason, let rule): refuse(ask, reason, rule)
+                }
+            }
         }
-        let ask = Ask(
+    }
+
+    private func ask(
+        _ query: ClientQuery, _ client: ResolverClient, _ source: ResolverPeer, _ listener: IPAddress?
+    ) -> Ask {
+        Ask(
             client: client, source: source, server: authority.server(askedBy: client, from: source, at: listener),
-            query: query, name: query.question.name.folded.description
-        )
-        let exhausted: DNSHint.Limit? = withClient(client) { state in
+            query: query, name: query.question.name.folded.description)
+    }
+
+    /// Answers what cannot be read, as long as it comes no faster than questions may.
+    private func complain(_ reply: DNSMessage, _ client: ResolverClient) -> Intake {
+        ledger.count(\.malformed)
+        let now = now()
+        let isWithinRate = ledger.with(client, at: now) { $0.budget.takeQuery(at: now) }
+        return isWithinRate ? .answer(reply.encoded()) : .drop
+    }
+
+    /// Goes on with `body` when the sandbox may ask once more.
+    private func admit(_ ask: Ask, _ body: (Ask, ContinuousClock.Instant) -> Intake) -> Intake {
+        let now = now()
+        let most = authority.budget(for: ask.client)
+        let exhausted: DNSHint.Limit? = ledger.with(ask.client, at: now) { state in
             guard state.budget.takeQuery(at: now) else { return .rate(configuration.budget.rate) }
-            guard budget.map({ state.budget.queries < $0 }) ?? true else { return .queries(budget ?? 0) }
+            if let most, state.budget.queries >= most { return .queries(most) }
             state.budget.queries += 1
             return nil
         }
-        if let exhausted { return limit(ask, exhausted, now) }
-        guard isAnswerable else {
-            return refuse(ask, .protocolNotAllowed, hint: DNSHint.neverAnswered(query.question))
-        }
-        guard let permit = permit(ask) else { return refuse(ask) }
-        return find(ask, permit, now)
+        return exhausted.map { limit(ask, $0, now) } ?? body(ask, now)
     }
 
     // MARK: the policy's word
 
-    /// Nil when the name must not be resolved.
-    private func permit(_ ask: Ask) -> Permit? {
-        let decision = decision(ask)
-        if case .allowed(let rules, let anywhere) = decision, !rules.isEmpty || anywhere {
-            return Permit(
-                rules: rules, anywhere: anywhere, verdict: .allow, reason: .allowedByRule,
-                rule: rules.first.map { .allow($0) }
-            )
-        }
-        guard authority.isAudited(ask.client), ask.query.question.name.isPlain else { return nil }
-        let (reason, rule) = Self.reason(decision)
-        return Permit(rules: [], anywhere: true, verdict: .wouldDeny, reason: reason, rule: rule)
-    }
-
-    private func decision(_ ask: Ask) -> NameDecision {
+    private func judge(_ ask: Ask) -> Judgement {
         // A dot inside a label would make two names of one text.
-        guard ask.query.question.name.isPlain else { return .notAllowed }
-        return authority.decide(ask.name, for: ask.client)
-    }
-
-    private static func reason(_ decision: NameDecision) -> (Reason, RuleReference?) {
-        switch decision {
-        case .denied(let rule): (.deniedByRule, .deny(rule))
-        case .allowed, .notAllowed: (.nameNotAllowed, nil)
+        guard ask.query.question.name.isPlain else { return .refused(.nameNotAllowed, nil) }
+        let reason: Reason
+        let rule: RuleReference?
+        switch authority.decide(ask.name, for: ask.client) {
+        case .allowed(let rules, let anywhere) where !rules.isEmpty || anywhere:
+            return .permitted(
+                Permit(
+                    rules: rules, anywhere: anywhere, verdict: .allow, reason: .allowedByRule,
+                    rule: rules.first.map { .allow($0) }))
+        case .denied(let number): (reason, rule) = (.deniedByRule, .deny(number))
+        case .allowed, .notAllowed: (reason, rule) = (.nameNotAllowed, nil)
         }
+        guard authority.isAudited(ask.client) else { return .refused(reason, rule) }
+        return .permitted(Permit(rules: [], anywhere: true, verdict: .wouldDeny, reason: reason, rule: rule))
     }
 
-    private func refuse(_ ask: Ask) -> Intake {
-        let (reason, rule) = Self.reason(decision(ask))
-        return refuse(ask, reason, rule: rule, hint: DNSHint.refused(ask.query.question.name, reason, rule))
+    private func refuse(_ ask: Ask, _ reason: Reason, _ rule: RuleReference?) -> Intake {
+        refuse(ask, reason, rule: rule, hint: DNSHint.refused(ask.query.question.name, reason, rule))
     }
 
     private func refuse(_ ask: Ask, _ reason: Reason, rule: RuleReference? = nil, hint: String) -> Intake {
-        count(\.refused)
+        ledger.count(\.refused)
         report(ask, .deny, reason, .refused, rule: rule, hint: hint)
         return .answer(ask.query.reply(.refused, payloadSize: configuration.payloadSize).encoded())
     }
@@ -215,16 +184,9 @@ final class Resolver: Sendable {
     /// Refuses for an exhausted budget. A flood of refusals is reported in sums.
     private func limit(_ ask: Ask, _ limit: DNSHint.Limit, _ now: ContinuousClock.Instant) -> Intake {
         let code: DNSResponseCode = if case .outstanding = limit { .serverFailure } else { .refused }
-        count(\.limited)
+        ledger.count(\.limited)
         let refusal = makeReport(ask, .deny, .limitExhausted, code, hint: limit.hint)
-        let due: DNSReport? = state.withLock { state in
-            let slot = ask.client.slot
-            guard state.clients[slot]?.epoch == ask.client.epoch else { return refusal }
-            let due = state.clients[slot]?.add(refusal, interval: configuration.budget.reportInterval, at: now)
-            if due == nil { state.withholding.insert(slot) } else { state.withholding.remove(slot) }
-            return due
-        }
-        if let due { authority.report(due, for: ask.client) }
+        if let due = ledger.withhold(refusal, of: ask.client, at: now) { authority.report(due, for: ask.client) }
         return .answer(ask.query.reply(code, payloadSize: configuration.payloadSize).encoded())
     }
 
@@ -232,31 +194,12 @@ final class Resolver: Sendable {
 
     private func find(_ ask: Ask, _ permit: Permit, _ now: ContinuousClock.Instant) -> Intake {
         let key = AnswerCache.Key(name: ask.query.question.name.folded, type: ask.query.question.type)
-        enum Found {
-            case content(AnswerCache.Content, seconds: UInt32)
-            case exhausted(DNSHint.Limit)
-            case nothing
-        }
-        let found: Found = withState(of: ask.client) { all, state in
-            if let known = state.cache.content(for: key, at: now) {
-                return .content(known.content, seconds: known.seconds)
-            }
-            guard state.outstanding < configuration.mostOutstanding,
-                all.outstanding < configuration.mostOutstandingTotal
-            else { return .exhausted(.outstanding) }
-            // Who may reach any address needs no name to carry anything out.
-            if !permit.anywhere, state.forwarding[key] == nil, !state.budget.takeName(key.name, at: now) {
-                return .exhausted(.nameOctets)
-            }
-            state.outstanding += 1
-            all.outstanding += 1
-            return .nothing
-        }
-        switch found {
+        // Who may reach any address needs no name to carry anything out.
+        switch ledger.find(key, for: ask.client, isCounted: !permit.anywhere, at: now) {
         case .exhausted(let budget): return limit(ask, budget, now)
         case .nothing: return .forward(Forward(ask: ask, key: key))
         case .content(let content, let seconds):
-            count(\.fromCache)
+            ledger.count(\.fromCache)
             return finish(ask, permit, content, seconds: seconds).map { .answer($0) } ?? .drop
         }
     }
@@ -264,29 +207,28 @@ final class Resolver: Sendable {
     /// The second step: waits for name servers. Nil when the query is not answered.
     func resolve(_ forward: Forward) async -> [UInt8]? {
         let ask = forward.ask
-        let task = withClient(ask.client) { state in
+        let task = ledger.with(ask.client, at: now()) { state in
             if let running = state.forwarding[forward.key] { return running }
             let task = Task { await self.fetch(forward.key, for: ask.client) }
             state.forwarding[forward.key] = task
             return task
         }
         let content = await task.value
-        state.withLock { state in
-            state.outstanding -= 1
-            if state.clients[ask.client.slot]?.epoch == ask.client.epoch {
-                state.clients[ask.client.slot]?.outstanding -= 1
-            }
-        }
+        ledger.settle(ask.client)
         // The policy may have changed meanwhile.
-        guard let permit = permit(ask) else {
-            guard case .answer(let answer) = refuse(ask) else { return nil }
+        switch judge(ask) {
+        case .permitted(let permit):
+            return finish(ask, permit, content, seconds: Self.lifetime(of: content, configuration))
+        case .refused(let reason, let rule):
+            guard authority.client(at: ask.source.address) == ask.client,
+                case .answer(let answer) = refuse(ask, reason, rule)
+            else { return nil }
             return answer
         }
-        return finish(ask, permit, content, seconds: Self.lifetime(of: content, configuration))
     }
 
     private func fetch(_ key: AnswerCache.Key, for client: ResolverClient) async -> AnswerCache.Content {
-        count(\.forwarded)
+        ledger.count(\.forwarded)
         let question = DNSQuestion(name: key.name, type: key.type)
         var content = AnswerCache.Content.failure
         if let message = try? await upstream.resolve(question),
@@ -295,7 +237,7 @@ final class Resolver: Sendable {
         {
             content = .answer(answer)
         } else {
-            count(\.failed)
+            ledger.count(\.failed)
         }
         let now = now()
         let lasting: Duration =
@@ -303,19 +245,14 @@ final class Resolver: Sendable {
             case .failure: configuration.cache.failure
             case .answer: .seconds(Int64(Self.lifetime(of: content, configuration)))
             }
-        state.withLock { state in
-            guard state.clients[client.slot]?.epoch == client.epoch else { return }
-            state.clients[client.slot]?.forwarding[key] = nil
-            state.clients[client.slot]?.cache.insert(content, for: key, lasting: lasting, at: now)
-        }
+        ledger.insert(content, for: key, of: client, lasting: lasting, at: now)
         return content
     }
 
     /// Seconds, within floor and ceiling.
     private static func lifetime(of content: AnswerCache.Content, _ configuration: ResolverConfiguration) -> UInt32 {
         guard case .answer(let answer) = content else { return 0 }
-        let isNegative = answer.authority != nil || answer.records.isEmpty || answer.code != .noError
-        return isNegative
+        return answer.isNegative
             ? min(answer.ttl, configuration.negativeCeiling)
             : min(max(answer.ttl, configuration.ttlFloor), configuration.ttlCeiling)
     }
@@ -328,7 +265,7 @@ final class Resolver: Sendable {
     ) -> [UInt8]? {
         // Whoever lives at the address now did not ask.
         guard authority.client(at: ask.source.address) == ask.client else {
-            count(\.dropped)
+            ledger.count(\.dropped)
             return nil
         }
         guard case .answer(let answer) = content else {
@@ -362,7 +299,7 @@ final class Resolver: Sendable {
                     given, name: ask.name, rules: permit.rules,
                     seconds: UInt32(clamping: UInt64(seconds) + UInt64(configuration.grace)), for: ask.client)
             } catch {
-                count(\.unpinned)
+                ledger.count(\.unpinned)
                 report(ask, permit, .serverFailure, hint: DNSHint.notPinned("\(error)"))
                 return ask.query.reply(.serverFailure, payloadSize: configuration.payloadSize).encoded()
             }
@@ -409,33 +346,5 @@ final class Resolver: Sendable {
                 transport: ask.source.transport, responseCode: code, answers: answers, removed: removed,
                 server: ask.server, hint: hint
             ), rule: rule)
-    }
-
-    private func count(_ counter: WritableKeyPath<ResolverStatistics, UInt64>) {
-        state.withLock { $0.statistics[keyPath: counter] &+= 1 }
-    }
-
-    private func withClient<Value: Sendable>(
-        _ client: ResolverClient, _ body: (inout ResolverClientState) -> Value
-    ) -> Value {
-        withState(of: client) { body(&$1) }
-    }
-
-    /// The state of an earlier tenant of the slot goes.
-    private func withState<Value: Sendable>(
-        of client: ResolverClient, _ body: (inout State, inout ResolverClientState) -> Value
-    ) -> Value {
-        state.withLock { state in
-            let held = state.clients.removeValue(forKey: client.slot)
-            var own: ResolverClientState
-            if let held, held.epoch == client.epoch {
-                own = held
-            } else {
-                own = ResolverClientState(epoch: client.epoch, configuration: configuration, now: now())
-            }
-            // A query that outlives its sandbox must not undo what the next tenant has.
-            defer { state.clients[client.slot] = held.map { $0.epoch > client.epoch ? $0 : own } ?? own }
-            return body(&state, &own)
-        }
     }
 }

@@ -108,8 +108,8 @@ private final class DatagramExchange: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch query.judge(Array(unwrapInboundIn(data).data.readableBytesView)) {
         case .answer(let message): promise.succeed(.answer(message))
-        case .truncated, .garbled: promise.succeed(.needsTCP)
-        case .otherCase, .stray:
+        case .truncated, .garbled, .otherCase: promise.succeed(.needsTCP)
+        case .stray:
             // The right one may still come.
             strays += 1
             if strays >= mostStrays { promise.succeed(.needsTCP) }

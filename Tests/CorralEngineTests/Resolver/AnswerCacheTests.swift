@@ -15,7 +15,7 @@ import Testing
                 records: [
                     DNSRecord(
                         name: .literal(name), type: .txt, ttl: 60, data: .opaque([UInt8](repeating: 0, count: size)))
-                ], authority: nil, ttl: 60))
+                ], authority: nil, ttl: 60, isNegative: false))
     }
 
     @Test func anEntryEndsWithItsTime() {

@@ -78,10 +78,14 @@ import Testing
         #expect(bench.upstream.questions.count == 2)
     }
 
-    @Test func withoutAnSOANothingIsKeptAboutWhatDoesNotExist() async throws {
+    @Test(arguments: [[], [DNSRecord.cname("api.example.com", "x.test")]])
+    func withoutAnSOANothingIsKeptAboutWhatDoesNotExist(records: [DNSRecord]) async throws {
         let bench = Bench()
-        bench.upstream.set("api.example.com", [])
-        for _ in 0..<2 { #expect(try await ask(bench, "api.example.com").responseCode == .noError) }
+        bench.upstream.set("api.example.com", records)
+        for _ in 0..<2 {
+            let reply = try await ask(bench, "api.example.com")
+            #expect(reply.responseCode == .noError && reply.answers.allSatisfy { $0.ttl == 0 })
+        }
         #expect(bench.upstream.questions.count == 2)
     }
 
