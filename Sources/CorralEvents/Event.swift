@@ -15,6 +15,7 @@ public struct Event: Sendable, Equatable {
         case sandbox(Lifecycle)
         case egress(Traffic)
         case ingress(Traffic)
+        case dns(NameQuery)
         case limit(LimitReached)
         case lost(Loss)
     }
@@ -228,6 +229,7 @@ extension Event {
         case .sandbox: .sandbox
         case .egress: .egress
         case .ingress: .ingress
+        case .dns: .dns
         case .limit: .limit
         case .lost: .lost
         }
@@ -237,12 +239,17 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .limit, .lost: nil
+        case .sandbox, .dns, .limit, .lost: nil
         }
     }
 
-    public var verdict: Verdict? { traffic?.verdict }
-    public var reason: Reason? { traffic?.reason }
+    /// The question that a dns event reports.
+    public var nameQuery: NameQuery? {
+        if case .dns(let query) = body { query } else { nil }
+    }
+
+    public var verdict: Verdict? { traffic?.verdict ?? nameQuery?.verdict }
+    public var reason: Reason? { traffic?.reason ?? nameQuery?.reason }
 }
 
 extension Lifecycle {
