@@ -14,6 +14,8 @@ public actor Engine {
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
     let seccomp: [UInt8]
+    let names: SandboxNames
+    let nameService: NameService
     var slots: SlotTable
     var policies: PolicyTable
     var warm: [WarmSandbox] = []
@@ -43,15 +45,25 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
+        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        self.names = names
+        hub.resolveNames(by: names)
+        nameService = try await NameService.start(
+            configuration.names, instance: configuration.instance, names: names, hooks: host.provisioner.hooks)
         await adoptEnforced()
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.
     public func run() async throws {
         watchHostAddresses()
+        var round = 0
         while !Task.isCancelled {
             fill()
             reportKernelLosses()
+            reportBudgets()
+            // Every five seconds.
+            if round % 25 == 0 { names.sweep() }
+            round += 1
             try? await Task.sleep(for: .milliseconds(200))
         }
         isStopping = true
@@ -60,6 +72,7 @@ public actor Engine {
         warm = []
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
+        try await nameService.stop()
         let host = host
         try await making.run { try host.close() }
     }

@@ -35,6 +35,16 @@ extension Engine {
         // What stands there would be overwritten, and with it what the next daemon has to take over.
         if let enforcementDamage { throw enforcementDamage }
         let policy = try Policy(yaml: text.yaml, file: text.file)
+        for (list, rules) in [("allow", policy.allow), ("deny", policy.deny)] {
+            for (index, rule) in rules.enumerated() {
+                guard case .domain = rule.target else { continue }
+                throw EngineError(
+                    .invalidRequest,
+                    "\(text.file): egress.\(list)[\(index)].domain: names are resolved for sandboxes alone; "
+                        + "a cgroup takes rules on addresses"
+                )
+            }
+        }
         let cgroup = try resolve(target)
         if let known = enforced.values.first(where: { $0.cgroup == cgroup }) {
             return try await replace(known, text, policy)
@@ -85,7 +95,7 @@ extension Engine {
     private func enforce(
         _ text: PolicyText, _ policy: Policy, on cgroup: ForeignCgroup, id: String, generation: UInt32
     ) async throws -> EnforcedCgroup {
-        let map = try await policyMap(for: policy)
+        let map = try await policyMap(for: policy, resolvingNames: false)
         guard let slot = slots.take() else { throw EngineError(.exhausted, "no slot is left") }
         epoch += 1
         let identity = slots.identity(slot: slot, epoch: epoch)
@@ -106,6 +116,7 @@ extension Engine {
                 slot: slot
             )
             try host.provisioner.hooks.enforce(map, on: cgroup, as: identity, pins: pins(of: entry))
+            try host.provisioner.hooks.apply(SandboxBudget(policy.budgets), to: slot)
         } catch {
             release(entry)
             throw EngineError(.internal, "\(cgroup.path) could not be put under the policy", detail: ["\(error)"])
@@ -115,7 +126,7 @@ extension Engine {
     }
 
     private func replace(_ entry: EnforcedCgroup, _ text: PolicyText, _ policy: Policy) async throws -> Enforcement {
-        let map = try await policyMap(for: policy)
+        let map = try await policyMap(for: policy, resolvingNames: false)
         guard enforced[entry.id] === entry else { throw EngineError(.notFound, "the cgroup has been released") }
         let before = (entry.text, entry.applied)
         entry.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: entry.applied.generation + 1)
@@ -136,6 +147,7 @@ extension Engine {
             policy: PolicyReference(name: entry.applied.policy.name, generation: entry.applied.generation),
             number: map.number, slot: entry.identity.slot
         )
+        try host.provisioner.hooks.apply(SandboxBudget(entry.applied.policy.budgets), to: entry.identity.slot)
         try host.provisioner.hooks.apply(map, to: entry.identity.slot)
         entry.policyMap = map
     }
@@ -214,6 +226,6 @@ extension SandboxCounters {
         eventsLost = values.lost
         connections = values.connections
         throttled = values.throttled
-        exhausted = values.exhausted
+        exhausted = values.exhaustedBytes &+ values.exhaustedConnections
     }
 }

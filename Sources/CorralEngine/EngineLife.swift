@@ -39,6 +39,7 @@ extension Engine {
         )
         live[claimed.id] = sandbox
         hub.rename(sandbox.reference, slot: claimed.identity.slot)
+        names.add(claimed.identity, sandbox.reference, claimed.refusals)
         emit(.sandbox(.created), sandbox)
         do {
             try claim(sandbox)
@@ -141,6 +142,7 @@ extension Engine {
 
     func conclude(_ sandbox: LiveSandbox, _ result: CommandResult) {
         guard case .running(let startedAt) = sandbox.state else { return }
+        reportBudgets()
         sandbox.timeout?.cancel()
         let kills = sandbox.warm.cgroup.oomKills()
         if kills > 0 { emit(.limit(LimitReached(.oom, value: sandbox.spec.limits.memoryBytes)), sandbox) }
@@ -188,6 +190,8 @@ extension Engine {
         if case .claimed = sandbox.state { report(CommandResult(exitCode: 137, cause: cause), of: sandbox) }
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
+        names.remove(sandbox.warm.identity)
+        nameService.resolver.forget(ResolverClient(sandbox.warm.identity))
         for (publication, forwarder) in sandbox.published {
             host.provisioner.hooks.unpublish(publication.sandboxPort, .tcp, of: sandbox.warm.identity)
             Task { await forwarder.stop() }

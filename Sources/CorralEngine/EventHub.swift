@@ -26,6 +26,12 @@ final class EventHub: Sendable {
     }
 
     private let state = Mutex(State())
+    private let names = Mutex<SandboxNames?>(nil)
+
+    /// From where the names of remotes are known. Set once.
+    func resolveNames(by names: SandboxNames) {
+        self.names.withLock { $0 = names }
+    }
 
     func subscribe(_ filter: EventFilter, buffer: Int) -> AsyncStream<Event> {
         let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingOldest(buffer))
@@ -57,10 +63,14 @@ final class EventHub: Sendable {
     }
 
     func receive(_ decision: WireDecision) {
+        let name = decision.remote.flatMap { remote in
+            names.withLock { $0 }?.name(of: remote, slot: decision.slot, epoch: decision.epoch)
+        }
         let found: (event: Event, refusals: RefusalLog)? = state.withLock { state in
             guard let known = state.known[decision.slot], known.epoch == decision.epoch else { return nil }
             var context = known.context
             context.bootTime = Clock.realtimeAtBoot()
+            context.remoteName = name
             context.policy = decision.policy.flatMap { known.policies[$0] }
             return (decision.event(in: context), known.refusals)
         }

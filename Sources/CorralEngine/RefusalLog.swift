@@ -48,14 +48,17 @@ final class RefusalLog: Sendable {
 
     /// Does not wait for the file.
     func add(_ event: Event) {
-        guard let refusal = event.refusal else { return }
+        guard var refusal = event.refusal else { return }
+        let count = refusal.count
+        refusal.count = 1
+        let kind = refusal
         let line: [UInt8]? = state.withLock { state in
             state.heard += 1
-            if state.counts[refusal] != nil {
-                state.counts[refusal, default: 0] += 1
+            if let before = state.counts[kind] {
+                state.counts[kind] = before &+ count
             } else if state.order.count < Self.maximumKinds {
-                state.counts[refusal] = 1
-                state.order.append(refusal)
+                state.counts[kind] = count
+                state.order.append(kind)
             }
             guard state.bytes < Self.maximumBytes else { return nil }
             let line = event.jsonLine

@@ -195,12 +195,24 @@ public struct LimitReached: Sendable, Equatable {
         case timeout
     }
 
+    /// Which of `egress.limits`.
+    public enum Budget: String, Sendable, CaseIterable, Codable {
+        case bytes
+        case connections
+        case rate
+        case dnsQueries
+    }
+
     public var limit: Kind
-    /// The limit itself, in milliseconds (timeout), bytes (oom, disk, budget) or processes (pids); nil where not known.
+    /// Nil unless `limit` is `budget`.
+    public var budget: Budget?
+    /// The limit itself, in milliseconds (timeout), bytes (oom, disk), processes (pids) or the unit of the budget (bytes,
+    /// connections, bits a second, queries); nil where not known.
     public var value: UInt64?
 
-    public init(_ limit: Kind, value: UInt64? = nil) {
+    public init(_ limit: Kind, budget: Budget? = nil, value: UInt64? = nil) {
         self.limit = limit
+        self.budget = budget
         self.value = value
     }
 }

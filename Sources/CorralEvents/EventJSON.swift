@@ -46,6 +46,10 @@ extension Event {
         case .limit(let reached):
             json.key("limit")
             json.string(reached.limit.rawValue)
+            if let budget = reached.budget {
+                json.key("budget")
+                json.string(budget.rawValue)
+            }
             if let value = reached.value {
                 json.key("value")
                 json.number(value)

@@ -116,14 +116,17 @@ public struct EventRenderer: Sendable {
             case .exited(let code): return "exited \(code)"
             }
         case .limit(let reached):
-            guard let value = reached.value else { return reached.limit.rawValue }
+            let name = reached.budget.map { "\(reached.limit.rawValue) \($0.rawValue)" } ?? reached.limit.rawValue
+            guard let value = reached.value else { return name }
             let unit =
-                switch reached.limit {
-                case .timeout: " ms"
-                case .oom, .disk, .budget: " bytes"
-                case .pids: " processes"
+                switch (reached.limit, reached.budget) {
+                case (.timeout, _): " ms"
+                case (.oom, _), (.disk, _), (.budget, .bytes): " bytes"
+                case (.pids, _): " processes"
+                case (.budget, .rate): " bits/s"
+                case (.budget, _): ""
                 }
-            return "\(reached.limit.rawValue) at \(value)\(unit)"
+            return "\(name) at \(value)\(unit)"
         case .lost(let loss):
             let cause =
                 switch loss.place {

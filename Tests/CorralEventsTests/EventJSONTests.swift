@@ -39,6 +39,10 @@ import Testing
         ),
         (.sandbox(.started(command: [])), #""type":"sandbox","action":"started","command":[]}"#),
         (.sandbox(.exited(exitCode: -1)), #""type":"sandbox","action":"exited","exit_code":-1}"#),
+        (
+            .limit(LimitReached(.budget, budget: .connections, value: 10)),
+            #""type":"limit","limit":"budget","budget":"connections","value":10}"#
+        ),
         (.limit(LimitReached(.timeout, value: 5000)), #""type":"limit","limit":"timeout","value":5000}"#),
         (.lost(Loss(count: .max, place: .kernel)), #""type":"lost","count":18446744073709551615,"place":"kernel"}"#),
         (

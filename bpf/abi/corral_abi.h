@@ -176,8 +176,9 @@ struct corral_counters {
 	corral_u64 bytes_in;
 	corral_u64 connections; /* flows that the sandbox opened, those to the resolver left out */
 	corral_u64 throttled;	/* frames dropped by the rate */
-	corral_u64 exhausted;	/* refusals for a budget that is used up */
-	corral_u64 zero[5];
+	corral_u64 exhausted_bytes;	  /* refusals for the budget of bytes */
+	corral_u64 exhausted_connections; /* and of connections */
+	corral_u64 zero[4];
 };
 
 /* Value of `budgets`, one a slot. 0: unlimited. */

@@ -8,10 +8,12 @@ final class ResolverDatagramHandler: ChannelInboundHandler {
     typealias OutboundOut = AddressedEnvelope<ByteBuffer>
 
     private let resolver: Resolver
+    private let sender: ResolverServer.DatagramSender?
     private var listener: IPAddress?
 
-    init(_ resolver: Resolver) {
+    init(_ resolver: Resolver, sender: ResolverServer.DatagramSender? = nil) {
         self.resolver = resolver
+        self.sender = sender
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -24,19 +26,26 @@ final class ResolverDatagramHandler: ChannelInboundHandler {
         guard let address = envelope.remoteAddress.ip, let port = envelope.remoteAddress.port else { return }
         let peer = ResolverPeer(
             address: address, port: UInt16(truncatingIfNeeded: port), transport: .udp)
-        switch resolver.receive(Array(envelope.data.readableBytesView), from: peer, at: listener) {
+        let asked = envelope.metadata?.packetInfo?.destinationAddress.ip ?? listener
+        let reply = reply(to: envelope.remoteAddress, peer, asked: asked, context.channel)
+        switch resolver.receive(Array(envelope.data.readableBytesView), from: peer, at: asked) {
         case .drop: break
-        case .answer(let answer): Self.send(answer, to: envelope.remoteAddress, context.channel)
-        case .forward(let forward): Self.wait(for: forward, resolver, envelope.remoteAddress, context.channel)
+        case .answer(let answer): reply(answer)
+        case .forward(let forward):
+            let resolver = resolver
+            Task {
+                if let answer = await resolver.resolve(forward) { reply(answer) }
+            }
         }
     }
 
-    private static func wait(
-        for forward: Resolver.Forward, _ resolver: Resolver, _ source: SocketAddress, _ channel: any Channel
-    ) {
-        Task {
-            if let answer = await resolver.resolve(forward) { send(answer, to: source, channel) }
-        }
+    /// How this query is answered: from the address that was asked.
+    private func reply(
+        to source: SocketAddress, _ peer: ResolverPeer, asked: IPAddress?, _ channel: any Channel
+    ) -> @Sendable ([UInt8]) -> Void {
+        guard let sender, let asked else { return { Self.send($0, to: source, channel) } }
+        // What cannot be sent is dropped: the sandbox asks again.
+        return { try? sender($0, DNSEndpoint(asked), DNSEndpoint(peer.address, port: peer.port)) }
     }
 
     /// An answer that the socket cannot take is dropped: the sandbox asks again.

@@ -15,6 +15,10 @@ final class ResolverServer: Sendable {
         var idle: Duration = .seconds(10)
     }
 
+    /// Sends one answer over UDP: payload, the address that was asked, and whom to send it to. Throws what cannot be sent.
+    typealias DatagramSender =
+        @Sendable (_ payload: [UInt8], _ source: DNSEndpoint, _ destination: DNSEndpoint) throws -> Void
+
     enum Failure: Error, Sendable, CustomStringConvertible {
         case endpoint(DNSEndpoint, String)
 
@@ -31,16 +35,18 @@ final class ResolverServer: Sendable {
     private let connections: ConnectionTable
     private let sweeping: Task<Void, Never>
 
-    /// Listens on all of `endpoints`, or throws and listens on none. A port of 0 stands for any.
+    /// Listens on all of `endpoints`, or throws and listens on none. A port of 0 stands for any. With a `sender` it takes
+    /// queries to any address that the host's routes bring here, and answers in the name of the address that was asked.
     static func start(
-        on endpoints: [DNSEndpoint], resolver: Resolver, group: any EventLoopGroup, limits: Limits = Limits()
+        on endpoints: [DNSEndpoint], resolver: Resolver, group: any EventLoopGroup, limits: Limits = Limits(),
+        inTheNameOf sender: DatagramSender? = nil
     ) async throws -> ResolverServer {
         let connections = ConnectionTable(limits: limits)
         var bound: [DNSEndpoint] = []
         var channels: [any Channel] = []
         do {
             for endpoint in endpoints {
-                let (pair, port) = try await listen(on: endpoint, resolver, connections, group, limits)
+                let (pair, port) = try await listen(on: endpoint, resolver, connections, group, limits, sender)
                 channels += pair
                 bound.append(DNSEndpoint(endpoint.address, port: port, zone: endpoint.zone))
             }
@@ -65,6 +71,10 @@ final class ResolverServer: Sendable {
         }
     }
 
+    /// IP_TRANSPARENT and IPV6_TRANSPARENT of <linux/in.h> and <linux/in6.h>.
+    private static let transparentIPv4: Int32 = 19
+    private static let transparentIPv6: Int32 = 75
+
     /// Stops listening and closes every connection. Queries under way are not answered any more.
     func stop() async {
         sweeping.cancel()
@@ -74,7 +84,7 @@ final class ResolverServer: Sendable {
 
     private static func listen(
         on endpoint: DNSEndpoint, _ resolver: Resolver, _ connections: ConnectionTable, _ group: any EventLoopGroup,
-        _ limits: Limits
+        _ limits: Limits, _ sender: DatagramSender?
     ) async throws -> (channels: [any Channel], port: UInt16) {
         guard let address = endpoint.socketAddress else {
             throw Failure.endpoint(endpoint, "no interface \(endpoint.zone ?? "")")
@@ -87,9 +97,10 @@ final class ResolverServer: Sendable {
             do {
                 let udp = try await DatagramBootstrap(group: group)
                     .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4096))
+                    .channelOption(.receivePacketInfo, value: sender != nil)
                     .channelInitializer { channel in
                         channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(ResolverDatagramHandler(resolver))
+                            try channel.pipeline.syncOperations.addHandler(ResolverDatagramHandler(resolver, sender: sender))
                         }
                     }
                     .bind(to: address).get()
@@ -97,7 +108,16 @@ final class ResolverServer: Sendable {
                 guard let port = udp.localAddress?.port.flatMap({ UInt16(exactly: $0) }),
                     let same = DNSEndpoint(endpoint.address, port: port, zone: endpoint.zone).socketAddress
                 else { throw Failure.endpoint(endpoint, "no local address") }
-                let tcp = try await ServerBootstrap(group: group)
+                var listener = ServerBootstrap(group: group)
+                if sender != nil {
+                    let isIPv4 = endpoint.address.ipv4 != nil
+                    listener = listener.serverChannelOption(
+                        ChannelOptions.Types.SocketOption(
+                            level: isIPv4 ? .ip : .ipv6,
+                            name: .init(rawValue: isIPv4 ? transparentIPv4 : transparentIPv6)), value: 1)
+                }
+                let tcp =
+                    try await listener
                     .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                     .serverChannelOption(.backlog, value: 64)
                     .childChannelOption(.allowRemoteHalfClosure, value: true)
