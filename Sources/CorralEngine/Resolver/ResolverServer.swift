@@ -29,6 +29,7 @@ final class ResolverServer: Sendable {
     let endpoints: [DNSEndpoint]
     private let channels: [any Channel]
     private let connections: ConnectionTable
+    private let resolver: Resolver
     private let sweeping: Task<Void, Never>
 
     /// Listens on all of `endpoints`, or throws and listens on none. A port of 0 stands for any.
@@ -57,6 +58,7 @@ final class ResolverServer: Sendable {
         self.endpoints = endpoints
         self.channels = channels
         self.connections = connections
+        self.resolver = resolver
         sweeping = Task {
             while !Task.isCancelled {
                 try? await Task.sleep(for: resolver.configuration.budget.reportInterval)
@@ -65,11 +67,12 @@ final class ResolverServer: Sendable {
         }
     }
 
-    /// Stops listening and closes every connection. Queries under way are not answered any more.
+    /// Stops listening, closes every connection and gives up queries under way; then the event loops may end.
     func stop() async {
         sweeping.cancel()
         for channel in channels { try? await channel.close() }
         await connections.closeAll()
+        await resolver.cancelAll()
     }
 
     private static func listen(

@@ -149,6 +149,11 @@ final class ResolverLedger: Sendable {
         }
     }
 
+    /// Questions that wait for name servers, of all sandboxes.
+    var forwarding: [Task<AnswerCache.Content, Never>] {
+        state.withLock { $0.clients.values.flatMap(\.forwarding.values) }
+    }
+
     /// Counts a refusal for an exhausted budget; returns what is to be reported now.
     func withhold(_ refusal: DNSReport, of client: ResolverClient, at now: ContinuousClock.Instant) -> DNSReport? {
         state.withLock { state in

@@ -202,6 +202,26 @@ import Testing
         await next.stop()
     }
 
+    @Test func stoppingGivesUpWhatWaitsOutside() async throws {
+        let silent = try await TestNameServer.start { _ in [] }
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let resolver = Resolver(
+            configuration: ResolverConfiguration(), authority: authority,
+            upstream: Upstream(servers: UpstreamServers([silent.endpoint]), group: group))
+        let server = try await ResolverServer.start(
+            on: [DNSEndpoint(.literal("127.0.0.1"), port: 0)], resolver: resolver, group: group)
+        let client = try await TestClient.connect(.udp, to: server.endpoints[0])
+        try await client.send(query("api.example.com"))
+        while silent.asked.isEmpty { await Task.yield() }
+        let started = ContinuousClock.now
+        await server.stop()
+        try await group.shutdownGracefully()
+        #expect(started.duration(to: .now) < .seconds(1))
+        #expect(resolver.statistics.failed == 1)
+        await client.close()
+        await silent.stop()
+    }
+
     @Test func anAddressThatIsTakenIsNamed() async throws {
         try await withServer { server in
             let resolver = Resolver(configuration: ResolverConfiguration(), authority: authority, upstream: upstream)
