@@ -65,7 +65,7 @@ import Testing
             let stream = try await TestClient.connect(.tcp, to: server.endpoints[0])
             try await stream.send(query("api.example.com"))
             #expect(await stream.isClosed())
-            #expect(try await datagrams.next() == nil)
+            #expect(try await datagrams.next(within: .milliseconds(200)) == nil)
             await datagrams.close()
         }
         #expect(authority.reports.isEmpty)
@@ -216,7 +216,7 @@ import Testing
         let started = ContinuousClock.now
         await server.stop()
         try await group.shutdownGracefully()
-        #expect(started.duration(to: .now) < .seconds(1))
+        #expect(started.duration(to: .now) < .seconds(4))
         #expect(resolver.statistics.failed == 1)
         await client.close()
         await silent.stop()
