@@ -138,7 +138,8 @@ lab_corrald() { # EXTRA-FLAG...
     export CORRAL_HOST=unix://$LAB_DIR/run/corral.sock
     mkdir -p "$LAB_DIR/run" "$LAB_DIR/state"
     nsenter --net="/run/netns/$LAB_HOST" -- "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_DIR/run" \
-        --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 --subnet6 fdc0:44a1:231::/64 --pool "${LAB_POOL:-2}" "$@" \
+        --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 --subnet6 fdc0:44a1:231::/64 --pool "${LAB_POOL:-2}" \
+        --dns-servers "$PERMITTED4" --dns-ttl-floor 1 --dns-grace 1 "$@" \
         >>"$LAB_DIR/corrald.log" 2>&1 &
     LAB_DAEMON=$!
     local i
@@ -196,7 +197,7 @@ lab_sweep() {
         [ -z "$(lab_cgroups)" ] && break
         sleep 0.1
     done
-    [ -d "/sys/fs/bpf/corral/$LAB" ] && rm -rf --one-file-system "/sys/fs/bpf/corral/${LAB:?}"
+    rm -rf --one-file-system "/sys/fs/bpf/corral/${LAB:?}" "/sys/fs/bpf/corral/${LAB:?}+enforced"
 }
 
 lab_down() {

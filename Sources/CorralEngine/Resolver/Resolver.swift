@@ -85,6 +85,13 @@ final class Resolver: Sendable {
         for (client, report) in ledger.takeDue(at: now()) { authority.report(report, for: client) }
     }
 
+    /// Gives up what waits for name servers, and returns when nothing does any more.
+    func cancelAll() async {
+        let tasks = ledger.forwarding
+        for task in tasks { task.cancel() }
+        for task in tasks { _ = await task.value }
+    }
+
     /// Both steps in one.
     func answer(_ bytes: [UInt8], from source: ResolverPeer, at listener: IPAddress? = nil) async -> [UInt8]? {
         switch receive(bytes, from: source, at: listener) {

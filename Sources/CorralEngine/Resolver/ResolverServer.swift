@@ -33,6 +33,7 @@ final class ResolverServer: Sendable {
     let endpoints: [DNSEndpoint]
     private let channels: [any Channel]
     private let connections: ConnectionTable
+    private let resolver: Resolver
     private let sweeping: Task<Void, Never>
 
     /// Listens on all of `endpoints`, or throws and listens on none. A port of 0 stands for any. With a `sender` it takes
@@ -63,6 +64,7 @@ final class ResolverServer: Sendable {
         self.endpoints = endpoints
         self.channels = channels
         self.connections = connections
+        self.resolver = resolver
         sweeping = Task {
             while !Task.isCancelled {
                 try? await Task.sleep(for: resolver.configuration.budget.reportInterval)
@@ -75,11 +77,12 @@ final class ResolverServer: Sendable {
     private static let transparentIPv4: Int32 = 19
     private static let transparentIPv6: Int32 = 75
 
-    /// Stops listening and closes every connection. Queries under way are not answered any more.
+    /// Stops listening, closes every connection and gives up queries under way; then the event loops may end.
     func stop() async {
         sweeping.cancel()
         for channel in channels { try? await channel.close() }
         await connections.closeAll()
+        await resolver.cancelAll()
     }
 
     private static func listen(
@@ -89,13 +92,22 @@ final class ResolverServer: Sendable {
         guard let address = endpoint.socketAddress else {
             throw Failure.endpoint(endpoint, "no interface \(endpoint.zone ?? "")")
         }
+        // Without it the kernel's address translation takes a socket away from packets that it was given for.
+        let transparent = sender.map { _ in
+            let isIPv4 = endpoint.address.ipv4 != nil
+            return ChannelOptions.Types.SocketOption(
+                level: isIPv4 ? .ip : .ipv6, name: .init(rawValue: isIPv4 ? transparentIPv4 : transparentIPv6))
+        }
         // A port that is free for one transport may be taken for the other.
         var attempts = endpoint.port == 0 ? 10 : 1
         while true {
             attempts -= 1
             var datagrams: (any Channel)?
             do {
-                let udp = try await DatagramBootstrap(group: group)
+                var receiver = DatagramBootstrap(group: group)
+                if let transparent { receiver = receiver.channelOption(transparent, value: 1) }
+                let udp =
+                    try await receiver
                     .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4096))
                     .channelOption(.receivePacketInfo, value: sender != nil)
                     .channelInitializer { channel in
@@ -109,13 +121,7 @@ final class ResolverServer: Sendable {
                     let same = DNSEndpoint(endpoint.address, port: port, zone: endpoint.zone).socketAddress
                 else { throw Failure.endpoint(endpoint, "no local address") }
                 var listener = ServerBootstrap(group: group)
-                if sender != nil {
-                    let isIPv4 = endpoint.address.ipv4 != nil
-                    listener = listener.serverChannelOption(
-                        ChannelOptions.Types.SocketOption(
-                            level: isIPv4 ? .ip : .ipv6,
-                            name: .init(rawValue: isIPv4 ? transparentIPv4 : transparentIPv6)), value: 1)
-                }
+                if let transparent { listener = listener.serverChannelOption(transparent, value: 1) }
                 let tcp =
                     try await listener
                     .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)

@@ -70,11 +70,13 @@ final class ResolverLedger: Sendable {
     }
 
     func forget(_ client: ResolverClient) {
-        state.withLock { state in
-            guard state.clients[client.slot]?.epoch == client.epoch else { return }
+        let waiting: [Task<AnswerCache.Content, Never>] = state.withLock { state in
+            guard let own = state.clients[client.slot], own.epoch == client.epoch else { return [] }
             state.clients[client.slot] = nil
             state.withholding.remove(client.slot)
+            return Array(own.forwarding.values)
         }
+        for task in waiting { task.cancel() }
     }
 
     /// The state of an earlier tenant of the slot goes.
@@ -147,6 +149,11 @@ final class ResolverLedger: Sendable {
             state.clients[client.slot]?.forwarding[key] = nil
             state.clients[client.slot]?.cache.insert(content, for: key, lasting: duration, at: now)
         }
+    }
+
+    /// Questions that wait for name servers, of all sandboxes.
+    var forwarding: [Task<AnswerCache.Content, Never>] {
+        state.withLock { $0.clients.values.flatMap(\.forwarding.values) }
     }
 
     /// Counts a refusal for an exhausted budget; returns what is to be reported now.

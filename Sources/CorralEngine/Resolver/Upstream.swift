@@ -7,6 +7,8 @@ enum UpstreamError: Error, Sendable, Equatable {
     /// None is configured.
     case noServer
     case timeout
+    /// The task that asked was cancelled.
+    case cancelled
     case unreachable(String)
     /// What came made no sense.
     case garbled
@@ -51,6 +53,7 @@ final class Upstream: UpstreamResolver {
             do throws(UpstreamError) {
                 return try await ask(servers[index], question, until: deadline)
             } catch {
+                if Task.isCancelled { throw .cancelled }
                 failure = error
                 preferred.withLock { if $0 % servers.count == index { $0 = (index + 1) % servers.count } }
             }

@@ -68,7 +68,11 @@ enum UpstreamExchange {
 
     private static func result(of promise: EventLoopPromise<Outcome>) async throws(UpstreamError) -> Outcome {
         do {
-            return try await promise.futureResult.get()
+            return try await withTaskCancellationHandler {
+                try await promise.futureResult.get()
+            } onCancel: {
+                promise.fail(UpstreamError.cancelled)
+            }
         } catch {
             throw error as? UpstreamError ?? .unreachable("\(error)")
         }

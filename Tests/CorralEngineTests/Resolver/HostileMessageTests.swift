@@ -31,11 +31,12 @@ import Testing
     }
 
     @Test(arguments: 0..<4 as Range<UInt64>)
-    func whatIsReadIsWrittenAndReadAgain(seed: UInt64) {
+    func whatIsReadIsWrittenAndReadAgain(seed: UInt64) async {
         let good = HostileMessages.queries + [DNSRecordType.a, .https].flatMap(HostileMessages.answers)
         var messages = HostileMessages(seed: seed, good: good)
         var (read, flaws) = (0, 0)
-        for _ in 0..<100_000 {
+        for index in 0..<150_000 {
+            await breathe(index)
             guard let message = try? DNSMessage(decoding: messages.next()) else { continue }
             read += 1
             let bytes = message.encoded()
@@ -47,7 +48,7 @@ import Testing
         }
         #expect(flaws == 0)
         // Enough of them are whole, or nothing would be shown.
-        #expect((10_000...90_000).contains(read), "\(read)")
+        #expect((30_000...140_000).contains(read), "\(read)")
     }
 
     @Test(arguments: 10..<14 as Range<UInt64>)
@@ -63,7 +64,8 @@ import Testing
         var messages = HostileMessages(seed: seed, good: HostileMessages.queries)
         var (answered, withRecords) = (0, 0)
         var flaws: [String: Int] = [:]
-        for _ in 0..<100_000 {
+        for index in 0..<75_000 {
+            await breathe(index)
             let bytes = messages.next()
             authority.clear()
             guard let answer = await resolver.answer(bytes, from: FakeAuthority.one) else { continue }
@@ -89,7 +91,8 @@ import Testing
         let queries = types.map { query("api.example.com", $0, edns: EDNS(payloadSize: 1232)) }
         var (withRecords, failed) = (0, 0)
         var flaws: [String: Int] = [:]
-        for index in 0..<100_000 {
+        for index in 0..<50_000 {
+            await breathe(index)
             authority.clear()
             let answer = try #require(await resolver.answer(queries[index % types.count], from: FakeAuthority.one))
             if let flaw = Self.flaw(answer, limit: 1232, opened: authority.opened) { flaws[flaw, default: 0] += 1 }
@@ -97,7 +100,12 @@ import Testing
             if answer[3] & 0xf == 2 { failed += 1 }
         }
         #expect(flaws.isEmpty)
-        #expect(withRecords > 10_000 && failed > 10_000, "\(withRecords), \(failed)")
+        #expect(withRecords > 5_000 && failed > 5_000, "\(withRecords), \(failed)")
+    }
+
+    /// Lets tests that wait for the network have their turn.
+    private func breathe(_ index: Int) async {
+        if index % 64 == 0 { await Task.yield() }
     }
 
     /// The costliest messages there are: names at the end of long chains of pointers, as often as fits.
@@ -119,7 +127,7 @@ import Testing
         let took = ContinuousClock().measure {
             #expect((try? DNSMessage(decoding: bytes))?.answers.count == records)
         }
-        #expect(took < .milliseconds(500), "\(took)")
+        #expect(took < .seconds(2), "\(took)")
     }
 }
 

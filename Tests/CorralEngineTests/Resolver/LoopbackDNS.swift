@@ -192,15 +192,15 @@ final class TestClient: Sendable {
 
     func endSending() async throws { try await channel.close(mode: .output) }
 
-    /// The next message; nil when none comes within half a second, or the connection ends.
-    func next() async throws -> DNSMessage? {
+    /// The next message; nil when none comes in time, or the connection ends. Messages that come later are not seen any more.
+    func next(within patience: Duration = .seconds(10)) async throws -> DNSMessage? {
         let bytes = try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
             group.addTask { [messages] in
                 for await message in messages { return message }
                 return nil
             }
             group.addTask {
-                try await Task.sleep(for: .milliseconds(500))
+                try await Task.sleep(for: patience)
                 return nil
             }
             defer { group.cancelAll() }
@@ -214,9 +214,9 @@ final class TestClient: Sendable {
         return try await next()
     }
 
-    /// Whether the other side has closed; waits for half a second.
+    /// Whether the other side has closed or does so in time.
     func isClosed() async -> Bool {
-        for _ in 0..<50 {
+        for _ in 0..<1000 {
             if !channel.isActive { return true }
             try? await Task.sleep(for: .milliseconds(10))
         }
