@@ -92,7 +92,7 @@ lab_addresses() {
 
 # LABEL NAMESPACE PROGRAM ARG...: starts it in the namespace with FIFOs for stdin and stdout, waits for its "ready".
 # The file descriptors are in LAB_IN[LABEL] and LAB_OUT[LABEL].
-declare -A LAB_IN LAB_OUT
+declare -A LAB_IN LAB_OUT LAB_PID
 lab_start() {
     local label=$1 ns=$2 in out line
     shift 2
@@ -101,6 +101,7 @@ lab_start() {
     LAB_IN[$label]=$in LAB_OUT[$label]=$out
     nsenter --net="/run/netns/$ns" -- "$@" <"$LAB_DIR/$label.in" >"$LAB_DIR/$label.out" 2>>"$LAB_DIR/$label.err" &
     LAB_PIDS+=($!)
+    LAB_PID[$label]=$!
     if ! read -r -t 5 line <&"$out" || [ "$line" != ready ]; then
         echo "lab: $label did not start: $(cat "$LAB_DIR/$label.err")" >&2
         return 1
