@@ -13,7 +13,10 @@ extension Engine {
                 (.bytes, budgets.bytes, counters.exhaustedBytes > 0),
                 (.connections, budgets.connections, counters.exhaustedConnections > 0),
                 (.rate, budgets.bitsPerSecond, counters.throttled > 0),
-                (.dnsQueries, budgets.dnsQueries, budgets.dnsQueries.map { queries > $0 } ?? false),
+                (
+                    .dnsQueries, budgets.dnsQueries,
+                    queries >= budgets.dnsQueries ?? .max && names.isExhausted(sandbox.warm.identity)
+                ),
             ]
             for (budget, value, isReached) in reached where isReached && value != nil {
                 guard sandbox.budgetsReported.insert(budget).inserted else { continue }

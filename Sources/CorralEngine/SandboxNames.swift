@@ -32,6 +32,8 @@ final class SandboxNames: ResolverAuthority {
         var terms: Terms?
         /// By address, the names that have resolved to it, each with the end of its pin (CLOCK_BOOTTIME, nanoseconds).
         var pins: [IPAddress: [String: UInt64]] = [:]
+        /// A query was refused for the budget of the policy in force.
+        var isExhausted = false
     }
 
     private struct State: Sendable {
@@ -97,6 +99,7 @@ final class SandboxNames: ResolverAuthority {
             }
             if let old = tenant.terms?.map, old !== terms?.map { unpin(tenant.pins.keys, of: identity, old) }
             tenant.terms = terms
+            tenant.isExhausted = false
             state.tenants[identity.slot] = tenant
         }
     }
@@ -117,8 +120,20 @@ final class SandboxNames: ResolverAuthority {
     /// The name that a sandbox resolved to an address most lately; nil when it resolved none.
     func name(of address: IPAddress, slot: UInt32, epoch: UInt64) -> String? {
         state.withLock { state in
-            guard let tenant = state.tenants[slot], tenant.identity.epoch == epoch, !tenant.pins.isEmpty else { return nil }
+            guard let tenant = state.tenants[slot], tenant.identity.epoch == epoch, !tenant.pins.isEmpty else {
+                return nil
+            }
             return tenant.pins[address.judged]?.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key
+        }
+    }
+
+    /// Whether a query was refused for a limit since the policy came into force.
+    func isExhausted(_ identity: SandboxIdentity) -> Bool {
+        state.withLock { state in
+            guard let tenant = state.tenants[identity.slot], tenant.identity.epoch == identity.epoch else {
+                return false
+            }
+            return tenant.isExhausted
         }
     }
 
@@ -145,7 +160,8 @@ final class SandboxNames: ResolverAuthority {
     ) throws {
         let expires = Clock.boottime() &+ UInt64(seconds) * 1_000_000_000
         try state.withLock { state in
-            guard var tenant = state.tenants[client.slot], tenant.identity.epoch == client.epoch, let terms = tenant.terms
+            guard var tenant = state.tenants[client.slot], tenant.identity.epoch == client.epoch,
+                let terms = tenant.terms
             else { throw EngineError(.notFound, "the sandbox is gone") }
             // `rules` may be those of a policy that has been replaced since.
             guard case .allowed = terms.names.decide(name) else {
@@ -170,6 +186,7 @@ final class SandboxNames: ResolverAuthority {
     func report(_ query: DNSReport, for client: ResolverClient) {
         let found: (SandboxReference, PolicyReference?, RefusalLog)? = state.withLock { state in
             guard let tenant = state.tenants[client.slot], tenant.identity.epoch == client.epoch else { return nil }
+            if query.query.reason == .limitExhausted { state.tenants[client.slot]?.isExhausted = true }
             return (tenant.sandbox, tenant.terms?.reference, tenant.refusals)
         }
         guard let (sandbox, policy, refusals) = found else { return }

@@ -36,7 +36,11 @@ extension Event {
         case .egress: body = .egress(try Traffic(fields, remoteKey: "dst"))
         case .ingress: body = .ingress(try Traffic(fields, remoteKey: "src"))
         case .dns: body = .dns(try NameQuery(fields))
-        case .limit: body = .limit(LimitReached(try fields.word("limit"), budget: try fields.optionalWord("budget"), value: try fields.optionalNumber("value")))
+        case .limit:
+            body = .limit(
+                LimitReached(
+                    try fields.word("limit"), budget: try fields.optionalWord("budget"),
+                    value: try fields.optionalNumber("value")))
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
         case .process, .syscall, .file, .policy:
             throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")

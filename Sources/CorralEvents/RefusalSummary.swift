@@ -21,7 +21,8 @@ extension Event {
     /// Nil for everything but a denial.
     public var refusal: RefusalSummary? {
         if case .dns(let query) = body, query.verdict == .deny {
-            return RefusalSummary(what: "name \(query.name)", reason: query.reason, hint: query.hint, count: query.count)
+            return RefusalSummary(
+                what: "name \(query.name)", reason: query.reason, hint: query.hint, count: query.count)
         }
         guard let traffic, traffic.verdict == .deny else { return nil }
         var what = traffic.proto?.description ?? "?"

@@ -44,7 +44,8 @@ struct Corrald: AsyncParsableCommand {
     var dnsTTLFloor: String?
 
     @Option(
-        name: .customLong("dns-ttl-ceiling"), help: "Seconds that an answer holds in a sandbox at most (default: 3600).")
+        name: .customLong("dns-ttl-ceiling"), help: "Seconds that an answer holds in a sandbox at most (default: 3600)."
+    )
     var dnsTTLCeiling: String?
 
     @Option(help: "Seconds that an address stays open after its answer has ended (default: 60).")

@@ -140,7 +140,8 @@ extension Setting {
             if value.isEmpty { break }
             guard NameConfiguration.isServer(String(server)), servers.count < 8 else {
                 throw refuse(
-                    expected: "up to 8 name servers separated by commas, such as 9.9.9.9, 9.9.9.9:5353 or [2620:fe::fe]:53")
+                    expected:
+                        "up to 8 name servers separated by commas, such as 9.9.9.9, 9.9.9.9:5353 or [2620:fe::fe]:53")
             }
             servers.append(String(server))
         }
@@ -148,7 +149,8 @@ extension Setting {
     }
 
     func seconds() throws(SettingError) -> UInt32 {
-        guard value.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let seconds = UInt32(value), seconds <= 604_800 else {
+        guard value.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let seconds = UInt32(value), seconds <= 604_800
+        else {
             throw refuse(expected: "a number of seconds from 0 to 604800")
         }
         return seconds

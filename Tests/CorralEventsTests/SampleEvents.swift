@@ -13,7 +13,11 @@ struct SampleEvents {
         let body: Event.Body =
             switch random.next() % 13 {
             case 0: .sandbox(lifecycle())
-            case 1: .limit(LimitReached(pick(LimitReached.Kind.allCases), budget: maybe { $0.pick(LimitReached.Budget.allCases) }, value: maybe { $0.number() }))
+            case 1:
+                .limit(
+                    LimitReached(
+                        pick(LimitReached.Kind.allCases), budget: maybe { $0.pick(LimitReached.Budget.allCases) },
+                        value: maybe { $0.number() }))
             case 2: .lost(Loss(count: number(), place: pick(Loss.Place.allCases)))
             case 3...5: .ingress(traffic())
             case 6...8: .dns(nameQuery())
