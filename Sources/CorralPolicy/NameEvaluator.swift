@@ -31,6 +31,7 @@ extension Policy {
         guard destination.port != nil || destination.proto == .icmp else {
             return Decision(.allow, .allowedByRule, rule: candidates.first.map { .allow($0.index) })
         }
+        if destination.proto != .icmp && destination.port == 53 { return Decision(.allow, .allowedByRule) }
         return ruling(candidates, destination.proto, destination.port ?? 0)
     }
 
