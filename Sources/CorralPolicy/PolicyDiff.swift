@@ -143,29 +143,36 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
         }
     }
 
-    private static func names(_ policy: Policy) -> [DomainPattern: NameStatus] {
-        var ports: [DomainPattern: AllowedPorts] = [:]
-        for rule in policy.allow {
-            if let names = rule.names { ports[names, default: AllowedPorts()].formUnion(AllowedPorts(rule)) }
+    private static func patterns(_ policy: Policy) -> Set<DomainPattern> {
+        Set((policy.allow + policy.deny).compactMap(\.names))
+    }
+
+    /// What becomes of the names of a pattern, by every rule that speaks of all of them.
+    private static func status(_ pattern: DomainPattern, _ policy: Policy, _ names: NameRules) -> NameStatus {
+        // A wildcard is matched by what matches some name below it that no rule names by itself, which "*" cannot be.
+        switch names.decide(pattern.description) {
+        case .denied: return .refused
+        case .notAllowed: return .open(AllowedPorts())
+        case .allowed(let rules, let anywhere):
+            var ports = AllowedPorts()
+            for rule in rules { ports.formUnion(AllowedPorts(policy.allow[rule])) }
+            guard anywhere else { return .open(ports) }
+            for rule in policy.allow where rule.target == .internet { ports.formUnion(AllowedPorts(rule)) }
+            return .open(ports)
         }
-        var statuses = ports.mapValues { NameStatus.open($0) }
-        for rule in policy.deny {
-            if let names = rule.names { statuses[names] = .refused }
-        }
-        return statuses
     }
 
     private static func nameChanges(_ old: Policy, _ new: Policy) -> [NameChange] {
-        let (before, after) = (names(old), names(new))
-        let unnamed = NameStatus.open(AllowedPorts())
-        return Set(before.keys).union(after.keys).sorted { $0.description < $1.description }.compactMap { pattern in
-            let (was, becomes) = (before[pattern] ?? unnamed, after[pattern] ?? unnamed)
+        let (oldNames, newNames) = (old.names, new.names)
+        let patterns = patterns(old).union(patterns(new)).sorted { $0.description < $1.description }
+        return patterns.compactMap { pattern in
+            let (was, becomes) = (status(pattern, old, oldNames), status(pattern, new, newNames))
             guard was != becomes else { return nil }
             let kind: Kind =
                 switch (was, becomes) {
                 case (.open(let before), .open(let after)): kind(before, after)
                 case (_, .refused): .refused
-                case (.refused, _): .changed
+                case (.refused, .open(let after)): after.isNothing ? .changed : .allowed
                 }
             return NameChange(kind: kind, domain: "\(pattern)", before: "\(was)", after: "\(becomes)")
         }

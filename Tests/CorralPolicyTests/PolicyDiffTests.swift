@@ -83,6 +83,23 @@ import Testing
             ])
     }
 
+    @Test func namesAreJudgedByEveryRuleThatCoversThem() throws {
+        let wild = "  allow: [{ domain: \"*.a.example\", ports: [443] }]"
+        let both = "  allow: [{ domain: \"*.a.example\", ports: [443] }, { domain: x.a.example, ports: [443] }]"
+        #expect(try diff(wild, both).isEmpty)
+        #expect(
+            try diff(wild, "  allow: [{ domain: \"*.a.example\", ports: [443] }, { domain: x.a.example, ports: [80] }]")
+                .names
+                .map { "\($0.kind) \($0.domain): \($0.before) -> \($0.after)" }
+                == ["wider x.a.example: tcp 443; udp 443 -> tcp 80, 443; udp 80, 443"])
+        #expect(
+            try diff(wild, "  allow: [{ preset: internet }]\n  deny: [{ domain: \"*.b.a.example\" }]").names
+                .map { "\($0.kind) \($0.domain): \($0.before) -> \($0.after)" } == [
+                    "wider *.a.example: tcp 443; udp 443 -> tcp, udp",
+                    "refused *.b.a.example: tcp 443; udp 443 -> refused",
+                ])
+    }
+
     @Test func tellsOfSettingsButNotOfSecrets() throws {
         let old = try policy("  allow: []", "env: { A: secret-one, B: x, C: y }\nlimits: { cpu: 0.5, timeout: 90s }")
         let new = try policy("  allow: [{ preset: internet }]", "env: { A: secret-two, B: x, D: z }\nmode: audit")
