@@ -23,13 +23,22 @@
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
 
-/* What the current process's sandbox is; 0 when its cgroup is none of ours, which denies. */
+/* Deeper cgroups are charged to none. */
+#define DEEPEST_CGROUP 24
+
+/* What the current process's sandbox is; 0 when its cgroup is in none of ours, which denies. */
 static __always_inline int current_sandbox(__u32 *slot, __u64 *epoch)
 {
 	__u64 cgroup = bpf_get_current_cgroup_id();
 	__u32 *found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
 	struct corral_sandbox *sandbox;
 
+	/* A cgroup below one that we hold; the nearest counts. */
+	for (int level = 1; !found && level <= DEEPEST_CGROUP; level++) {
+		cgroup = bpf_get_current_ancestor_cgroup_id(DEEPEST_CGROUP + 1 - level);
+		if (cgroup)
+			found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
+	}
 	if (!found)
 		return 0;
 	*slot = *found;

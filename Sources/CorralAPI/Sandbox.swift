@@ -102,10 +102,10 @@ public struct PublishedPort: Codable, Sendable, Equatable {
     /// Absent: every address of the host.
     public var hostAddress: String?
     /// In a request 0 or absent: a free one, which the answer names.
-    public var hostPort: UInt16?
-    public var sandboxPort: UInt16
+    public var hostPort: Int?
+    public var sandboxPort: Int
 
-    public init(hostAddress: String? = nil, hostPort: UInt16? = nil, sandboxPort: UInt16) {
+    public init(hostAddress: String? = nil, hostPort: Int? = nil, sandboxPort: Int) {
         self.hostAddress = hostAddress
         self.hostPort = hostPort
         self.sandboxPort = sandboxPort
@@ -126,8 +126,8 @@ public struct PublishedPort: Codable, Sendable, Equatable {
         } else if hostAddress != nil, parts.count != 2 {
             return nil
         }
-        func number(_ text: Substring) -> UInt16? {
-            text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt16(text) : nil
+        func number(_ text: Substring) -> Int? {
+            text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt16(text).map(Int.init) : nil
         }
         guard (1...2).contains(parts.count), let last = number(parts[parts.count - 1]), last > 0 else { return nil }
         sandboxPort = last

@@ -14,10 +14,15 @@ public actor Engine {
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
     let seccomp: [UInt8]
+    let names: SandboxNames
+    let nameService: NameService
     var slots: SlotTable
     var policies: PolicyTable
     var warm: [WarmSandbox] = []
     var live: [String: LiveSandbox] = [:]
+    var enforced: [String: EnforcedCgroup] = [:]
+    /// Why the list of enforced cgroups could not be read at the start.
+    var enforcementDamage: (any Error)?
     var epoch: UInt64 = 0
     var filling = 0
     var isStopping = false
@@ -40,14 +45,25 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
+        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        self.names = names
+        hub.resolveNames(by: names)
+        nameService = try await NameService.start(
+            configuration.names, instance: configuration.instance, names: names, hooks: host.provisioner.hooks)
+        await adoptEnforced()
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.
     public func run() async throws {
         watchHostAddresses()
+        var round = 0
         while !Task.isCancelled {
             fill()
             reportKernelLosses()
+            reportBudgets()
+            // Every five seconds.
+            if round % 25 == 0 { names.sweep() }
+            round += 1
             try? await Task.sleep(for: .milliseconds(200))
         }
         isStopping = true
@@ -56,6 +72,7 @@ public actor Engine {
         warm = []
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
+        try await nameService.stop()
         let host = host
         try await making.run { try host.close() }
     }
@@ -94,19 +111,7 @@ public actor Engine {
             case .exited(let startedAt, let exitedAt, let result):
                 .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
             }
-        let values = host.provisioner.hooks.counters(of: sandbox.warm.identity.slot)
-        var counters = SandboxCounters()
-        counters.allowed = values.allowed
-        counters.denied = values.denied
-        counters.packetsOut = values.packetsOut
-        counters.bytesOut = values.bytesOut
-        counters.packetsIn = values.packetsIn
-        counters.bytesIn = values.bytesIn
-        counters.events = values.seq
-        counters.eventsLost = values.lost
-        counters.connections = values.connections
-        counters.throttled = values.throttled
-        counters.exhausted = values.exhausted
+        let counters = SandboxCounters(host.provisioner.hooks.counters(of: sandbox.warm.identity.slot))
         return SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",

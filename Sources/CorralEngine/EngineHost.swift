@@ -10,6 +10,9 @@ final class EngineHost: Sendable {
     private let programs: BpfPrograms
     private let ring: DecisionRing
     let addressChanges: HostAddressChanges
+    let enforcements: EnforcementStore
+    /// Where this daemon pins the hooks of enforced cgroups.
+    let enforcedPins: String
     private let usesTCX: Bool
     private let lock: InstanceLock
     private let configuration: EngineConfiguration
@@ -34,6 +37,11 @@ final class EngineHost: Sendable {
             case .failure(let error): Self.print("a record of the kernel could not be read: \(error)")
             }
         }
+        // What an earlier daemon left there, its sandboxes are gone.
+        try Files.removeTree(configuration.runDirectory + "/denials")
+        try Files.makeDirectories(configuration.runDirectory + "/denials")
+        enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
+        enforcedPins = try PinDirectory.makeEnforced(instance)
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
@@ -67,7 +75,15 @@ final class EngineHost: Sendable {
         ring.stop()
         try PoolNAT.remove(instance: configuration.instance)
         try PinDirectory.remove(configuration.instance)
+        // Those in use stay: an enforced cgroup is under its policy without a daemon too.
+        PinDirectory.removeEmptyEnforced(configuration.instance)
         try provisioner.hierarchy.removeInstance(instance: configuration.instance)
+        try Files.removeTree(configuration.runDirectory + "/denials")
+    }
+
+    /// Once this daemon's own hooks are on all enforced cgroups.
+    func removeEarlierEnforcedPins() {
+        PinDirectory.removeEnforced(configuration.instance, except: enforcedPins)
     }
 
     /// For what nobody waits to hear.

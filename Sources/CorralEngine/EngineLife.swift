@@ -39,6 +39,7 @@ extension Engine {
         )
         live[claimed.id] = sandbox
         hub.rename(sandbox.reference, slot: claimed.identity.slot)
+        names.add(claimed.identity, sandbox.reference, claimed.refusals)
         emit(.sandbox(.created), sandbox)
         do {
             try claim(sandbox)
@@ -141,18 +142,37 @@ extension Engine {
 
     func conclude(_ sandbox: LiveSandbox, _ result: CommandResult) {
         guard case .running(let startedAt) = sandbox.state else { return }
+        reportBudgets()
         sandbox.timeout?.cancel()
         let kills = sandbox.warm.cgroup.oomKills()
         if kills > 0 { emit(.limit(LimitReached(.oom, value: sandbox.spec.limits.memoryBytes)), sandbox) }
         sandbox.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
         emit(.sandbox(.exited(exitCode: result.exitCode)), sandbox)
-        sandbox.session?.finish(result)
+        report(result, of: sandbox)
         guard sandbox.spec.autoRemove, !sandbox.isAttached else { return }
         // Its output has to be read first; a client that never comes does not keep it for ever.
         let id = sandbox.id
         Task { [weak self] in
             try? await Task.sleep(for: .seconds(30))
             await self?.reap(id)
+        }
+    }
+
+    /// Ends the command's streams, once the ring's thread has told of all that was refused.
+    private func report(_ result: CommandResult, of sandbox: LiveSandbox) {
+        guard let session = sandbox.session else { return }
+        let (hooks, slot, refusals) = (host.provisioner.hooks, sandbox.warm.identity.slot, sandbox.warm.refusals)
+        let denied = hooks.counters(of: slot).denied
+        func finish() {
+            var result = result
+            result.refusals = refusals.summary
+            session.finish(result)
+        }
+        guard refusals.heard < denied else { return finish() }
+        Task {
+            // Some refusals are counted and not told one by one, so that this may wait in vain.
+            for _ in 0..<20 where refusals.heard < denied { await pause(milliseconds: 2) }
+            finish()
         }
     }
 
@@ -167,9 +187,11 @@ extension Engine {
         if sandbox.endCause == nil { sandbox.endCause = cause }
         sandbox.timeout?.cancel()
         if case .running = sandbox.state { conclude(sandbox, CommandResult(exitCode: 137, cause: cause)) }
-        sandbox.session?.finish(CommandResult(exitCode: 137, cause: cause))
+        if case .claimed = sandbox.state { report(CommandResult(exitCode: 137, cause: cause), of: sandbox) }
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
+        names.remove(sandbox.warm.identity)
+        nameService.resolver.forget(ResolverClient(sandbox.warm.identity))
         for (publication, forwarder) in sandbox.published {
             host.provisioner.hooks.unpublish(publication.sandboxPort, .tcp, of: sandbox.warm.identity)
             Task { await forwarder.stop() }

@@ -4,14 +4,21 @@ public import CorralPolicy
 
 extension Engine {
     /// Compiled when no equal policy is. Nil stands for the deny-all policy.
-    func policyMap(for policy: Policy?) async throws -> PolicyMap {
+    /// - Parameter resolvingNames: false leaves port 53 to the rules on addresses, where there is no resolver.
+    func policyMap(for policy: Policy?, resolvingNames: Bool = true) async throws -> PolicyMap {
         guard let policy else { return host.provisioner.denyAll }
         while true {
-            if let map = policies.map(for: policy) { return map }
+            if let map = policies.map(for: policy, resolvingNames: resolvingNames) { return map }
             let context = policies.host
             let number = policies.takeNumber()
-            let map = try await compiling.run { try PolicyMap(policy.compile(host: context), number: number) }
-            if let settled = policies.add(map, for: policy, host: context) { return settled }
+            let map = try await compiling.run {
+                var compiled = try policy.compile(host: context)
+                compiled.resolvesNames = compiled.resolvesNames && resolvingNames
+                return try PolicyMap(compiled, number: number)
+            }
+            if let settled = policies.add(map, for: policy, resolvingNames: resolvingNames, host: context) {
+                return settled
+            }
         }
     }
 
@@ -24,6 +31,16 @@ extension Engine {
         } catch {
             host.report("the host's addresses could not be read: \(error)")
             return
+        }
+        for entry in enforced.values {
+            do {
+                let map = try await policyMap(for: entry.applied.policy, resolvingNames: false)
+                if enforced[entry.id] === entry { try putInForce(map, on: entry) }
+            } catch {
+                host.report(
+                    "cgroup \(entry.cgroup.path): nothing is allowed any more, its policy does not compile: \(error)")
+                try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: entry.identity.slot)
+            }
         }
         for sandbox in live.values {
             guard let applied = sandbox.applied else { continue }
@@ -52,6 +69,7 @@ extension Engine {
         sandbox.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: (before?.generation ?? 0) + 1)
         do {
             try putInForce(map, on: sandbox)
+            sandbox.budgetsReported = []
         } catch {
             sandbox.applied = before
             throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
@@ -78,7 +96,13 @@ extension Engine {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
             hub.learn(policy: reference, number: map.number, slot: slot)
         }
-        try host.provisioner.hooks.apply(map, to: slot)
+        let terms = sandbox.applied.map { applied in
+            SandboxNames.Terms(
+                policy: applied.policy, map: map, generation: applied.generation, host: policies.host)
+        }
+        let hooks = host.provisioner.hooks
+        try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
+        try names.change(terms, of: sandbox.warm.identity) { try hooks.apply(map, to: slot) }
         sandbox.policyMap = map
     }
 
@@ -92,5 +116,14 @@ extension Engine {
                 await self.watchHostAddresses()
             }
         }
+    }
+}
+
+extension SandboxBudget {
+    init(_ budgets: EgressBudgets?) {
+        self.init(
+            bytes: budgets?.bytes, connections: budgets?.connections,
+            bytesPerSecond: budgets?.bitsPerSecond.map { max(1, $0 / 8) }
+        )
     }
 }

@@ -28,6 +28,13 @@ extension Engine {
         let identity = slots.identity(slot: slot, epoch: epoch)
         let id = "sb-" + Self.randomText(6)
         let provisioner = host.provisioner
+        let refusals: RefusalLog
+        do {
+            refusals = try RefusalLog(path: provisioner.refusalFile(of: id))
+        } catch {
+            slots.give(back: slot)
+            throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
+        }
         hub.learn(
             EventHub.Known(
                 epoch: epoch,
@@ -35,20 +42,21 @@ extension Engine {
                     sandbox: SandboxReference(id: id, name: id), bootTime: 0,
                     uidBase: Provisioner.firstUID(of: slot), uidCount: Provisioner.uidCount
                 ),
-                policies: [:]
+                policies: [:], refusals: refusals
             ),
             slot: slot
         )
         do {
-            return try await making.run { try provisioner.make(id: id, identity: identity) }
+            return try await making.run { try provisioner.make(id: id, identity: identity, refusals: refusals) }
         } catch {
             hub.forget(slot: slot)
+            refusals.remove()
             slots.give(back: slot)
             throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
         }
     }
 
-    private static func randomText(_ count: Int) -> String {
+    static func randomText(_ count: Int) -> String {
         let alphabet = Array("abcdefghijkmnpqrstuvwxyz23456789")
         return String((0..<count).map { _ in alphabet[Int.random(in: 0..<alphabet.count)] })
     }

@@ -34,6 +34,8 @@ final class LiveSandbox {
     var started: CheckedContinuation<CommandSession, any Error>?
     var timeout: Task<Void, Never>?
     var lostReported: UInt64 = 0
+    /// Those of the policy in force that have taken effect.
+    var budgetsReported: Set<LimitReached.Budget> = []
     var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
     init(warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap) {

@@ -1,3 +1,4 @@
+public import CorralEvents
 public import CorralPolicy
 
 /// What a caller asks for when it creates a sandbox; checked by the engine before anything is made.
@@ -95,9 +96,6 @@ extension SandboxSpec {
         guard publish.count <= PortPublication.maximum else {
             throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
         }
-        for publication in publish where publication.sandboxPort == 0 {
-            throw EngineError(.invalidRequest, "publish: a port of the sandbox is 1 to 65535")
-        }
         if command.keepCapabilities || command.noSeccomp, !configuration.allowTestSwitches {
             throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
         }
@@ -157,10 +155,13 @@ public struct CommandResult: Sendable, Equatable {
     /// Its exit code; 128 + signal when signalled, 124 after a timeout, 137 when removed.
     public var exitCode: Int32
     public var cause: Cause
+    /// What the sandbox was refused until then.
+    public var refusals: [RefusalSummary]
 
-    public init(exitCode: Int32, cause: Cause) {
+    public init(exitCode: Int32, cause: Cause, refusals: [RefusalSummary] = []) {
         self.exitCode = exitCode
         self.cause = cause
+        self.refusals = refusals
     }
 }
 

@@ -10,10 +10,11 @@ final class WarmSandbox: Sendable {
     let interface: String
     let cgroup: SandboxCgroup
     let channel: InitChannel
+    let refusals: RefusalLog
 
     init(
         id: String, identity: SandboxIdentity, hostPid: Int32, ifindex: UInt32, interface: String,
-        cgroup: SandboxCgroup, channel: InitChannel
+        cgroup: SandboxCgroup, channel: InitChannel, refusals: RefusalLog
     ) {
         self.id = id
         self.identity = identity
@@ -22,6 +23,7 @@ final class WarmSandbox: Sendable {
         self.interface = interface
         self.cgroup = cgroup
         self.channel = channel
+        self.refusals = refusals
     }
 }
 
@@ -65,11 +67,14 @@ final class Provisioner: Sendable {
         return "crl\(String(hash % 1_679_616, radix: 36)).\(slot)"
     }
 
+    /// Of the host; the sandbox sees it at `RefusalLog.inside`.
+    func refusalFile(of id: String) -> String { "\(configuration.runDirectory)/denials/\(id).jsonl" }
+
     /// Hooks first, then processes, then the wire, so that nothing is ever without a policy.
-    func make(id: String, identity: SandboxIdentity) throws -> WarmSandbox {
+    func make(id: String, identity: SandboxIdentity, refusals: RefusalLog) throws -> WarmSandbox {
         let cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: configuration.instance, id: id)
         do {
-            return try make(id: id, identity: identity, in: cgroup)
+            return try make(id: id, identity: identity, in: cgroup, refusals: refusals)
         } catch {
             cgroup.killAll()
             hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
@@ -78,7 +83,9 @@ final class Provisioner: Sendable {
         }
     }
 
-    private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup) throws -> WarmSandbox {
+    private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog) throws
+        -> WarmSandbox
+    {
         let directory = try cgroup.directory()
         try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
         let spawned = try spawner.spawn(
@@ -89,7 +96,9 @@ final class Provisioner: Sendable {
                 image: image.rootfs,
                 mounts: image.mounts.map {
                     SpawnRequest.Mount(source: $0.source, target: $0.target, readOnly: $0.readOnly)
-                }
+                } + [
+                    SpawnRequest.Mount(source: refusalFile(of: id), target: RefusalLog.inside, readOnly: true)
+                ]
             ),
             cgroupDirectory: directory
         )
@@ -113,7 +122,7 @@ final class Provisioner: Sendable {
             }
             return WarmSandbox(
                 id: id, identity: identity, hostPid: pid, ifindex: ifindex, interface: interface,
-                cgroup: cgroup, channel: channel
+                cgroup: cgroup, channel: channel, refusals: refusals
             )
         } catch {
             try? network.remove(interfaces: [ifindex])
@@ -127,5 +136,6 @@ final class Provisioner: Sendable {
         try network.remove(interfaces: [sandbox.ifindex])
         hooks.detach(sandbox.identity, name: sandbox.id, cgroupID: sandbox.cgroup.id, ifindex: sandbox.ifindex)
         try sandbox.cgroup.remove()
+        sandbox.refusals.remove()
     }
 }

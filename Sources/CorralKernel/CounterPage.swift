@@ -17,7 +17,8 @@ public struct CounterValues: Sendable, Equatable {
     /// Frames dropped by the rate.
     public var throttled: UInt64
     /// Refusals for a budget that is used up.
-    public var exhausted: UInt64
+    public var exhaustedBytes: UInt64
+    public var exhaustedConnections: UInt64
 }
 
 /// The map `counters` in our own memory.
@@ -58,7 +59,8 @@ final class CounterPage: @unchecked Sendable {
         func load(_ index: Int) -> UInt64 { corral_atomic_load(word(slot, index * 8)) }
         return CounterValues(
             seq: load(0), lost: load(1), allowed: load(2), denied: load(3), packetsOut: load(4), bytesOut: load(5),
-            packetsIn: load(6), bytesIn: load(7), connections: load(8), throttled: load(9), exhausted: load(10)
+            packetsIn: load(6), bytesIn: load(7), connections: load(8), throttled: load(9), exhaustedBytes: load(10),
+            exhaustedConnections: load(11)
         )
     }
 }

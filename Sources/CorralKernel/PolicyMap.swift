@@ -9,11 +9,14 @@ internal import Glibc
 public final class PolicyMap: Sendable {
     /// Unique in the instance; events carry it.
     public let number: UInt32
+    /// Port sets of the rules on names, by index into `egress.allow`.
+    public let namePorts: [Int: Int]
     let descriptor: SharedDescriptor
 
     /// Fills a new trie. `number` is not 0.
     public init(_ policy: CompiledPolicy, number: UInt32) throws(KernelError) {
         self.number = number
+        namePorts = policy.namePorts
         var options = bpf_map_create_opts()
         options.sz = MemoryLayout<bpf_map_create_opts>.size
         options.map_flags = UInt32(BPF_F_NO_PREALLOC)

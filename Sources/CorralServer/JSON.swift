@@ -63,6 +63,10 @@ extension PolicySource: RequestDocument {
     static let keys = KnownKeys.object(["file": .any, "yaml": .any])
 }
 
+extension EnforceRequest: RequestDocument {
+    static let keys = KnownKeys.object(["cgroup": .any, "pid": .any, "policy": PolicySource.keys])
+}
+
 extension KillRequest: RequestDocument {
     static let keys = KnownKeys.object(["signal": .any])
 }

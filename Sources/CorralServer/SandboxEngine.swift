@@ -14,6 +14,9 @@ public protocol SandboxEngine: Sendable {
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
     func remove(_ reference: String, force: Bool) async throws
     func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>
+    func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement
+    func enforcements() async -> [Enforcement]
+    func releaseEnforcement(_ reference: String) async throws
     func pool() async -> PoolState
     func doctor() async -> [HostCheck]
 }

@@ -33,7 +33,13 @@ extension PortPublication {
             }
             address = parsed
         }
-        self.init(hostAddress: address, hostPort: port.hostPort ?? 0, sandboxPort: port.sandboxPort)
+        guard let hostPort = UInt16(exactly: port.hostPort ?? 0) else {
+            throw .invalidRequest("publish: hostPort: expected 0 to 65535")
+        }
+        guard let sandboxPort = UInt16(exactly: port.sandboxPort), sandboxPort > 0 else {
+            throw .invalidRequest("publish: sandboxPort: expected 1 to 65535")
+        }
+        self.init(hostAddress: address, hostPort: hostPort, sandboxPort: sandboxPort)
     }
 }
 
@@ -94,7 +100,8 @@ extension Sandbox {
             exitCode: exitCode, counters: Counters(info.counters),
             published: info.published.map {
                 PublishedPort(
-                    hostAddress: $0.hostAddress?.description, hostPort: $0.hostPort, sandboxPort: $0.sandboxPort)
+                    hostAddress: $0.hostAddress?.description, hostPort: Int($0.hostPort),
+                    sandboxPort: Int($0.sandboxPort))
             }
         )
     }

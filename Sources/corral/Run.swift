@@ -1,5 +1,7 @@
 internal import ArgumentParser
 internal import CorralAPI
+internal import CorralEvents
+internal import CorralPolicy
 internal import Glibc
 
 struct Run: ClientCommand {
@@ -11,6 +13,8 @@ struct Run: ClientCommand {
             """
     )
     static let failureCode: Int32 = 125
+    /// Lines of the summary.
+    private static let mostRefusals = 10
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -60,6 +64,9 @@ struct Run: ClientCommand {
         name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
     var remove = true
 
+    @Flag(name: .shortAndLong, help: "Do not sum up on standard error what was refused.")
+    var quiet = false
+
     @Flag(name: .short, help: "Pass standard input to the command.")
     var interactive = false
 
@@ -98,8 +105,22 @@ struct Run: ClientCommand {
         let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
         Glibc.signal(SIGPIPE, SIG_IGN)
         let exit = try start(request, client, signals)
+        if !quiet { Self.tell(exit.refusals) }
         if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
         throw ExitCode(exit.code)
+    }
+
+    private static func tell(_ refusals: [RefusalSummary]) {
+        guard !refusals.isEmpty else { return }
+        let total = refusals.reduce(0) { $0 + $1.count }
+        Complaint.print("\(total) \(total == 1 ? "attempt was" : "attempts were") refused")
+        for refusal in refusals.prefix(mostRefusals) {
+            let times = refusal.count > 1 ? " ×\(refusal.count)" : ""
+            let hint = refusal.hint.map { ": \($0)" } ?? ""
+            Complaint.print(
+                "  " + TerminalText.neutralised("\(refusal.what) \(refusal.reason.rawValue)\(times)\(hint)"))
+        }
+        if refusals.count > mostRefusals { Complaint.print("  and \(refusals.count - mostRefusals) others") }
     }
 
     private func start(

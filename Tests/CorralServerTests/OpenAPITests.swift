@@ -24,7 +24,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 10)
+        #expect(described.count == 12)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -49,6 +49,7 @@ import Yams
         }
         check(CreateSandboxRequest.keys, schemas?["CreateSandboxRequest"], "CreateSandboxRequest")
         check(KillRequest.keys, schemas?["KillRequest"], "KillRequest")
+        check(EnforceRequest.keys, schemas?["EnforceRequest"], "EnforceRequest")
         check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
     }
 

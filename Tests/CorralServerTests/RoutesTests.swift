@@ -114,8 +114,9 @@ import Testing
             "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"port\":1}]}",
             "unknown field \\\"publish[0].port\\\""
         ),
-        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish[0].sandboxPort"),
-        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: a port of the sandbox is"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish: sandboxPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostPort\":-1}]}", "publish: hostPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: sandboxPort: expected"),
         (
             "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostAddress\":\"x\"}]}",
             "publish: hostAddress: expected"
@@ -157,6 +158,30 @@ import Testing
             let response = try await server.client().request("POST", "/v1/sandboxes", body: body)
             #expect(response.status == 201)
             #expect(await server.engine.created.map(\.command.noSeccomp) == [true])
+        }
+    }
+
+    @Test func cgroupsAreEnforcedListedAndReleased() async throws {
+        let policy = "{\"file\":\"p.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: narrow\"}"
+        try await TestServer.run { server in
+            let client = try server.client()
+            let answer = try await client.request(
+                "POST", "/v1/enforcements", body: "{\"cgroup\":\"/a.service\",\"policy\":\(policy)}")
+            #expect(answer.status == 200)
+            #expect(answer.body.contains("\"cgroup\":\"/a.service\""))
+            let byPid = try await client.request(
+                "POST", "/v1/enforcements", body: "{\"pid\":7,\"policy\":\(policy)}")
+            #expect(byPid.status == 200)
+            #expect(await server.engine.enforced.map(\.target) == [.path("/a.service"), .pid(7)])
+            for body in [
+                "{\"policy\":\(policy)}", "{\"cgroup\":\"/a\",\"pid\":7,\"policy\":\(policy)}",
+                "{\"pid\":0,\"policy\":\(policy)}", "{\"pid\":4294967303,\"policy\":\(policy)}", "{\"cgroup\":\"/a\"}",
+            ] {
+                #expect(try await client.request("POST", "/v1/enforcements", body: body).status == 400, "\(body)")
+            }
+            #expect(try await client.request("GET", "/v1/enforcements").body.contains("\"id\":\"cg-1\""))
+            #expect(try await client.request("DELETE", "/v1/enforcements/cg-1").status == 204)
+            #expect(try await client.request("DELETE", "/v1/enforcements/cg-1").status == 404)
         }
     }
 

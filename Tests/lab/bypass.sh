@@ -67,7 +67,7 @@ egress:
 YAML
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live publish life limits isolation events leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live publish refusals enforce life limits isolation events leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

@@ -90,6 +90,7 @@ enum corral_hook {
 	CORRAL_HOOK_SENDMSG6 = 5,
 	CORRAL_HOOK_VETH_EGRESS = 6,  /* a frame that left the sandbox */
 	CORRAL_HOOK_VETH_INGRESS = 7, /* a frame on its way into the sandbox */
+	CORRAL_HOOK_CGROUP_EGRESS = 8, /* a packet that a process of the cgroup sends */
 };
 
 /* Protocols a policy speaks of. ICMP and ICMPv6 are one. */
@@ -149,8 +150,8 @@ struct corral_policy_value {
 /* Set in a rule number that counts egress.deny; clear in one that counts egress.allow. */
 #define CORRAL_RULE_DENY 0x80000000u
 
-/* Rule of a flow that came in by a published port; no policy decides on it. */
-#define CORRAL_RULE_PUBLISHED 0xfffffffeu
+/* Rule of a flow that came in by a published port, or that an enforced cgroup has accepted; no policy decides on it. */
+#define CORRAL_RULE_PUBLISHED 0xfffffffdu
 
 /* Value of `sandboxes`, one a slot. epoch 0 is an empty slot. */
 struct corral_sandbox {
@@ -175,8 +176,9 @@ struct corral_counters {
 	corral_u64 bytes_in;
 	corral_u64 connections; /* flows that the sandbox opened, those to the resolver left out */
 	corral_u64 throttled;	/* frames dropped by the rate */
-	corral_u64 exhausted;	/* refusals for a budget that is used up */
-	corral_u64 zero[5];
+	corral_u64 exhausted_bytes;	  /* refusals for the budget of bytes */
+	corral_u64 exhausted_connections; /* and of connections */
+	corral_u64 zero[4];
 };
 
 /* Value of `budgets`, one a slot. 0: unlimited. */

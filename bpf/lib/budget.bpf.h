@@ -6,9 +6,9 @@
 #include "lib/maps.bpf.h"
 #include "lib/verdict.bpf.h"
 
-static __always_inline void exhaust(struct corral_counters *counter, struct judgement *judgement)
+static __always_inline void exhaust(__u64 *count, struct judgement *judgement)
 {
-	__sync_fetch_and_add(&counter->exhausted, 1);
+	__sync_fetch_and_add(count, 1);
 	judgement->reason = CORRAL_REASON_LIMIT_EXHAUSTED;
 	judgement->rule = CORRAL_NO_RULE;
 	judgement->verdict = judgement->audit ? CORRAL_WOULD_DENY : CORRAL_DENY;
@@ -22,9 +22,10 @@ static __always_inline void judge_budget(__u32 slot, struct judgement *judgement
 
 	if (!counter || !budget)
 		return;
-	if ((budget->bytes && counter->bytes_out >= budget->bytes) ||
-	    (budget->connections && counter->connections >= budget->connections))
-		exhaust(counter, judgement);
+	if (budget->bytes && counter->bytes_out >= budget->bytes)
+		exhaust(&counter->exhausted_bytes, judgement);
+	else if (budget->connections && counter->connections >= budget->connections)
+		exhaust(&counter->exhausted_connections, judgement);
 }
 
 /* Charges one frame, and the flow that it opens if @opens. */
@@ -37,7 +38,7 @@ static __always_inline void charge(__u32 slot, struct corral_counters *counter, 
 	if (opens) {
 		used = __sync_fetch_and_add(&counter->connections, 1);
 		if (budget && budget->connections && used >= budget->connections) {
-			exhaust(counter, judgement);
+			exhaust(&counter->exhausted_connections, judgement);
 			if (judgement->verdict == CORRAL_DENY) {
 				__sync_fetch_and_add(&counter->connections, -1);
 				return;
@@ -46,7 +47,7 @@ static __always_inline void charge(__u32 slot, struct corral_counters *counter, 
 	}
 	used = __sync_fetch_and_add(&counter->bytes_out, bytes) + bytes;
 	if (budget && budget->bytes && used > budget->bytes) {
-		exhaust(counter, judgement);
+		exhaust(&counter->exhausted_bytes, judgement);
 		if (judgement->verdict == CORRAL_DENY)
 			__sync_fetch_and_add(&counter->bytes_out, -(__u64)bytes);
 	}

@@ -66,7 +66,7 @@ static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoc
 	event->epoch = epoch;
 	event->slot = slot;
 	event->policy = judgement->policy;
-	event->rule = judgement->rule;
+	event->rule = judgement->rule == CORRAL_RULE_PUBLISHED ? CORRAL_NO_RULE : judgement->rule;
 	event->port = subject->remote_port;
 	event->local_port = subject->local_port;
 	__builtin_memcpy(event->address, subject->remote.bytes, sizeof(event->address));
