@@ -24,12 +24,14 @@ extension Policy {
     public func permitsByBlock(_ address: IPAddress, host: HostContext) -> Bool {
         let judged = address.judged
         return allow.contains { rule in
-            guard case .prefix(let prefix) = rule.target, prefix.contains(judged), let proto = rule.protocols.first else {
+            guard case .prefix(let prefix) = rule.target, prefix.contains(judged), let proto = rule.protocols.first
+            else {
                 return false
             }
             // Any port but the resolver's answers for the rule.
             let port = rule.ports?.map(\.lowerBound).first { $0 != 53 } ?? 443
-            return decide(Destination(address: judged, proto: proto, port: proto == .icmp ? 0 : port), host: host).verdict
+            return decide(Destination(address: judged, proto: proto, port: proto == .icmp ? 0 : port), host: host)
+                .verdict
                 == .allow
         }
     }

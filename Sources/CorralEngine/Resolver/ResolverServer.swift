@@ -100,7 +100,8 @@ final class ResolverServer: Sendable {
                     .channelOption(.receivePacketInfo, value: sender != nil)
                     .channelInitializer { channel in
                         channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(ResolverDatagramHandler(resolver, sender: sender))
+                            try channel.pipeline.syncOperations.addHandler(
+                                ResolverDatagramHandler(resolver, sender: sender))
                         }
                     }
                     .bind(to: address).get()
