@@ -15,6 +15,11 @@ extension HostContext {
 }
 
 extension Policy {
+    /// Whether an answer of a name server may hold this address.
+    public func mayAnswer(_ address: IPAddress, host: HostContext) -> Bool {
+        !host.isPrivateOrReserved(address) || permitsByBlock(address, host: host)
+    }
+
     /// Whether a rule with a block permits something on this address, so that a name that leads there opens nothing new.
     public func permitsByBlock(_ address: IPAddress, host: HostContext) -> Bool {
         let judged = address.judged

@@ -168,6 +168,10 @@ extension FieldReader {
         for (index, entry) in entries.enumerated() {
             let expected = "1...65535 or a range \"8000-8010\""
             guard let text = string(entry, "\(field())[\(index)]", expected) else { continue }
+            if let port = DecimalText.integer(text).flatMap({ UInt16(exactly: $0) }), port > 0 {
+                ranges.append(port...port)
+                continue
+            }
             let parts = text.split(separator: "-", maxSplits: 2, omittingEmptySubsequences: false)
             let numbers = parts.compactMap { DecimalText.integer($0).flatMap { UInt16(exactly: $0) } }
             guard numbers.count == parts.count, numbers.count <= 2, let first = numbers.first, let last = numbers.last,

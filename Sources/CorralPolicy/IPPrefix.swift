@@ -12,13 +12,15 @@ public struct IPPrefix: Hashable, Sendable {
 
     /// `203.0.113.0/24`, `2001:db8::/32`, or an address alone. Nil when it is malformed or has bits set past the length.
     public init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let address = IPAddress(parts[0]) else { return nil }
-        let isIPv4 = !parts[0].utf8.contains(UInt8(ascii: ":"))
+        let slash = text.utf8.firstIndex(of: UInt8(ascii: "/"))
+        let before = text[..<(slash ?? text.endIndex)]
+        guard let address = IPAddress(before) else { return nil }
         var length = 128
-        if parts.count == 2 {
-            guard (1...3).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
-                let written = Int(parts[1]), written <= (isIPv4 ? 32 : 128)
+        if let slash {
+            let isIPv4 = !before.utf8.contains(UInt8(ascii: ":"))
+            let after = text[text.utf8.index(after: slash)...]
+            guard after.utf8.count <= 3, let written = DecimalText.integer(after).flatMap({ Int(exactly: $0) }),
+                written <= (isIPv4 ? 32 : 128)
             else { return nil }
             length = isIPv4 ? written + 96 : written
         }

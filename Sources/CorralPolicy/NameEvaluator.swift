@@ -31,18 +31,7 @@ extension Policy {
         guard destination.port != nil || destination.proto == .icmp else {
             return Decision(.allow, .allowedByRule, rule: candidates.first.map { .allow($0.index) })
         }
+        if destination.proto != .icmp && destination.port == 53 { return Decision(.allow, .allowedByRule) }
         return ruling(candidates, destination.proto, destination.port ?? 0)
-    }
-
-    /// Whether an answer of a name server may hold this address. Reserved and private ones are taken out (a name in somebody
-    /// else's hands would otherwise reach into the network of the host), unless an allow rule with a cidr speaks of them.
-    public func mayAnswer(_ address: IPAddress, host: HostContext) -> Bool {
-        let judged = address.judged
-        let reserved = SpecialRanges.reserved(for: host).filter { $0.prefix.contains(judged) }
-        if reserved.isEmpty && SpecialRanges.isGlobalUnicast(judged) { return true }
-        return allow.contains { rule in
-            guard case .prefix(let prefix) = rule.target, prefix.contains(judged) else { return false }
-            return reserved.allSatisfy { $0.prefix.contains(prefix) }
-        }
     }
 }

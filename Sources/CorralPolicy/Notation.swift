@@ -31,6 +31,16 @@ public enum ByteSize {
         let (value, overflow) = number.multipliedReportingOverflow(by: unit)
         return overflow ? nil : value
     }
+
+    /// As a policy writes it.
+    public static func text(_ bytes: UInt64) -> String {
+        for (name, unit) in [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+            as [(String, UInt64)]
+        where bytes >= unit && bytes % unit == 0 {
+            return "\(bytes / unit)\(name)"
+        }
+        return "\(bytes)"
+    }
 }
 
 /// Rates as policies write them, in decimal units of bits a second: `500kbit`, `10Mbit`, `1.5Gbit`.
@@ -79,5 +89,13 @@ public enum DurationText {
             total += part
         }
         return (1...31_536_000_000).contains(total) ? .milliseconds(total) : nil
+    }
+
+    /// As a policy writes it, to the millisecond.
+    public static func text(_ duration: Duration) -> String {
+        let (seconds, attoseconds) = duration.components
+        let milliseconds = attoseconds / 1_000_000_000_000_000
+        if milliseconds != 0 { return (seconds == 0 ? "" : "\(seconds)s") + "\(milliseconds)ms" }
+        return seconds % 60 == 0 && seconds > 0 ? "\(seconds / 60)m" : "\(seconds)s"
     }
 }

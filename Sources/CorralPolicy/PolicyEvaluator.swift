@@ -10,6 +10,9 @@ public struct Destination: Sendable, Hashable {
         self.proto = proto
         self.port = port
     }
+
+    /// Where names are resolved, corrald answers these in place of whoever is asked.
+    var isForResolver: Bool { proto != .icmp && port == 53 }
 }
 
 /// What the resolver has opened to a sandbox: an address that a permitted name resolved to.
@@ -27,14 +30,11 @@ public struct Pin: Sendable, Hashable {
     }
 }
 
-/// Where a packet goes that the resolver answers whatever its address.
-private let resolverPort: UInt16 = 53
-
 extension Policy {
     /// The plain reading of the policy: every rule looked at, in order. What the compiler makes must answer the same.
     /// - Parameter pins: of the sandbox, in the order of their rules; those on other addresses mean nothing.
     public func decide(_ destination: Destination, host: HostContext, pins: [Pin] = []) -> Decision {
-        if resolvesNames, destination.proto != .icmp, destination.port == resolverPort {
+        if resolvesNames && destination.isForResolver {
             return Decision(.allow, .allowedByRule)
         }
         let decision = decideByAddress(destination, host: host)
@@ -100,7 +100,7 @@ extension Decision {
 extension CompiledPolicy {
     /// Answers as the kernel's programs do: by the longest match alone, then by pins.
     public func decide(_ destination: Destination, pins: [Pin] = []) -> Decision {
-        if resolvesNames, destination.proto != .icmp, destination.port == resolverPort {
+        if resolvesNames && destination.isForResolver {
             return Decision(.allow, .allowedByRule)
         }
         let decision = decideByAddress(destination)

@@ -4,8 +4,11 @@ internal import CorralPolicy
 
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "policy", abstract: "Check, explain and apply policy files. Only apply needs corrald.",
-        subcommands: [PolicyValidate.self, PolicyExplain.self, PolicyApply.self]
+        commandName: "policy",
+        abstract: "Check, explain, test, compare and apply policy files. Only apply needs corrald.",
+        subcommands: [
+            PolicyValidate.self, PolicyExplain.self, PolicyTest.self, PolicyDiffCommand.self, PolicyApply.self,
+        ]
     )
 }
 

@@ -17,7 +17,7 @@ struct HostOptions: ParsableArguments {
     @Option(
         name: .customLong("host-address"),
         help: ArgumentHelp(
-            "An address of the host to judge for, instead of those that this host has now. May be repeated.",
+            "An address of the host that is judged for. May be repeated.",
             valueName: "ip"),
         transform: { text in
             guard let address = IPAddress(text) else { throw ValidationError("no address") }
@@ -25,11 +25,16 @@ struct HostOptions: ParsableArguments {
         })
     var addresses: [IPAddress] = []
 
+    /// With this host's own addresses when none is named.
     var context: HostContext {
-        HostContext(
-            hostAddresses: addresses.isEmpty
-                ? HostAddresses.now() : addresses.map { IPPrefix($0, length: 128) },
-            sandboxPools: pools)
+        var context = namedContext
+        if addresses.isEmpty { context.hostAddresses = HostAddresses.now() }
+        return context
+    }
+
+    /// The same on every host.
+    var namedContext: HostContext {
+        HostContext(hostAddresses: addresses.map { IPPrefix($0, length: 128) }, sandboxPools: pools)
     }
 }
 
