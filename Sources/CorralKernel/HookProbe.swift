@@ -71,7 +71,8 @@ extension SandboxHooks {
         }
         let inside = means.datagram.raw
         for address in Self.nowhere {
-            try expectDenial(of: "a packet to \(address)", by: "from_sandbox", identity, name) { () throws(KernelError) in
+            try expectDenial(of: "a packet to \(address)", by: "from_sandbox", identity, name) {
+                () throws(KernelError) in
                 let bytes = address.networkBytes
                 try systemCall("sendto(AF_INET6)", on: "netns of \(name)") {
                     corral_datagram_send(inside, bytes, Self.discardPort)

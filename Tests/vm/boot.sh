@@ -12,7 +12,6 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     sleep 0.2
 done
 mount -t ext4 /dev/vda /disk || { echo "vm: the disk cannot be mounted"; poweroff -f; }
-cp /bin/busybox /disk/run-busybox
 mount --move /dev /disk/dev
 mount --move /proc /disk/proc
 exec switch_root /disk /corral/Tests/vm/guest.sh

@@ -104,25 +104,34 @@ vm_libraries() {
     done
 }
 
-# RELEASE: makes $VM_DIR/disk.img and $VM_DIR/initramfs.cpio.
-vm_disk() {
-    local kernel=$VM_DIR/kernels/$1 root=$VM_DIR/root early=$VM_DIR/initramfs module file number=100
-    vm_cleanup
+# Makes $VM_DIR/root, which every disk is made of: the userland and the project as it is built now.
+vm_root() {
+    local root=$VM_DIR/root
+    rm -rf --one-file-system "$root"
     vm_userland "$root" || return
     mkdir -p "$root/corral/.build/release" "$root/corral/build" "$root/corral/Tests" "$root/usr/lib/modules"
-    cp "$(readlink -f .build/release/corrald)" "$(readlink -f .build/release/corral)" "$root/corral/.build/release/"
+    cp "$(readlink -f .build/release/corrald)" "$(readlink -f .build/release/corral)" "$root/corral/.build/release/" || return
     cp -r build/bin build/lab "$root/corral/build/"
     cp -r Tests/lab Tests/vm "$root/corral/Tests/"
     vm_libraries "$root" "$root"/corral/.build/release/* "$root"/corral/build/*/*
-    cp -r "$kernel/lib/modules/$1" "$root/usr/lib/modules/"
-    ldconfig -r "$root"
     printf 'CHECKS=%q\n' "${CORRAL_VM_CHECKS:-}" >"$root/corral/settings"
-    rm -f "$VM_DIR/disk.img"
-    # No journal: the disk lives as long as the machine.
-    mke2fs -q -F -t ext4 -O ^has_journal -m 0 -d "$root" "$VM_DIR/disk.img" "$(($(du -sm "$root" | cut -f1) + 512))M" || return
+    ldconfig -r "$root"
+}
 
-    mkdir -p "$early"/{bin,modules,proc,dev,disk}
+# RELEASE: makes $VM_DIR/disk.img and $VM_DIR/initramfs.cpio.
+vm_disk() {
+    local kernel=$VM_DIR/kernels/$1 root=$VM_DIR/root early=$VM_DIR/initramfs module file number=100
+    rm -rf --one-file-system "$root"/usr/lib/modules/* "$VM_DIR/disk.img" "$early"
+    cp -r "$kernel/lib/modules/$1" "$root/usr/lib/modules/" || return
+    # No journal: the disk lives as long as the machine.
+    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$root" "$VM_DIR/disk.img" "$(($(du -sm "$root" | cut -f1) + 512))M" >/dev/null || return
+
+    mkdir -p "$early"/{bin,modules,proc,dev,disk,usr/lib,usr/lib64}
+    ln -s usr/lib "$early/lib"
+    ln -s usr/lib64 "$early/lib64"
     cp "$(command -v busybox)" "$early/bin/busybox"
+    # Debian has a static one and another; they exclude each other.
+    vm_libraries "$early" "$early/bin/busybox"
     cp Tests/vm/boot.sh "$early/init"
     for module in "${VM_BOOT_MODULES[@]}"; do
         # Nothing for what is built in.

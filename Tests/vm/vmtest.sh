@@ -46,6 +46,7 @@ if ! reason=$(vm_prepare); then
 fi
 trap vm_cleanup EXIT
 trap 'exit 130' INT TERM
+vm_root || { echo "vmtest: the disk's contents cannot be put together" >&2; exit 1; }
 
 for wanted; do
     if ! release=$(vm_kernel "$wanted"); then
