@@ -46,7 +46,11 @@ struct HookProbeTests {
             let directory = try cgroup.directory()
             try hooks.attach(
                 identity, name: "one", cgroup: directory, cgroupID: cgroup.id, policy: PolicyMap(policy, number: 1))
-            if let withoutCall { unlink("\(programs.directory)/sandboxes/one/\(withoutCall)") }
+            if let withoutCall {
+                unlink("\(programs.directory)/sandboxes/one/\(withoutCall)")
+                let type = try #require(BpfPrograms.cgroupHooks.first { $0.name == withoutCall }?.type)
+                try Self.waitUntilGone { corral_bpf_attached(directory.raw, Int32(type), &$0, &$1) }
+            }
             let spawned = try spawner.spawn(
                 SpawnRequest(
                     uidBase: 0x6000_0000, uidCount: 65536, upperBytes: 1 << 20, upperInodes: 1000, hostname: "one",
@@ -71,7 +75,23 @@ struct HookProbeTests {
             try hooks.probe(identity, name: "one", ifindex: ifindex, with: probe, network: network)
         }
 
-        func takeOff(_ hook: String) { unlink("\(programs.directory)/sandboxes/one/\(hook)") }
+        func takeOffVethHook(_ hook: String) throws {
+            unlink("\(programs.directory)/sandboxes/one/\(hook)")
+            let index = ifindex
+            try Self.waitUntilGone { corral_tcx_attached(index, hook == "from_sandbox" ? 1 : 0, &$0, &$1) }
+        }
+
+        /// The kernel detaches a link some time after its last pin is gone.
+        private static func waitUntilGone(_ query: (inout UInt32, inout UInt32) -> Int32) throws {
+            var count: UInt32 = 1
+            var first: UInt32 = 0
+            for _ in 0..<2000 {
+                try #require(query(&count, &first) == 0)
+                if count == 0 { return }
+                usleep(1000)
+            }
+            Issue.record("the hook stays on")
+        }
 
         func tearDown() throws {
             spawner.stop()
@@ -127,7 +147,7 @@ struct HookProbeTests {
     func aVethHookThatIsMissingIsFound(hook: String) throws {
         let fixture = try Fixture(tcx: true)
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
-        fixture.takeOff(hook)
+        try fixture.takeOffVethHook(hook)
         let unverified = #expect(throws: KernelError.self) { try fixture.verify() }
         #expect(unverified?.subject.hasPrefix(hook) == true)
         let unproven = #expect(throws: KernelError.self) { try fixture.runProbe() }

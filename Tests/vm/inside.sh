@@ -1,7 +1,7 @@
 #!/bin/bash
 # What vmtest.sh runs inside a machine: `N passed, N failed, N skipped` is the last line but one.
 #
-#   Tests/vm/inside.sh [CHECK...]      host spawn start cycle limits bypass[=SECTION,SECTION...]
+#   Tests/vm/inside.sh [CHECK...]      host spawn kernel start cycle limits bypass[=SECTION,SECTION...]
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 # The other way round from the machine that builds: here the kernel is what is tested, and nothing may skip for want of it.
@@ -49,6 +49,23 @@ check_host() {
 }
 
 check_spawn() { suite spawn build/bin/spawn-test build/bin; }
+
+# The kernel room's own tests: verdicts against the plain reading, cgroups, spawner, probes.
+check_kernel() {
+    local log=/tmp/kernel p f s
+    SWIFT_BACKTRACE=enable=no .build/release/corralPackageTests.xctest --testing-library swift-testing --filter CorralKernelTests \
+        >$log 2>&1
+    grep -E 'recorded an issue|failed after' $log
+    p=$(grep -cE '^[^ ]+ +Test [^r].* passed after|^[^ ]+ +Test r[^u].* passed after' $log)
+    f=$(grep -cE '^[^ ]+ +Test [^r].* failed after|^[^ ]+ +Test r[^u].* failed after' $log)
+    s=$(grep -cE '^[^ ]+ +Test .* skipped' $log)
+    if [ $((p + f)) -eq 0 ]; then
+        fail "kernel" "ran no test: $(tail -3 $log)"
+        return
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    echo "-- kernel: $p passed, $f failed, $s skipped"
+}
 
 # NAME PROGRAM in|egress-ward of the sandbox's interface, as the kernel tells it, whichever way it was attached.
 hook_is_on() { # INTERFACE ingress|egress PROGRAM
@@ -196,12 +213,12 @@ YAML
 run() { "$CORRAL_BIN/corral" run --policy "$POLICY" "$@"; }
 
 checks=("$@")
-[ $# -gt 0 ] || checks=(host spawn start cycle limits bypass)
+[ $# -gt 0 ] || checks=(host spawn kernel start cycle limits bypass)
 for check in "${checks[@]}"; do
     echo "-- $check"
     begun=$SECONDS
     case $check in
-    host | spawn) "check_$check" ;;
+    host | spawn | kernel) "check_$check" ;;
     start | cycle | limits)
         if with_lab; then "check_$check"; else fail "$check" "the test network could not be made"; fi
         ;;

@@ -106,11 +106,13 @@ vm_libraries() {
 
 # Makes $VM_DIR/root, which every disk is made of: the userland and the project as it is built now.
 vm_root() {
-    local root=$VM_DIR/root
+    local root=$VM_DIR/root name
     rm -rf --one-file-system "$root"
     vm_userland "$root" || return
     mkdir -p "$root/corral/.build/release" "$root/corral/build" "$root/corral/Tests" "$root/usr/lib/modules"
-    cp "$(readlink -f .build/release/corrald)" "$(readlink -f .build/release/corral)" "$root/corral/.build/release/" || return
+    for name in corrald corral corralPackageTests.xctest; do
+        cp "$(readlink -f .build/release/$name)" "$root/corral/.build/release/" || return
+    done
     cp -r build/bin build/lab "$root/corral/build/"
     cp -r Tests/lab Tests/vm "$root/corral/Tests/"
     vm_libraries "$root" "$root"/corral/.build/release/* "$root"/corral/build/*/*

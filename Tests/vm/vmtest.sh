@@ -37,7 +37,7 @@ impossible() {
 }
 
 [ $# -gt 0 ] || set -- 6.1 6.12
-for program in .build/release/corrald .build/release/corral build/lab/probe build/bin/spawn-test; do
+for program in .build/release/{corrald,corral,corralPackageTests.xctest} build/lab/probe build/bin/spawn-test; do
     [ -x $program ] || { echo "vmtest: $program is missing: run make vmtest" >&2; exit 1; }
 done
 if ! reason=$(vm_prepare); then
