@@ -70,7 +70,7 @@ $(PROGRAMS): build/bin/%: $$(wildcard Sources/%/*.c) $$(wildcard Sources/%/*.h) 
 lab: $(LAB_PROGRAMS)
 build/lab/%: Tests/lab/%.c Makefile
 	@mkdir -p $(@D)
-	gcc $(TEST_C_FLAGS) -static $< -o $@
+	musl-gcc $(MUSL_FLAGS) $< -o $@   # small: the probe is carried into every sandbox
 
 build/bin/spawn-test: $(wildcard Tests/spawn/*.c Tests/spawn/*.h) Sources/CorralControl/include/corral_control.h Makefile
 	@mkdir -p $(@D)

@@ -9,6 +9,16 @@ TWIN_UDP4="udp4 $PERMITTED4 8000" TWIN_UDP6="udp6 $PERMITTED6 8000"
 
 settle() { sleep 0.03; }
 
+# CAPTURE: until nothing comes any more, answers to what a slow machine has just sent.
+quiet() {
+    local i
+    for ((i = 0; i < 20; i++)); do
+        settle
+        lab_count "$1"
+        [ "$LAB_FRAMES" -eq 0 ] && return
+    done
+}
+
 # NAME WHERE ERRNO "ATTEMPT" "TWIN" ["TWIN WITH CAPABILITIES"]
 #   WHERE  the capture that must see the control and must not see the attempt: refused, permitted, or link (no router passes
 #          it on: counted right behind the veth). Behind the veth nothing may be seen in any case, but with `refused+`,
@@ -37,7 +47,7 @@ path() {
         return
     fi
 
-    lab_count "$capture"
+    quiet "$capture"
     lab_count near-capture
     # shellcheck disable=SC2086
     result=$(lab_probe "$POLICY" "${flags[@]}" -- $attempt 2>&1)
@@ -49,6 +59,7 @@ path() {
     if [ "$where" != link ]; then
         lab_count "$capture"
         far=$LAB_FRAMES
+        seen+=" $LAB_CAPTURED"
     fi
     if [[ $result != '{"mode"'* ]]; then
         fail "$name" "the probe did not run: $result"
@@ -405,8 +416,18 @@ section_leftovers() {
     equal "corrald starts again" 0 $?
 }
 
+# How many of this instance's sandboxes run the probe.
+probes() {
+    local dir pid
+    for dir in $(lab_cgroups); do
+        for pid in $(cat "$dir/cgroup.procs" 2>/dev/null); do
+            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = probe ] && echo "$pid"
+        done
+    done | sort -u | wc -l
+}
+
 section_killed() {
-    local flags refused permitted control
+    local permitted control i
     lab_count refused-capture
     control=$(lab_control udp4 "$REFUSED4" 8000)
     settle
@@ -415,6 +436,11 @@ section_killed() {
     lab_probe "$POLICY" -- loop "$REFUSED4" 8000 20 >/dev/null 2>&1 &
     lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 20 >/dev/null 2>&1 &
     lab_probe "$POLICY" "${SWITCHES[@]}" -- loop "$REFUSED4" 8000 20 >/dev/null 2>&1 &
+    for ((i = 0; i < 100; i++)); do
+        [ "$(probes)" -eq 3 ] && break
+        sleep 0.1
+    done
+    lab_count permitted-capture
     sleep 1
     lab_count permitted-capture
     expect "before: the permitted traffic flows" test "$LAB_FRAMES" -gt 0
@@ -424,14 +450,7 @@ section_killed() {
     LAB_DAEMON=
     lab_count permitted-capture
     sleep 1.5
-    local dir pid probes=0
-    for dir in $(lab_cgroups); do
-        for pid in $(cat "$dir/cgroup.procs" 2>/dev/null); do
-            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = probe ] && echo "$pid"
-        done
-    done | sort -u >"$LAB_DIR/probes"
-    probes=$(wc -l <"$LAB_DIR/probes")
-    equal "corrald killed: all three go on trying" 3 "$probes"
+    equal "corrald killed: all three go on trying" 3 "$(probes)"
     lab_count permitted-capture
     permitted=$LAB_FRAMES
     lab_count refused-capture
