@@ -47,7 +47,6 @@ let package = Package(
 
         .target(
             name: "CorralPolicy",
-            dependencies: ["Yams"],
             swiftSettings: swiftSettings
         ),
         .target(
@@ -91,7 +90,7 @@ let package = Package(
         .executableTarget(
             name: "corrald",
             dependencies: [
-                "CorralEngine", "CorralPolicy", "CorralServer", "Yams",
+                "CorralAPI", "CorralEngine", "CorralPolicy", "CorralServer", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -118,7 +117,8 @@ let package = Package(
             name: "CorralKernelTests", dependencies: ["CLinux", "CorralKernel", "CorralPolicy", "RandomPolicies"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies"], swiftSettings: swiftSettings),
+            name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies", "Yams"],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralEventsTests", dependencies: ["CorralABI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),

@@ -9,6 +9,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/budget.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/process.bpf.h"
 #include "lib/report.bpf.h"
@@ -22,13 +23,22 @@
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
 
-/* What the current process's sandbox is; 0 when its cgroup is none of ours, which denies. */
+/* Deeper cgroups are charged to none. */
+#define DEEPEST_CGROUP 24
+
+/* What the current process's sandbox is; 0 when its cgroup is in none of ours, which denies. */
 static __always_inline int current_sandbox(__u32 *slot, __u64 *epoch)
 {
 	__u64 cgroup = bpf_get_current_cgroup_id();
 	__u32 *found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
 	struct corral_sandbox *sandbox;
 
+	/* A cgroup below one that we hold; the nearest counts. */
+	for (int level = 1; !found && level <= DEEPEST_CGROUP; level++) {
+		cgroup = bpf_get_current_ancestor_cgroup_id(DEEPEST_CGROUP + 1 - level);
+		if (cgroup)
+			found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
+	}
 	if (!found)
 		return 0;
 	*slot = *found;
@@ -56,7 +66,7 @@ static __always_inline int conclude(__u32 slot, __u64 epoch, __u8 hook, const st
 	}
 	if (judgement->verdict == CORRAL_DENY)
 		return HOOK_DENY;
-	announce(slot, epoch, subject);
+	announce(slot, epoch, subject, 0);
 	return HOOK_ALLOW;
 }
 
@@ -78,13 +88,20 @@ static __always_inline int judge_call(__u8 hook, struct subject *subject, int on
 		/* fall through */
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
-		judgement = judge(slot, &subject->remote, subject->protocol, subject->remote_port, 0);
+		judgement = judge(slot, epoch, &subject->remote, subject->protocol, subject->remote_port, 0);
+		/* The resolver tells of the query itself. */
+		if (judgement.resolver) {
+			count_verdict(judgement.reason);
+			return HOOK_ALLOW;
+		}
+		if (judgement.verdict != CORRAL_DENY)
+			judge_budget(slot, &judgement);
 		break;
 	default:
 		judgement = refuse(CORRAL_REASON_PROTOCOL_NOT_ALLOWED);
 	}
 	/* One datagram of many is reported; each refusal is. */
-	if (once && judgement.verdict == CORRAL_ALLOW && is_announced(slot, epoch, subject)) {
+	if (once && judgement.verdict == CORRAL_ALLOW && is_announced(slot, epoch, subject, 0)) {
 		count_verdict(judgement.reason);
 		return HOOK_ALLOW;
 	}

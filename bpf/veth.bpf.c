@@ -9,10 +9,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/budget.bpf.h"
 #include "lib/flow.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/packet.bpf.h"
 #include "lib/report.bpf.h"
+#include "lib/resolver.bpf.h"
 #include "lib/verdict.bpf.h"
 
 /* clang calls memcmp for what it will not inline, and BPF has none. */
@@ -74,9 +76,15 @@ static __always_inline void report(__u32 slot, const struct corral_sandbox *sand
 
 	if (packet->protocol == CORRAL_PROTOCOL_ICMP)
 		subject.remote_port = 0;
-	/* Its process has been reported by a cgroup hook. */
-	if (judgement->verdict != CORRAL_DENY && is_announced(slot, sandbox->epoch, &subject))
+	/* Each frame of a flow is refused for the same budget. */
+	if (judgement->reason == CORRAL_REASON_LIMIT_EXHAUSTED) {
+		if (is_announced(slot, sandbox->epoch, &subject, 1))
+			return;
+		announce(slot, sandbox->epoch, &subject, 1);
+	} else if (judgement->verdict != CORRAL_DENY && is_announced(slot, sandbox->epoch, &subject, 0)) {
+		/* Its process has been reported by a cgroup hook. */
 		return;
+	}
 	event = reserve_event(slot, sandbox->epoch, type, hook, &subject, judgement);
 	if (event)
 		bpf_ringbuf_submit(event, 0);
@@ -119,6 +127,7 @@ int from_sandbox(struct __sk_buff *skb)
 	__u64 now;
 	__u32 slot;
 	__u8 reason;
+	int opens;
 
 	sandbox = frame_sandbox(skb, &slot);
 	if (!sandbox) {
@@ -157,7 +166,17 @@ int from_sandbox(struct __sk_buff *skb)
 	key = flow_key(slot, sandbox->epoch, packet.protocol, &packet.destination, packet.source_port,
 		       packet.destination_port);
 	flow = live_flow(&key, now);
-	judgement = judge(slot, &packet.destination, packet.protocol, packet.destination_port, flow ? flow->policy : 0);
+	if (flow && flow->rule == CORRAL_RULE_PUBLISHED) {
+		if (is_published(slot, sandbox->epoch, packet.source_port, packet.protocol)) {
+			touch_flow(flow, now);
+			if (counter)
+				count_packet(&counter->packets_out, &counter->bytes_out, skb->len);
+			return TC_ACT_OK;
+		}
+		flow = NULL;
+	}
+	judgement = judge(slot, sandbox->epoch, &packet.destination, packet.protocol, packet.destination_port,
+			  flow ? flow->policy : 0);
 	if (judgement.verdict == CORRAL_DENY)
 		return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
 	/* A frame to a group or to everybody is no way to a permitted host. */
@@ -165,23 +184,35 @@ int from_sandbox(struct __sk_buff *skb)
 		judgement = refuse(CORRAL_REASON_RESERVED_ADDRESS);
 		return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
 	}
-
-	if (flow && flow->policy == judgement.policy) {
-		touch_flow(flow, now);
-	} else {
-		struct corral_flow fresh = { .seen_ns = now, .policy = judgement.policy, .rule = judgement.rule };
-
-		bpf_map_update_elem(&flows, &key, &fresh, BPF_ANY);
+	opens = !flow || flow->policy != judgement.policy;
+	if (judgement.resolver) {
+		if (give_to_resolver(skb, &packet)) {
+			judgement = refuse(CORRAL_REASON_NAME_NOT_RESOLVED_HERE);
+			return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
+		}
+		remember_flow(&key, flow, &judgement, now);
+		leave_answer(skb, &judgement);
+		return TC_ACT_OK;
+	}
+	if (!counter) {
+		judgement = refuse(CORRAL_REASON_NO_POLICY);
+		return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
+	}
+	if (!within_rate(slot, skb->len, now)) {
+		__sync_fetch_and_add(&counter->throttled, 1);
+		return TC_ACT_SHOT;
+	}
+	charge(slot, counter, skb->len, !flow, &judgement);
+	if (judgement.verdict == CORRAL_DENY)
+		return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
+	remember_flow(&key, flow, &judgement, now);
+	if (opens || judgement.reason == CORRAL_REASON_LIMIT_EXHAUSTED) {
 		count_verdict(judgement.reason);
-		if (counter)
-			count_sandbox(counter, judgement.verdict);
+		count_sandbox(counter, judgement.verdict);
 		report(slot, sandbox, CORRAL_EVENT_EGRESS, CORRAL_HOOK_VETH_EGRESS, &packet, &judgement);
 	}
 	leave_answer(skb, &judgement);
-	if (counter) {
-		__sync_fetch_and_add(&counter->packets_out, 1);
-		__sync_fetch_and_add(&counter->bytes_out, skb->len);
-	}
+	__sync_fetch_and_add(&counter->packets_out, 1);
 	return TC_ACT_OK;
 }
 
@@ -281,18 +312,60 @@ int to_sandbox(struct __sk_buff *skb)
 	if (reason == PARSED) {
 		key = flow_key(slot, sandbox->epoch, protocol, remote, local_port, remote_port);
 		flow = live_flow(&key, now);
+		if (flow && flow->rule != CORRAL_RULE_PUBLISHED) {
+			/* Under a policy that came later the flow may be one too many. */
+			judgement = judge(slot, sandbox->epoch, remote, protocol, remote_port, flow->policy);
+			if (judgement.verdict == CORRAL_DENY) {
+				bpf_map_delete_elem(&flows, &key);
+				return drop(skb, slot, sandbox, counter, CORRAL_EVENT_INGRESS, &packet, &judgement);
+			}
+		} else if ((protocol == CORRAL_PROTOCOL_TCP || protocol == CORRAL_PROTOCOL_UDP) && !packet.is_icmp_error &&
+			   is_published(slot, sandbox->epoch, local_port, protocol)) {
+			judgement = (struct judgement){ .verdict = CORRAL_ALLOW, .reason = CORRAL_REASON_ALLOWED_BY_RULE,
+							.rule = CORRAL_RULE_PUBLISHED };
+			if (!flow) {
+				count_verdict(judgement.reason);
+				if (counter)
+					count_sandbox(counter, judgement.verdict);
+				report(slot, sandbox, CORRAL_EVENT_INGRESS, CORRAL_HOOK_VETH_INGRESS, &packet, &judgement);
+			}
+			remember_flow(&key, flow, &judgement, now);
+			flow = bpf_map_lookup_elem(&flows, &key);
+		} else {
+			flow = NULL;
+		}
 		if (flow) {
 			touch_flow(flow, now);
-			if (counter) {
-				__sync_fetch_and_add(&counter->packets_in, 1);
-				__sync_fetch_and_add(&counter->bytes_in, skb->len);
-			}
+			if (counter)
+				count_packet(&counter->packets_in, &counter->bytes_in, skb->len);
 			return TC_ACT_OK;
 		}
 		reason = CORRAL_REASON_UNSOLICITED_INBOUND;
 	}
 	judgement = refuse(reason);
 	return drop(skb, slot, sandbox, counter, CORRAL_EVENT_INGRESS, &packet, &judgement);
+}
+
+/*
+ * For the controller, through BPF_PROG_TEST_RUN: what would be decided now, by the same function over the same maps. The
+ * frame is a struct corral_question behind an Ethernet header; attached to nothing.
+ */
+SEC("tc")
+int ask(struct __sk_buff *skb)
+{
+	struct corral_question question;
+	struct corral_sandbox *sandbox;
+	struct judgement judgement = refuse(CORRAL_REASON_NO_POLICY);
+	union address address;
+
+	if (!bpf_skb_load_bytes(skb, sizeof(struct ethhdr), &question, sizeof(question))) {
+		sandbox = bpf_map_lookup_elem(&sandboxes, &question.slot);
+		__builtin_memcpy(address.bytes, question.address, sizeof(address.bytes));
+		if (sandbox && sandbox->epoch && sandbox->epoch == question.epoch)
+			judgement = judge(question.slot, sandbox->epoch, &address, question.protocol, question.port, 0);
+	}
+	leave_answer(skb, &judgement);
+	return TC_ACT_SHOT;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

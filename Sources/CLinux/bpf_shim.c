@@ -9,11 +9,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if !__has_embed("../../build/bpf/egress.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
+#if !__has_embed("../../build/bpf/cgroup.bpf.o") || !__has_embed("../../build/bpf/egress.bpf.o") || \
+	!__has_embed("../../build/bpf/veth.bpf.o")
 #error "build/bpf/*.bpf.o are missing: run `make bpf` before `swift build`"
 #endif
 
 #pragma clang diagnostic ignored "-Wc23-extensions"
+
+_Alignas(8) static const unsigned char cgroup[] = {
+#embed "../../build/bpf/cgroup.bpf.o"
+};
 
 _Alignas(8) static const unsigned char egress[] = {
 #embed "../../build/bpf/egress.bpf.o"
@@ -29,6 +34,12 @@ enum { TCX_INGRESS = 46, TCX_EGRESS = 47 };
 enum { LOG_BYTES = 64 << 10 };
 static _Thread_local char *log_text;
 static _Thread_local size_t log_used;
+
+const void *corral_embedded_cgroup(size_t *count)
+{
+	*count = sizeof(cgroup);
+	return cgroup;
+}
 
 const void *corral_embedded_egress(size_t *count)
 {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -159,6 +160,36 @@ int corral_netlink_open(int protocol)
 		return -1;
 	}
 	return fd;
+}
+
+struct netlink_opening {
+	int netns;
+	int protocol;
+	int descriptor;
+	int error;
+};
+
+static void *open_netlink_there(void *context)
+{
+	struct netlink_opening *opening = context;
+
+	if (setns(opening->netns, CLONE_NEWNET) == 0)
+		opening->descriptor = corral_netlink_open(opening->protocol);
+	opening->error = errno;
+	return NULL;
+}
+
+/* On a thread of its own, which ends there: the namespace of the caller's never changes. */
+int corral_netlink_open_in(int netns, int protocol)
+{
+	struct netlink_opening opening = { .netns = netns, .protocol = protocol, .descriptor = -1 };
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, open_netlink_there, &opening);
+
+	if (error == 0)
+		error = pthread_join(thread, NULL);
+	errno = error ? error : opening.error;
+	return error ? -1 : opening.descriptor;
 }
 
 int corral_netlink_join(int fd, uint32_t group)
@@ -347,4 +378,32 @@ uint64_t corral_boottime_ns(void)
 int corral_eventfd(void)
 {
 	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+int corral_raw_socket(int family)
+{
+	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW), on = 1;
+
+	if (fd >= 0 && family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_HDRINCL, &on, sizeof(on)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int corral_send_packet(int fd, int family, const void *destination, const void *packet, size_t count)
+{
+	struct sockaddr_in ipv4 = { .sin_family = AF_INET };
+	struct sockaddr_in6 ipv6 = { .sin6_family = AF_INET6 };
+	const struct sockaddr *address = (struct sockaddr *)&ipv4;
+	socklen_t size = sizeof(ipv4);
+
+	if (family == AF_INET6) {
+		memcpy(&ipv6.sin6_addr, destination, sizeof(ipv6.sin6_addr));
+		address = (struct sockaddr *)&ipv6;
+		size = sizeof(ipv6);
+	} else {
+		memcpy(&ipv4.sin_addr, destination, sizeof(ipv4.sin_addr));
+	}
+	return sendto(fd, packet, count, MSG_NOSIGNAL, address, size) < 0 ? -1 : 0;
 }

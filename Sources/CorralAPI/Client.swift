@@ -47,6 +47,25 @@ public final class Client {
         _ = try exchange("POST", Self.path(of: reference) + "/kill", body: .json(try encode(request)))
     }
 
+    /// Replaces the policy of a sandbox; returns once the new one decides.
+    public func applyPolicy(_ source: PolicySource, to reference: String) throws(ClientError) -> Sandbox {
+        try call("PUT", Self.path(of: reference) + "/policy", body: .json(try encode(source)))
+    }
+
+    /// Puts a policy on a cgroup that Corral did not make.
+    public func enforce(_ request: EnforceRequest) throws(ClientError) -> EnforcedCgroup {
+        try call("POST", "/v1/enforcements", body: .json(try encode(request)))
+    }
+
+    public func enforcements() throws(ClientError) -> [EnforcedCgroup] {
+        try call("GET", "/v1/enforcements")
+    }
+
+    /// Takes the policy off. By id.
+    public func releaseEnforcement(_ id: String) throws(ClientError) {
+        _ = try exchange("DELETE", "/v1/enforcements/" + Self.percentEncoded(id))
+    }
+
     public func pool() throws(ClientError) -> PoolStatus {
         try call("GET", "/v1/pool")
     }

@@ -1,3 +1,4 @@
+public import CorralEvents
 internal import Glibc
 
 /// The caller's ends of an attached command's streams: open descriptors, lent for the length of the call.
@@ -29,10 +30,13 @@ public struct CommandExit: Sendable, Equatable {
     /// The exit code; 128 + signal when a signal ended it, 124 after a timeout, 137 when it was removed.
     public var code: Int32
     public var cause: Cause
+    /// What the sandbox was refused, summed up.
+    public var refusals: [RefusalSummary]
 
-    public init(code: Int32, cause: Cause) {
+    public init(code: Int32, cause: Cause, refusals: [RefusalSummary] = []) {
         self.code = code
         self.cause = cause
+        self.refusals = refusals
     }
 }
 

@@ -31,10 +31,16 @@ public struct Sandbox: Codable, Sendable, Equatable {
         public var bytesIn: UInt64
         public var events: UInt64
         public var eventsLost: UInt64
+        /// Flows that were opened.
+        public var connections: UInt64
+        /// Frames dropped for the policy's rate.
+        public var throttled: UInt64
+        /// Refusals for a budget that is used up.
+        public var exhausted: UInt64
 
         public init(
             allowed: UInt64, denied: UInt64, packetsOut: UInt64, bytesOut: UInt64, packetsIn: UInt64, bytesIn: UInt64,
-            events: UInt64, eventsLost: UInt64
+            events: UInt64, eventsLost: UInt64, connections: UInt64, throttled: UInt64, exhausted: UInt64
         ) {
             self.allowed = allowed
             self.denied = denied
@@ -44,6 +50,9 @@ public struct Sandbox: Codable, Sendable, Equatable {
             self.bytesIn = bytesIn
             self.events = events
             self.eventsLost = eventsLost
+            self.connections = connections
+            self.throttled = throttled
+            self.exhausted = exhausted
         }
     }
 
@@ -63,11 +72,12 @@ public struct Sandbox: Codable, Sendable, Equatable {
     /// The command's exit code, 128 + signal when a signal ended it.
     public var exitCode: Int32?
     public var counters: Counters
+    public var published: [PublishedPort]
 
     public init(
         id: String, name: String, state: SandboxState, image: String, policy: AppliedPolicy, command: [String],
         ipv4: String, ipv6: String, hostPid: Int32, createdAt: String, startedAt: String?, exitedAt: String?,
-        exitCode: Int32?, counters: Counters
+        exitCode: Int32?, counters: Counters, published: [PublishedPort]
     ) {
         self.id = id
         self.name = name
@@ -83,6 +93,48 @@ public struct Sandbox: Codable, Sendable, Equatable {
         self.exitedAt = exitedAt
         self.exitCode = exitCode
         self.counters = counters
+        self.published = published
+    }
+}
+
+/// A TCP port of the host that leads into a sandbox. The sandbox sees the host as its peer.
+public struct PublishedPort: Codable, Sendable, Equatable {
+    /// Absent: every address of the host.
+    public var hostAddress: String?
+    /// In a request 0 or absent: a free one, which the answer names.
+    public var hostPort: Int?
+    public var sandboxPort: Int
+
+    public init(hostAddress: String? = nil, hostPort: Int? = nil, sandboxPort: Int) {
+        self.hostAddress = hostAddress
+        self.hostPort = hostPort
+        self.sandboxPort = sandboxPort
+    }
+
+    /// `[ADDRESS:][HOSTPORT:]PORT`, an IPv6 address in brackets; nil for anything else.
+    public init?(_ text: String) {
+        var rest = text[...]
+        if rest.hasSuffix("/tcp") { rest = rest.dropLast(4) }
+        if rest.hasPrefix("[") {
+            guard let end = rest.firstIndex(of: "]"), rest[end...].hasPrefix("]:") else { return nil }
+            hostAddress = String(rest[rest.index(after: rest.startIndex)..<end])
+            rest = rest[end...].dropFirst(2)
+        }
+        var parts = rest.split(separator: ":", omittingEmptySubsequences: false)
+        if parts.count == 3, hostAddress == nil {
+            hostAddress = String(parts.removeFirst())
+        } else if hostAddress != nil, parts.count != 2 {
+            return nil
+        }
+        func number(_ text: Substring) -> Int? {
+            text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt16(text).map(Int.init) : nil
+        }
+        guard (1...2).contains(parts.count), let last = number(parts[parts.count - 1]), last > 0 else { return nil }
+        sandboxPort = last
+        guard parts.count == 2 else { return }
+        // `127.0.0.1::80` takes a free port.
+        guard let first = parts[0].isEmpty ? 0 : number(parts[0]) else { return nil }
+        hostPort = first
     }
 }
 
@@ -101,7 +153,7 @@ public struct LimitOverrides: Codable, Sendable, Equatable {
     }
 }
 
-/// A policy as text, with the name to show in errors about it.
+/// A policy as text, with the name to show in errors about it. `PUT /v1/sandboxes/{id}/policy` → 200 `Sandbox`.
 public struct PolicySource: Codable, Sendable, Equatable {
     /// File name for error messages; never opened.
     public var file: String
@@ -133,6 +185,7 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     public var autoRemove: Bool?
     /// Refused unless corrald runs with `--allow-test-switches`.
     public var testSwitches: TestSwitches?
+    public var publish: [PublishedPort]?
 
     public struct TestSwitches: Codable, Sendable, Equatable {
         public var keepCapabilities: Bool?
@@ -147,7 +200,8 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     public init(
         name: String? = nil, image: String? = nil, policy: PolicySource? = nil, command: [String],
         env: [String: String]? = nil, workingDirectory: String? = nil, limits: LimitOverrides? = nil,
-        stdin: Bool? = nil, autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil
+        stdin: Bool? = nil, autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil,
+        publish: [PublishedPort]? = nil
     ) {
         self.name = name
         self.image = image
@@ -159,6 +213,7 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         self.stdin = stdin
         self.autoRemove = autoRemove
         self.testSwitches = testSwitches
+        self.publish = publish
     }
 }
 

@@ -1,6 +1,6 @@
 /// The frames of `POST /v1/sandboxes/{id}/attach`, both ways: kind (1 byte), three zero bytes, payload length (4 bytes,
 /// big endian), payload. The request body carries `stdin`, then `stdinEnd`, and `signal` at any time; the response carries
-/// `stdout` and `stderr` and ends with one `exit`.
+/// `stdout` and `stderr` and ends with one `exit`, which `refusals` may precede.
 public enum StreamFrameKind: UInt8, Sendable, CaseIterable {
     case stdin = 0
     case stdout = 1
@@ -12,6 +12,8 @@ public enum StreamFrameKind: UInt8, Sendable, CaseIterable {
     case stdinEnd = 4
     /// Payload: 1 byte, the signal's number.
     case signal = 5
+    /// Payload: a JSON array of `RefusalSummary`. At most once, before `exit`; not sent where nothing was refused.
+    case refusals = 6
 }
 
 public struct StreamFrameHeader: Sendable, Equatable {

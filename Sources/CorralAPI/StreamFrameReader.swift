@@ -1,3 +1,6 @@
+internal import CorralEvents
+internal import FoundationEssentials
+
 /// Bytes that are no frames an attached client may be sent.
 struct StreamFrameError: Error, Equatable {
     var what: String
@@ -19,9 +22,11 @@ struct StreamFrameReader {
         case header
         case output(isError: Bool, remaining: Int)
         case exit(length: Int)
+        case refusals(length: Int)
     }
 
     private static let longestExit = 64
+    private var refusals: [RefusalSummary] = []
 
     private var state = State.header
     private var buffer: [UInt8] = []
@@ -51,6 +56,7 @@ struct StreamFrameReader {
                         throw StreamFrameError("an exit frame of \(header.length) bytes")
                     }
                     state = .exit(length: header.length)
+                case .refusals: state = .refusals(length: header.length)
                 case .stdin, .stdinEnd, .signal: throw StreamFrameError("a frame that only a client sends")
                 }
             case .output(_, remaining: 0):
@@ -69,7 +75,14 @@ struct StreamFrameReader {
                 guard let cause = CommandExit.Cause(rawValue: word) else {
                     throw StreamFrameError("an exit of no known cause")
                 }
-                return .exit(CommandExit(code: Int32(bitPattern: code), cause: cause))
+                return .exit(CommandExit(code: Int32(bitPattern: code), cause: cause, refusals: refusals))
+            case .refusals(let length):
+                guard let payload = take(exactly: length) else { return nil }
+                state = .header
+                guard let read = try? JSONDecoder().decode([RefusalSummary].self, from: Data(payload)) else {
+                    throw StreamFrameError("refusals that cannot be read")
+                }
+                refusals = read
             }
         }
     }

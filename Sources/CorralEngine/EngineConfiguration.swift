@@ -12,11 +12,12 @@ public struct EngineConfiguration: Sendable {
     public var poolSize: Int
     /// Accept `CommandSpec.keepCapabilities` and `.noSeccomp`.
     public var allowTestSwitches: Bool
+    public var names: NameConfiguration
 
     public init(
         instance: String, stateDirectory: String, runDirectory: String, subnet: IPPrefix, subnet6: IPPrefix,
         poolSize: Int,
-        allowTestSwitches: Bool
+        allowTestSwitches: Bool, names: NameConfiguration = NameConfiguration()
     ) {
         self.instance = instance
         self.stateDirectory = stateDirectory
@@ -25,5 +26,27 @@ public struct EngineConfiguration: Sendable {
         self.subnet6 = subnet6
         self.poolSize = poolSize
         self.allowTestSwitches = allowTestSwitches
+        self.names = names
     }
+}
+
+/// How names are resolved for sandboxes.
+public struct NameConfiguration: Sendable, Equatable {
+    /// Name servers to ask, each as `NameConfiguration.isServer` takes it. None: those of the host's /etc/resolv.conf.
+    public var servers: [String]
+    /// Seconds that an answer holds in a sandbox, at least and at most, whatever its TTL.
+    public var ttlFloor: UInt32
+    public var ttlCeiling: UInt32
+    /// Seconds that an address stays open past the TTL that the sandbox was given.
+    public var grace: UInt32
+
+    public init(servers: [String] = [], ttlFloor: UInt32 = 30, ttlCeiling: UInt32 = 3600, grace: UInt32 = 60) {
+        self.servers = servers
+        self.ttlFloor = ttlFloor
+        self.ttlCeiling = ttlCeiling
+        self.grace = grace
+    }
+
+    /// `9.9.9.9`, `9.9.9.9:5353`, `2620:fe::fe`, `[2620:fe::fe]:53`, `fe80::1%eth0`.
+    public static func isServer(_ text: String) -> Bool { DNSEndpoint(text) != nil }
 }

@@ -9,6 +9,10 @@ final class EngineHost: Sendable {
     let provisioner: Provisioner
     private let programs: BpfPrograms
     private let ring: DecisionRing
+    let addressChanges: HostAddressChanges
+    let enforcements: EnforcementStore
+    /// Where this daemon pins the hooks of enforced cgroups.
+    let enforcedPins: String
     private let usesTCX: Bool
     private let lock: InstanceLock
     private let configuration: EngineConfiguration
@@ -21,6 +25,8 @@ final class EngineHost: Sendable {
         try Bpffs.ensureMounted(at: "/sys/fs/bpf")
         let hierarchy = try CgroupHierarchy.detect()
         let network = try HostNetwork()
+        // Before the addresses are read for the first time, so that no change falls between.
+        addressChanges = try HostAddressChanges()
         try Self.removeLeftovers(instance, hierarchy, network)
         programs = try BpfPrograms(directory: PinDirectory.make(instance))
         usesTCX = try SandboxHooks.probeTCX(programs: programs)
@@ -31,6 +37,11 @@ final class EngineHost: Sendable {
             case .failure(let error): Self.print("a record of the kernel could not be read: \(error)")
             }
         }
+        // What an earlier daemon left there, its sandboxes are gone.
+        try Files.removeTree(configuration.runDirectory + "/denials")
+        try Files.makeDirectories(configuration.runDirectory + "/denials")
+        enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
+        enforcedPins = try PinDirectory.makeEnforced(instance)
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
@@ -48,13 +59,31 @@ final class EngineHost: Sendable {
         try PinDirectory.remove(instance)
     }
 
+    /// What the host's addresses make reserved. Blocks.
+    func context() throws -> HostContext {
+        HostContext(
+            hostAddresses: try provisioner.network.addresses().sorted {
+                ($0.address, $0.length) < ($1.address, $1.length)
+            },
+            sandboxPools: [configuration.subnet, configuration.subnet6]
+        )
+    }
+
     /// Once no sandbox is left.
     func close() throws {
         provisioner.spawner.stop()
         ring.stop()
         try PoolNAT.remove(instance: configuration.instance)
         try PinDirectory.remove(configuration.instance)
+        // Those in use stay: an enforced cgroup is under its policy without a daemon too.
+        PinDirectory.removeEmptyEnforced(configuration.instance)
         try provisioner.hierarchy.removeInstance(instance: configuration.instance)
+        try Files.removeTree(configuration.runDirectory + "/denials")
+    }
+
+    /// Once this daemon's own hooks are on all enforced cgroups.
+    func removeEarlierEnforcedPins() {
+        PinDirectory.removeEnforced(configuration.instance, except: enforcedPins)
     }
 
     /// For what nobody waits to hear.
@@ -70,19 +99,22 @@ final class EngineHost: Sendable {
     func checks() -> [HostCheck] {
         var checks = [
             HostCheck(
-                feature: "cgroup hooks", answer: .yes, detail: "connect, sendmsg and sock_create programs are loaded",
-                without: nil
-            ),
-            HostCheck(
                 feature: "tcx", answer: usesTCX ? .yes : .no,
                 detail: usesTCX ? "veth programs attach by pinned tcx links" : "veth programs attach by clsact",
                 without: usesTCX ? nil : "an upgrade of the veth programs is not a single step"
-            ),
-            HostCheck(
-                feature: "address translation", answer: .yes, detail: "one nftables rule masquerades the pool",
-                without: nil
-            ),
+            )
         ]
+        for (family, file) in [("IPv4", "net/ipv4/ip_forward"), ("IPv6", "net/ipv6/conf/all/forwarding")] {
+            let value = HostFile.text("/proc/sys/\(file)")
+            checks.append(
+                HostCheck(
+                    feature: "\(family) forwarding",
+                    answer: value.map { $0.hasPrefix("1") ? .yes : .no } ?? .couldNotTell,
+                    detail: "\(file.split(separator: "/").joined(separator: ".")) is \(value ?? "not readable")",
+                    without: "no \(family) traffic of a sandbox gets past the host"
+                )
+            )
+        }
         let lsm = HostFile.text("/sys/kernel/security/lsm")
         checks.append(
             HostCheck(

@@ -16,6 +16,7 @@ final class EventHub: Sendable {
         var context: DecisionContext
         /// By policy number.
         var policies: [UInt32: PolicyReference]
+        let refusals: RefusalLog
     }
 
     private struct State: Sendable {
@@ -25,6 +26,12 @@ final class EventHub: Sendable {
     }
 
     private let state = Mutex(State())
+    private let names = Mutex<SandboxNames?>(nil)
+
+    /// From where the names of remotes are known. Set once.
+    func resolveNames(by names: SandboxNames) {
+        self.names.withLock { $0 = names }
+    }
 
     func subscribe(_ filter: EventFilter, buffer: Int) -> AsyncStream<Event> {
         let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingOldest(buffer))
@@ -56,14 +63,20 @@ final class EventHub: Sendable {
     }
 
     func receive(_ decision: WireDecision) {
-        let event: Event? = state.withLock { state in
+        let name = decision.remote.flatMap { remote in
+            names.withLock { $0 }?.name(of: remote, slot: decision.slot, epoch: decision.epoch)
+        }
+        let found: (event: Event, refusals: RefusalLog)? = state.withLock { state in
             guard let known = state.known[decision.slot], known.epoch == decision.epoch else { return nil }
             var context = known.context
             context.bootTime = Clock.realtimeAtBoot()
+            context.remoteName = name
             context.policy = decision.policy.flatMap { known.policies[$0] }
-            return decision.event(in: context)
+            return (decision.event(in: context), known.refusals)
         }
-        if let event { publish(event) }
+        guard let found else { return }
+        publish(found.event)
+        found.refusals.add(found.event)
     }
 
     func publish(_ event: Event) {

@@ -119,6 +119,7 @@ private struct HostImageContent {
         tree.file("etc/resolv.conf", "nameserver \(nameserver)\n")
         tree.file(
             "etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")
+        tree.file(String(RefusalLog.inside.dropFirst()), [])
         tree.file("etc/shells", "/bin/sh\n/bin/bash\n")
     }
 

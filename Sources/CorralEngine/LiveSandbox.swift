@@ -10,12 +10,21 @@ final class LiveSandbox {
         case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
     }
 
+    /// A policy that a caller gave. Its first one is generation 1; each that replaces it counts one more.
+    struct AppliedPolicy {
+        var policy: Policy
+        var generation: UInt32
+    }
+
     let warm: WarmSandbox
     let name: String
     let spec: SandboxSpec
     let createdAt: Int64
     let image: String
-    let policyMap: PolicyMap
+    /// Nil: the deny-all policy, which the sandbox was made with.
+    var applied: AppliedPolicy?
+    /// What is in force; kept alive by this.
+    var policyMap: PolicyMap
     var state = State.claimed
     var session: CommandSession?
     var isAttached = false
@@ -25,6 +34,9 @@ final class LiveSandbox {
     var started: CheckedContinuation<CommandSession, any Error>?
     var timeout: Task<Void, Never>?
     var lostReported: UInt64 = 0
+    /// Those of the policy in force that have taken effect.
+    var budgetsReported: Set<LimitReached.Budget> = []
+    var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
     init(warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap) {
         self.warm = warm
@@ -32,6 +44,7 @@ final class LiveSandbox {
         self.spec = spec
         self.createdAt = createdAt
         self.image = image
+        applied = spec.policy.map { AppliedPolicy(policy: $0, generation: 1) }
         self.policyMap = policyMap
     }
 

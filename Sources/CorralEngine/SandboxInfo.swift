@@ -24,11 +24,13 @@ public struct SandboxInfo: Sendable {
     public var counters: SandboxCounters
     /// It is destroyed once its command has ended and its output has been read.
     public var autoRemove: Bool
+    /// With the port that the host listens on.
+    public var published: [PortPublication]
 
     public init(
         id: String, name: String, state: State, image: String, policyName: String, policyGeneration: UInt32,
         policyAudits: Bool, command: [String], ipv4: IPAddress, ipv6: IPAddress, hostPid: Int32, createdAt: Int64,
-        counters: SandboxCounters, autoRemove: Bool
+        counters: SandboxCounters, autoRemove: Bool, published: [PortPublication] = []
     ) {
         self.id = id
         self.name = name
@@ -44,6 +46,7 @@ public struct SandboxInfo: Sendable {
         self.createdAt = createdAt
         self.counters = counters
         self.autoRemove = autoRemove
+        self.published = published
     }
 }
 
@@ -57,6 +60,12 @@ public struct SandboxCounters: Sendable, Equatable {
     public var bytesIn: UInt64 = 0
     public var events: UInt64 = 0
     public var eventsLost: UInt64 = 0
+    /// Flows that were opened.
+    public var connections: UInt64 = 0
+    /// Frames dropped for the rate of its policy.
+    public var throttled: UInt64 = 0
+    /// Refusals for a budget that is used up.
+    public var exhausted: UInt64 = 0
 
     public init() {}
 }

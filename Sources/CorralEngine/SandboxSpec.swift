@@ -1,3 +1,4 @@
+public import CorralEvents
 public import CorralPolicy
 
 /// What a caller asks for when it creates a sandbox; checked by the engine before anything is made.
@@ -9,6 +10,7 @@ public struct SandboxSpec: Sendable {
     public var command: CommandSpec
     public var autoRemove: Bool
     public var limits: Limits
+    public var publish: [PortPublication]
 
     /// The policy's limits, each replaced by the request's where that one gives it.
     public struct Limits: Sendable, Equatable {
@@ -32,7 +34,8 @@ public struct SandboxSpec: Sendable {
     }
 
     public init(
-        name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits
+        name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits,
+        publish: [PortPublication] = []
     ) {
         self.name = name
         self.image = image
@@ -40,6 +43,79 @@ public struct SandboxSpec: Sendable {
         self.command = command
         self.autoRemove = autoRemove
         self.limits = limits
+        self.publish = publish
+    }
+}
+
+/// A TCP port of the host that leads into the sandbox.
+public struct PortPublication: Sendable, Equatable {
+    /// Nil: every address of the host.
+    public var hostAddress: IPAddress?
+    /// 0: a free one.
+    public var hostPort: UInt16
+    public var sandboxPort: UInt16
+
+    public init(hostAddress: IPAddress? = nil, hostPort: UInt16, sandboxPort: UInt16) {
+        self.hostAddress = hostAddress
+        self.hostPort = hostPort
+        self.sandboxPort = sandboxPort
+    }
+
+    /// Of one sandbox.
+    static let maximum = 64
+}
+
+extension SandboxSpec {
+    /// What is wrong whatever the state of the engine. Throws `invalidRequest`, which names the field, and `forbidden`.
+    public func validate(under configuration: EngineConfiguration) throws(EngineError) {
+        guard let program = command.arguments.first, !program.isEmpty else {
+            throw EngineError(.invalidRequest, "command: empty; expected a program and its arguments")
+        }
+        for (index, argument) in command.arguments.enumerated() {
+            try Self.refuseNUL(argument, field: "command[\(index)]")
+        }
+        for (name, value) in command.environment {
+            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
+                throw EngineError(.invalidRequest, "env: a name that is empty or holds =")
+            }
+            try Self.refuseNUL(name, field: "env")
+            try Self.refuseNUL(value, field: "env.\(name)")
+        }
+        if let directory = command.workingDirectory {
+            try Self.refuseNUL(directory, field: "workingDirectory")
+            guard directory.hasPrefix("/") else {
+                throw EngineError(.invalidRequest, "workingDirectory: expected an absolute path")
+            }
+        }
+        if let name, !Self.isName(name) {
+            throw EngineError(
+                .invalidRequest,
+                "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
+            )
+        }
+        guard publish.count <= PortPublication.maximum else {
+            throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
+        }
+        if command.keepCapabilities || command.noSeccomp, !configuration.allowTestSwitches {
+            throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
+        }
+    }
+
+    private static func refuseNUL(_ text: String, field: String) throws(EngineError) {
+        if text.utf8.contains(0) { throw EngineError(.invalidRequest, "\(field): holds a NUL character") }
+    }
+
+    private static func isName(_ text: String) -> Bool {
+        let letters = text.utf8.map { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: false
+            }
+        }
+        guard (1...63).contains(letters.count), letters[0] else { return false }
+        return zip(text.utf8, letters).allSatisfy { $1 || Array("_.-".utf8).contains($0) }
     }
 }
 
@@ -79,10 +155,13 @@ public struct CommandResult: Sendable, Equatable {
     /// Its exit code; 128 + signal when signalled, 124 after a timeout, 137 when removed.
     public var exitCode: Int32
     public var cause: Cause
+    /// What the sandbox was refused until then.
+    public var refusals: [RefusalSummary]
 
-    public init(exitCode: Int32, cause: Cause) {
+    public init(exitCode: Int32, cause: Cause, refusals: [RefusalSummary] = []) {
         self.exitCode = exitCode
         self.cause = cause
+        self.refusals = refusals
     }
 }
 

@@ -6,24 +6,24 @@ final class WarmSandbox: Sendable {
     let id: String
     let identity: SandboxIdentity
     let hostPid: Int32
-    let uidBase: UInt32
     let ifindex: UInt32
     let interface: String
     let cgroup: SandboxCgroup
     let channel: InitChannel
+    let refusals: RefusalLog
 
     init(
-        id: String, identity: SandboxIdentity, hostPid: Int32, uidBase: UInt32, ifindex: UInt32, interface: String,
-        cgroup: SandboxCgroup, channel: InitChannel
+        id: String, identity: SandboxIdentity, hostPid: Int32, ifindex: UInt32, interface: String,
+        cgroup: SandboxCgroup, channel: InitChannel, refusals: RefusalLog
     ) {
         self.id = id
         self.identity = identity
         self.hostPid = hostPid
-        self.uidBase = uidBase
         self.ifindex = ifindex
         self.interface = interface
         self.cgroup = cgroup
         self.channel = channel
+        self.refusals = refusals
     }
 }
 
@@ -37,9 +37,10 @@ final class Provisioner: Sendable {
     let spawner: Spawner
     let denyAll: PolicyMap
 
-    /// Host uids of sandboxes: one range of 65,536 a slot.
-    static let firstUID: UInt32 = 0x4000_0000
+    /// Host uids a sandbox has.
     static let uidCount: UInt32 = 65_536
+    /// Its root's.
+    static func firstUID(of slot: UInt32) -> UInt32 { 0x4000_0000 + slot * uidCount }
     /// What a sandbox may write before a policy says otherwise.
     static let defaultDiskBytes: UInt64 = 1 << 30
 
@@ -66,11 +67,14 @@ final class Provisioner: Sendable {
         return "crl\(String(hash % 1_679_616, radix: 36)).\(slot)"
     }
 
+    /// Of the host; the sandbox sees it at `RefusalLog.inside`.
+    func refusalFile(of id: String) -> String { "\(configuration.runDirectory)/denials/\(id).jsonl" }
+
     /// Hooks first, then processes, then the wire, so that nothing is ever without a policy.
-    func make(id: String, identity: SandboxIdentity) throws -> WarmSandbox {
+    func make(id: String, identity: SandboxIdentity, refusals: RefusalLog) throws -> WarmSandbox {
         let cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: configuration.instance, id: id)
         do {
-            return try make(id: id, identity: identity, in: cgroup)
+            return try make(id: id, identity: identity, in: cgroup, refusals: refusals)
         } catch {
             cgroup.killAll()
             hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
@@ -79,18 +83,22 @@ final class Provisioner: Sendable {
         }
     }
 
-    private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup) throws -> WarmSandbox {
+    private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog) throws
+        -> WarmSandbox
+    {
         let directory = try cgroup.directory()
         try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
-        let uidBase = Self.firstUID + identity.slot * Self.uidCount
         let spawned = try spawner.spawn(
             SpawnRequest(
-                uidBase: uidBase, uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes, upperInodes: 0,
+                uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
+                upperInodes: 0,
                 hostname: id,
                 image: image.rootfs,
                 mounts: image.mounts.map {
                     SpawnRequest.Mount(source: $0.source, target: $0.target, readOnly: $0.readOnly)
-                }
+                } + [
+                    SpawnRequest.Mount(source: refusalFile(of: id), target: RefusalLog.inside, readOnly: true)
+                ]
             ),
             cgroupDirectory: directory
         )
@@ -115,8 +123,8 @@ final class Provisioner: Sendable {
                 throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")
             }
             return WarmSandbox(
-                id: id, identity: identity, hostPid: pid, uidBase: uidBase, ifindex: ifindex, interface: interface,
-                cgroup: cgroup, channel: channel
+                id: id, identity: identity, hostPid: pid, ifindex: ifindex, interface: interface,
+                cgroup: cgroup, channel: channel, refusals: refusals
             )
         } catch {
             try? network.remove(interfaces: [ifindex])
@@ -130,5 +138,6 @@ final class Provisioner: Sendable {
         try network.remove(interfaces: [sandbox.ifindex])
         hooks.detach(sandbox.identity, name: sandbox.id, cgroupID: sandbox.cgroup.id, ifindex: sandbox.ifindex)
         try sandbox.cgroup.remove()
+        sandbox.refusals.remove()
     }
 }

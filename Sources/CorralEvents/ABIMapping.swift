@@ -76,6 +76,7 @@ extension Hook {
             case .sendmsg6: CORRAL_HOOK_SENDMSG6
             case .vethEgress: CORRAL_HOOK_VETH_EGRESS
             case .vethIngress: CORRAL_HOOK_VETH_INGRESS
+            case .cgroupEgress: CORRAL_HOOK_CGROUP_EGRESS
             }
         return UInt8(truncatingIfNeeded: value.rawValue)
     }

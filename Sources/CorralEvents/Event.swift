@@ -15,6 +15,7 @@ public struct Event: Sendable, Equatable {
         case sandbox(Lifecycle)
         case egress(Traffic)
         case ingress(Traffic)
+        case dns(NameQuery)
         case limit(LimitReached)
         case lost(Loss)
     }
@@ -109,6 +110,8 @@ public enum Hook: String, Sendable, CaseIterable, Codable {
     case vethEgress = "veth_egress"
     /// A frame on its way into the sandbox.
     case vethIngress = "veth_ingress"
+    /// A packet that a process of an enforced cgroup sends.
+    case cgroupEgress = "cgroup_egress"
 }
 
 /// The process that asked.
@@ -192,12 +195,24 @@ public struct LimitReached: Sendable, Equatable {
         case timeout
     }
 
+    /// Which of `egress.limits`.
+    public enum Budget: String, Sendable, CaseIterable, Codable {
+        case bytes
+        case connections
+        case rate
+        case dnsQueries
+    }
+
     public var limit: Kind
-    /// The limit itself, in milliseconds (timeout), bytes (oom, disk, budget) or processes (pids); nil where not known.
+    /// Nil unless `limit` is `budget`.
+    public var budget: Budget?
+    /// The limit itself, in milliseconds (timeout), bytes (oom, disk), processes (pids) or the unit of the budget (bytes,
+    /// connections, bits a second, queries); nil where not known.
     public var value: UInt64?
 
-    public init(_ limit: Kind, value: UInt64? = nil) {
+    public init(_ limit: Kind, budget: Budget? = nil, value: UInt64? = nil) {
         self.limit = limit
+        self.budget = budget
         self.value = value
     }
 }
@@ -226,6 +241,7 @@ extension Event {
         case .sandbox: .sandbox
         case .egress: .egress
         case .ingress: .ingress
+        case .dns: .dns
         case .limit: .limit
         case .lost: .lost
         }
@@ -235,12 +251,17 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .limit, .lost: nil
+        case .sandbox, .dns, .limit, .lost: nil
         }
     }
 
-    public var verdict: Verdict? { traffic?.verdict }
-    public var reason: Reason? { traffic?.reason }
+    /// The question that a dns event reports.
+    public var nameQuery: NameQuery? {
+        if case .dns(let query) = body { query } else { nil }
+    }
+
+    public var verdict: Verdict? { traffic?.verdict ?? nameQuery?.verdict }
+    public var reason: Reason? { traffic?.reason ?? nameQuery?.reason }
 }
 
 extension Lifecycle {

@@ -4,7 +4,7 @@ public import CorralPolicy
 ///
 /// A `lost` event is judged by its sandbox alone, so that no filter hides a gap.
 public struct EventFilter: Sendable, Equatable {
-    /// The other side of a connection, by address or by name.
+    /// The other side of a connection, or a name that was asked: by address or by name.
     public enum Destination: Sendable, Hashable {
         case prefix(IPPrefix)
         /// Lower case; `*.example.org` covers any depth below it and not itself.
@@ -45,9 +45,7 @@ public struct EventFilter: Sendable, Equatable {
             guard let reason = event.reason, reasons.contains(reason) else { return false }
         }
         if !destinations.isEmpty {
-            guard let remote = event.traffic?.remote, destinations.contains(where: { $0.matches(remote) }) else {
-                return false
-            }
+            guard destinations.contains(where: { $0.matches(event) }) else { return false }
         }
         return true
     }
@@ -88,12 +86,15 @@ extension EventFilter.Destination: LosslessStringConvertible {
         }
     }
 
-    func matches(_ remote: Remote) -> Bool {
+    /// By the other side of a connection, or by a name that was asked and the addresses that it stands for.
+    func matches(_ event: Event) -> Bool {
         switch self {
         case .prefix(let prefix):
-            return prefix.contains(remote.ip)
+            if let remote = event.traffic?.remote { return prefix.contains(remote.ip) }
+            guard let query = event.nameQuery else { return false }
+            return query.answers.contains(where: prefix.contains) || query.removed.contains(where: prefix.contains)
         case .name(let wanted):
-            guard let name = remote.name?.lowercased() else { return false }
+            guard let name = (event.traffic?.remote?.name ?? event.nameQuery?.name)?.lowercased() else { return false }
             return wanted.hasPrefix("*.") ? name.hasSuffix(wanted.dropFirst(1)) : name == wanted
         }
     }

@@ -42,9 +42,14 @@ extension Event {
         case .sandbox(let lifecycle): lifecycle.write(to: &json)
         case .egress(let traffic), .ingress(let traffic):
             traffic.write(to: &json, remoteKey: type == .egress ? "dst" : "src")
+        case .dns(let query): query.write(to: &json)
         case .limit(let reached):
             json.key("limit")
             json.string(reached.limit.rawValue)
+            if let budget = reached.budget {
+                json.key("budget")
+                json.string(budget.rawValue)
+            }
             if let value = reached.value {
                 json.key("value")
                 json.number(value)
@@ -117,21 +122,72 @@ extension Traffic {
             json.key("protocol")
             json.string(proto.description)
         }
-        if let policy {
-            json.key("policy")
-            json.beginObject()
-            json.key("name")
-            json.string(policy.name)
-            json.key("generation")
-            json.number(policy.generation)
-            json.key("rule")
-            if let rule = policy.rule { json.string(rule.description) } else { json.null() }
-            json.endObject()
+        policy?.write(to: &json)
+        if let hint {
+            json.key("hint")
+            json.string(hint)
+        }
+    }
+}
+
+extension NameQuery {
+    fileprivate func write(to json: inout JSONWriter) {
+        json.key("verdict")
+        json.string(verdict.rawValue)
+        json.key("reason")
+        json.string(reason.rawValue)
+        json.key("query")
+        json.beginObject()
+        json.key("name")
+        json.string(name)
+        json.key("type")
+        json.string(recordType.description)
+        json.endObject()
+        json.key("protocol")
+        json.string(transport.rawValue)
+        if let server {
+            json.key("server")
+            json.string(server.description)
+        }
+        json.key("rcode")
+        json.string(responseCode.description)
+        Self.write(answers, "answers", to: &json)
+        Self.write(removed, "removed", to: &json)
+        policy?.write(to: &json)
+        if count != 1 {
+            json.key("count")
+            json.number(count)
         }
         if let hint {
             json.key("hint")
             json.string(hint)
         }
+    }
+
+    private static func write(_ addresses: [IPAddress], _ key: StaticString, to json: inout JSONWriter) {
+        guard !addresses.isEmpty else { return }
+        json.key(key)
+        json.beginArray()
+        for address in addresses {
+            json.separate()
+            json.string(address.description)
+        }
+        json.endArray()
+    }
+}
+
+extension PolicyReference {
+    /// With its key.
+    fileprivate func write(to json: inout JSONWriter) {
+        json.key("policy")
+        json.beginObject()
+        json.key("name")
+        json.string(name)
+        json.key("generation")
+        json.number(generation)
+        json.key("rule")
+        if let rule { json.string(rule.description) } else { json.null() }
+        json.endObject()
     }
 }
 

@@ -35,9 +35,14 @@ extension Event {
         case .sandbox: body = .sandbox(try Lifecycle(fields))
         case .egress: body = .egress(try Traffic(fields, remoteKey: "dst"))
         case .ingress: body = .ingress(try Traffic(fields, remoteKey: "src"))
-        case .limit: body = .limit(LimitReached(try fields.word("limit"), value: try fields.optionalNumber("value")))
+        case .dns: body = .dns(try NameQuery(fields))
+        case .limit:
+            body = .limit(
+                LimitReached(
+                    try fields.word("limit"), budget: try fields.optionalWord("budget"),
+                    value: try fields.optionalNumber("value")))
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
-        case .process, .dns, .syscall, .file, .policy:
+        case .process, .syscall, .file, .policy:
             throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
         }
         let sandbox = try fields.optionalObject("sandbox").map { inner throws(EventParseError) in
@@ -80,6 +85,29 @@ extension Traffic {
     }
 }
 
+extension NameQuery {
+    fileprivate init(_ fields: Fields) throws(EventParseError) {
+        let query = try fields.object("query")
+        guard let recordType = DNSRecordType(try query.string("type")) else {
+            throw .field("query.type", expected: "a record type such as AAAA or TYPE65280")
+        }
+        guard let responseCode = DNSResponseCode(try fields.string("rcode")) else {
+            throw .field("rcode", expected: "a response code such as NXDOMAIN or RCODE9")
+        }
+        self.init(
+            verdict: try fields.word("verdict"), reason: try fields.word("reason"), name: try query.string("name"),
+            recordType: recordType, transport: try fields.word("protocol"), responseCode: responseCode,
+            answers: try fields.addresses("answers"), removed: try fields.addresses("removed"),
+            server: try fields.optionalString("server").map { text throws(EventParseError) in
+                guard let server = IPAddress(text) else { throw .field("server", expected: Fields.address) }
+                return server
+            },
+            policy: try fields.optionalObject("policy").map(PolicyReference.init),
+            count: try fields.optionalNumber("count") ?? 1, hint: try fields.optionalString("hint")
+        )
+    }
+}
+
 extension ProcessReference {
     fileprivate init(_ fields: Fields) throws(EventParseError) {
         self.init(
@@ -93,7 +121,7 @@ extension ProcessReference {
 extension Remote {
     fileprivate init(_ fields: Fields) throws(EventParseError) {
         guard let ip = IPAddress(try fields.string("ip")) else {
-            throw .field("\(fields.path)ip", expected: "an IPv4 or IPv6 address")
+            throw .field("\(fields.path)ip", expected: Fields.address)
         }
         self.init(ip: ip, port: try fields.optionalNumber("port"), name: try fields.optionalString("name"))
     }
@@ -112,22 +140,10 @@ extension PolicyReference {
     }
 }
 
-extension RuleReference {
-    /// `egress.allow[0]`; nil for any other text.
-    init?(_ text: String) {
-        guard text.hasSuffix("]"), let bracket = text.firstIndex(of: "["),
-            let index = UInt32(text[text.index(after: bracket)...].dropLast())
-        else { return nil }
-        switch text[..<bracket] {
-        case "egress.allow": self = .allow(Int(index))
-        case "egress.deny": self = .deny(Int(index))
-        default: return nil
-        }
-    }
-}
-
 /// Members of one object, with the path to it for errors. A null counts as absent.
 private struct Fields {
+    static let address = "an IPv4 or IPv6 address"
+
     private let value: JSONValue
     let path: String
 
@@ -198,6 +214,20 @@ private struct Fields {
 
     private static func list<Word: RawRepresentable<String> & CaseIterable>(_ type: Word.Type) -> String {
         type.allCases.map(\.rawValue).joined(separator: ", ")
+    }
+
+    /// Empty where it is absent.
+    func addresses(_ key: String) throws(EventParseError) -> [IPAddress] {
+        guard member(key) != nil else { return [] }
+        var addresses: [IPAddress] = []
+        for text in try strings(key) {
+            addresses.append(try require(key, IPAddress(text), Self.address))
+        }
+        return addresses
+    }
+
+    func object(_ key: String) throws(EventParseError) -> Fields {
+        try require(key, try optionalObject(key), "an object")
     }
 
     func optionalObject(_ key: String) throws(EventParseError) -> Fields? {

@@ -3,7 +3,8 @@ internal import CorralPolicy
 /// Events as lines for people. Whatever a sandbox chose itself is neutralised.
 public struct EventRenderer: Sendable {
     public enum Layout: Sendable {
-        /// `05:12:01.123 a1 DENY  egress tcp 203.0.113.9:443 curl[7] no_matching_rule  hint`
+        /// `05:12:01.123 a1 DENY  egress tcp 203.0.113.9:443 curl[7] no_matching_rule  hint`,
+        /// `05:12:01.123 a1 ALLOW dns A api.example.com → 203.0.113.7 allowed_by_rule (egress.allow[0])`
         case compact
         /// The same in columns, under a heading.
         case table
@@ -37,19 +38,21 @@ public struct EventRenderer: Sendable {
             let detail =
                 switch event.body {
                 case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
+                case .dns(let query): compact(query)
                 case .sandbox, .limit, .lost: emphasis(event) + detail(event)
                 }
             return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
         case .table:
             let traffic = event.traffic
-            let verdict = traffic.map { word($0.verdict) } ?? "-"
+            let query = event.nameQuery
             return columns(
                 [
-                    time, sandbox, verdict, event.type.rawValue, traffic?.proto?.description ?? "-",
-                    traffic?.remote.map(text) ?? "-", traffic?.process.map(text) ?? "-",
-                    traffic?.reason.rawValue ?? "-",
+                    time, sandbox, event.verdict.map(word) ?? "-", event.type.rawValue,
+                    traffic?.proto?.description ?? query?.transport.rawValue ?? "-",
+                    traffic?.remote.map(text) ?? query.map { TerminalText.neutralised($0.name) } ?? "-",
+                    traffic?.process.map(text) ?? "-", event.reason?.rawValue ?? "-",
                 ],
-                last: detail(event), verdict: traffic?.verdict
+                last: detail(event), verdict: event.verdict
             ) + "\n"
         }
     }
@@ -68,12 +71,33 @@ public struct EventRenderer: Sendable {
         return traffic.hint.map { line + "  " + paint(TerminalText.neutralised($0), .dim) } ?? line
     }
 
+    private func compact(_ query: NameQuery) -> String {
+        var parts = [
+            paint(pad(word(query.verdict), 5), style(query.verdict)), EventType.dns.rawValue,
+            query.recordType.description, TerminalText.neutralised(query.name), outcome(query), query.reason.rawValue,
+        ]
+        if let rule = query.policy?.rule { parts.append("(\(rule))") }
+        if query.count != 1 { parts.append("(\(query.count) queries)") }
+        let line = parts.joined(separator: " ")
+        return query.hint.map { line + "  " + paint(TerminalText.neutralised($0), .dim) } ?? line
+    }
+
+    /// What was answered: `→ 203.0.113.7, …`, or the response code.
+    private func outcome(_ query: NameQuery) -> String {
+        guard !query.answers.isEmpty else { return "→ \(query.responseCode)" }
+        let shown = query.answers.prefix(Self.mostAnswers).map(\.description)
+        return "→ " + (shown + (query.answers.count > shown.count ? ["…"] : [])).joined(separator: ", ")
+    }
+
+    /// Addresses of one answer that a line shows.
+    private static let mostAnswers = 3
+
     private func emphasis(_ event: Event) -> String {
         switch event.body {
         case .limit: paint("limit ", .yellow)
         case .lost: paint("lost ", .magenta)
         case .sandbox: "sandbox "
-        case .egress, .ingress: ""
+        case .egress, .ingress, .dns: ""
         }
     }
 
@@ -82,6 +106,9 @@ public struct EventRenderer: Sendable {
         switch event.body {
         case .egress(let traffic), .ingress(let traffic):
             return TerminalText.neutralised(traffic.hint ?? traffic.policy?.rule?.description ?? "")
+        case .dns(let query):
+            let detail = "\(query.recordType) \(outcome(query))"
+            return query.hint.map { "\(detail)  \(TerminalText.neutralised($0))" } ?? detail
         case .sandbox(let lifecycle):
             switch lifecycle {
             case .created, .claimed, .paused, .resumed, .destroyed: return lifecycle.action
@@ -89,14 +116,17 @@ public struct EventRenderer: Sendable {
             case .exited(let code): return "exited \(code)"
             }
         case .limit(let reached):
-            guard let value = reached.value else { return reached.limit.rawValue }
+            let name = reached.budget.map { "\(reached.limit.rawValue) \($0.rawValue)" } ?? reached.limit.rawValue
+            guard let value = reached.value else { return name }
             let unit =
-                switch reached.limit {
-                case .timeout: " ms"
-                case .oom, .disk, .budget: " bytes"
-                case .pids: " processes"
+                switch (reached.limit, reached.budget) {
+                case (.timeout, _): " ms"
+                case (.oom, _), (.disk, _), (.budget, .bytes): " bytes"
+                case (.pids, _): " processes"
+                case (.budget, .rate): " bits/s"
+                case (.budget, _): ""
                 }
-            return "\(reached.limit.rawValue) at \(value)\(unit)"
+            return "\(name) at \(value)\(unit)"
         case .lost(let loss):
             let cause =
                 switch loss.place {

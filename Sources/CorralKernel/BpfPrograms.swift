@@ -23,31 +23,38 @@ public final class BpfPrograms: Sendable {
         try makeDirectory(directory)
         try makeDirectory(directory + "/maps")
         try makeDirectory(directory + "/programs")
-        var count = 0
-        let egressBytes = corral_embedded_egress(&count)
-        let egress = try BpfObject(name: "egress", bytes: egressBytes, count: count)
-        try egress.load()
-        let vethBytes = corral_embedded_veth(&count)
-        let veth = try BpfObject(name: "veth", bytes: vethBytes, count: count)
-        for name in Self.mapNames {
-            try veth.reuse(map: name, from: egress)
+        let objects = Objects(
+            egress: try BpfObject(name: "egress", corral_embedded_egress),
+            veth: try BpfObject(name: "veth", corral_embedded_veth),
+            cgroup: try BpfObject(name: "cgroup", corral_embedded_cgroup)
+        )
+        try objects.egress.load()
+        for other in [objects.veth, objects.cgroup] {
+            for name in Self.mapNames { try other.reuse(map: name, from: objects.egress) }
+            try other.load()
         }
-        try veth.load()
-        objects = Objects(egress: egress, veth: veth)
-        for name in Self.mapNames {
-            try egress.pin(map: name, at: "\(directory)/maps/\(name)")
-        }
+        self.objects = objects
+        for name in Self.mapNames { try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)") }
         for hook in Self.cgroupHooks {
-            try egress.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
+            try objects.egress.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
         }
         for name in ["from_sandbox", "to_sandbox"] {
-            try veth.pin(program: name, at: "\(directory)/programs/\(name)")
+            try objects.veth.pin(program: name, at: "\(directory)/programs/\(name)")
+        }
+        for hook in Self.cgroupPacketHooks {
+            try objects.cgroup.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
         }
     }
 
+    /// The packet hooks of a cgroup that Corral did not make.
+    static let cgroupPacketHooks: [(name: String, type: UInt32)] = [
+        ("from_cgroup", BPF_CGROUP_INET_EGRESS.rawValue),
+        ("to_cgroup", BPF_CGROUP_INET_INGRESS.rawValue),
+    ]
+
     static let mapNames = [
-        "policies", "sandboxes", "counters", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced", "verdicts",
-        "decisions",
+        "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver", "slot_by_cgroup",
+        "slot_by_ifindex", "flows", "announced", "verdicts", "decisions",
     ]
 
     /// Valid while this object lives.
@@ -59,6 +66,10 @@ public final class BpfPrograms: Sendable {
         try objects.egress.program(name)
     }
 
+    func cgroupPacketProgram(_ name: String) throws(KernelError) -> Int32 {
+        try objects.cgroup.program(name)
+    }
+
     func vethProgram(_ name: String) throws(KernelError) -> Int32 {
         try objects.veth.program(name)
     }
@@ -66,6 +77,7 @@ public final class BpfPrograms: Sendable {
     private struct Objects: Sendable {
         let egress: BpfObject
         let veth: BpfObject
+        let cgroup: BpfObject
     }
 }
 
@@ -77,7 +89,10 @@ final class BpfObject: @unchecked Sendable {
     private let pointer: OpaquePointer
     private let name: String
 
-    init(name: String, bytes: UnsafeRawPointer?, count: Int) throws(KernelError) {
+    /// `embedded` names the object's bytes, which are built into this program.
+    init(name: String, _ embedded: (UnsafeMutablePointer<Int>) -> UnsafeRawPointer?) throws(KernelError) {
+        var count = 0
+        let bytes = embedded(&count)
         corral_bpf_log_begin()
         guard let pointer = corral_bpf_open(name, bytes, count) else {
             throw KernelError(call: "bpf_object__open", subject: name, errno: errno, detail: bpfLog())

@@ -10,6 +10,9 @@ public enum Clock {
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
+    /// CLOCK_BOOTTIME, nanoseconds: what the programs in the kernel read.
+    public static func boottime() -> UInt64 { corral_boottime_ns() }
+
     /// Nanoseconds since 1970 at which CLOCK_BOOTTIME was 0, as the clocks stand now.
     public static func realtimeAtBoot() -> Int64 {
         realtime() - Int64(clamping: corral_boottime_ns())

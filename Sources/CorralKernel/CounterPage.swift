@@ -12,6 +12,13 @@ public struct CounterValues: Sendable, Equatable {
     public var bytesOut: UInt64
     public var packetsIn: UInt64
     public var bytesIn: UInt64
+    /// Flows that were opened.
+    public var connections: UInt64
+    /// Frames dropped by the rate.
+    public var throttled: UInt64
+    /// Refusals for a budget that is used up.
+    public var exhaustedBytes: UInt64
+    public var exhaustedConnections: UInt64
 }
 
 /// The map `counters` in our own memory.
@@ -52,7 +59,8 @@ final class CounterPage: @unchecked Sendable {
         func load(_ index: Int) -> UInt64 { corral_atomic_load(word(slot, index * 8)) }
         return CounterValues(
             seq: load(0), lost: load(1), allowed: load(2), denied: load(3), packetsOut: load(4), bytesOut: load(5),
-            packetsIn: load(6), bytesIn: load(7)
+            packetsIn: load(6), bytesIn: load(7), connections: load(8), throttled: load(9), exhaustedBytes: load(10),
+            exhaustedConnections: load(11)
         )
     }
 }

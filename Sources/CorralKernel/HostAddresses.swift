@@ -26,18 +26,16 @@ enum HostAddresses {
 
 /// Tells that an address was added to or removed from the calling thread's network namespace.
 public final class HostAddressChanges: Sendable {
-    private let descriptor: FileDescriptor
+    /// Readable when there are changes; for a poller.
+    public let descriptor: SharedDescriptor
 
     public init() throws(KernelError) {
         let raw = try systemCall("socket(AF_NETLINK)") { corral_netlink_open(NETLINK_ROUTE) }
-        descriptor = FileDescriptor(owning: raw)
+        descriptor = SharedDescriptor(FileDescriptor(owning: raw))
         for group in [RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
             try systemCall("setsockopt(NETLINK_ADD_MEMBERSHIP)") { corral_netlink_join(raw, group.rawValue) }
         }
     }
-
-    /// Readable when there are changes; for a poller. Valid while this object lives.
-    package var raw: Int32 { descriptor.raw }
 
     /// Takes all notices off the socket. True when there was one, or when some were lost.
     public func drain() -> Bool {

@@ -26,6 +26,41 @@ public enum PinDirectory {
         _ = rmdir(root)
     }
 
+    /// Hooks of enforced cgroups, apart from the rest: they stay when a daemon ends, until the next has put its own on.
+    public static func enforced(_ instance: String) -> String { "\(root)/\(instance)+enforced" }
+
+    /// Makes a directory below `enforced` that no earlier daemon has used.
+    public static func makeEnforced(_ instance: String) throws(KernelError) -> String {
+        try makeDirectory(root)
+        let parent = enforced(instance)
+        try makeDirectory(parent)
+        let last = entries(of: parent).compactMap { UInt64($0) }.max() ?? 0
+        let path = "\(parent)/\(last + 1)"
+        try makeDirectory(path)
+        return path
+    }
+
+    /// Takes off the hooks that earlier daemons put on enforced cgroups; those below `current` stay.
+    public static func removeEnforced(_ instance: String, except current: String?) {
+        let parent = enforced(instance)
+        for name in entries(of: parent) where "\(parent)/\(name)" != current {
+            for cgroup in entries(of: "\(parent)/\(name)") {
+                SandboxHooks.removePins(in: "\(parent)/\(name)/\(cgroup)")
+            }
+            _ = rmdir("\(parent)/\(name)")
+        }
+        _ = rmdir(parent)
+        _ = rmdir(root)
+    }
+
+    /// Removes the directories that hold no hook.
+    public static func removeEmptyEnforced(_ instance: String) {
+        let parent = enforced(instance)
+        for name in entries(of: parent) { _ = rmdir("\(parent)/\(name)") }
+        _ = rmdir(parent)
+        _ = rmdir(root)
+    }
+
     private static func entries(of directory: String) -> [String] {
         guard let stream = opendir(directory) else { return [] }
         defer { closedir(stream) }

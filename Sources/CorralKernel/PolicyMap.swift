@@ -9,11 +9,14 @@ internal import Glibc
 public final class PolicyMap: Sendable {
     /// Unique in the instance; events carry it.
     public let number: UInt32
+    /// Port sets of the rules on names, by index into `egress.allow`.
+    public let namePorts: [Int: Int]
     let descriptor: SharedDescriptor
 
     /// Fills a new trie. `number` is not 0.
     public init(_ policy: CompiledPolicy, number: UInt32) throws(KernelError) {
         self.number = number
+        namePorts = policy.namePorts
         var options = bpf_map_create_opts()
         options.sz = MemoryLayout<bpf_map_create_opts>.size
         options.map_flags = UInt32(BPF_F_NO_PREALLOC)
@@ -37,57 +40,74 @@ public final class PolicyMap: Sendable {
         var values: [UInt8] = []
         var count = 0
 
+        init(capacity: Int) {
+            keys.reserveCapacity(capacity * keySize)
+            values.reserveCapacity(capacity * valueSize)
+        }
+
+        /// - Parameters:
+        ///   - first: the key's bytes 0...7, most significant first.
+        ///   - second: its bytes 8...15.
         mutating func add(
-            space: UInt32, prefix: UInt32, bytes: [UInt8], set: UInt32 = 0, rule: UInt32, verdict: UInt8, reason: UInt8,
-            flags: UInt32 = 0
+            space: corral_policy_space, prefix: UInt32, first: UInt64 = 0, second: UInt64 = 0, set: UInt32 = 0,
+            rule: UInt32 = CORRAL_NO_RULE, verdict: Verdict, reason: Reason, flags: UInt32 = 0
         ) {
             keys.appendWord(prefix)
-            keys.append(UInt8(truncatingIfNeeded: space))
+            keys.append(UInt8(truncatingIfNeeded: space.rawValue))
             keys.append(contentsOf: [0, 0, 0])
-            keys.append(contentsOf: bytes)
-            keys.append(contentsOf: repeatElement(0, count: 16 - bytes.count))
+            keys.appendLong(first.bigEndian)
+            keys.appendLong(second.bigEndian)
             values.appendWord(set)
             values.appendWord(rule)
-            values.append(contentsOf: [verdict, reason, UInt8(truncatingIfNeeded: flags), 0])
+            values.append(verdict.abi)
+            values.append(reason.abi)
+            values.append(UInt8(truncatingIfNeeded: flags))
+            values.append(0)
             count += 1
         }
     }
 
     static func encode(_ policy: CompiledPolicy, number: UInt32) -> Entries {
-        var entries = Entries()
+        var entries = Entries(capacity: policy.addresses.count + policy.portSets.reduce(0) { $0 + $1.count } + 1)
         var flags: UInt32 = 0
         if policy.audit { flags |= CORRAL_POLICY_AUDIT.rawValue }
         if policy.allowsICMP { flags |= CORRAL_POLICY_ICMP.rawValue }
-        let denied = Decision(.deny, .noPolicy)
+        if policy.resolvesNames { flags |= CORRAL_POLICY_NAMES.rawValue }
         entries.add(
-            space: CORRAL_SPACE_META.rawValue, prefix: UInt32(CORRAL_META_PREFIX), bytes: [], set: number,
-            decision: denied, flags: flags
+            space: CORRAL_SPACE_META, prefix: UInt32(CORRAL_META_PREFIX), set: number, verdict: .deny,
+            reason: .noPolicy,
+            flags: flags
         )
-        for (prefix, answer) in policy.addresses {
-            let length = UInt32(CORRAL_ADDRESS_PREFIX) + UInt32(prefix.length)
-            switch answer {
+        for entry in policy.addresses {
+            let length = UInt32(CORRAL_ADDRESS_PREFIX) + UInt32(entry.prefix.length)
+            let address = entry.prefix.address
+            switch entry.answer {
             case .final(let decision):
                 entries.add(
-                    space: CORRAL_SPACE_ADDRESS.rawValue, prefix: length, bytes: prefix.address.networkBytes,
-                    decision: decision
+                    space: CORRAL_SPACE_ADDRESS, prefix: length, first: address.high, second: address.low,
+                    rule: RuleReference.abi(of: decision.rule), verdict: decision.verdict, reason: decision.reason
                 )
-            case .ports(let set):
+            case .ports(let set, let rule):
                 entries.add(
-                    space: CORRAL_SPACE_ADDRESS.rawValue, prefix: length, bytes: prefix.address.networkBytes,
-                    set: UInt32(set), decision: denied, flags: CORRAL_POLICY_PORTS.rawValue
+                    space: CORRAL_SPACE_ADDRESS, prefix: length, first: address.high, second: address.low,
+                    set: UInt32(set), rule: RuleReference.abi(of: rule), verdict: .deny, reason: .noPolicy,
+                    flags: CORRAL_POLICY_PORTS.rawValue
                 )
             }
         }
         for (set, ports) in policy.portSets.enumerated() {
             for entry in ports {
-                let bytes: [UInt8] = [
-                    UInt8(truncatingIfNeeded: set >> 24), UInt8(truncatingIfNeeded: set >> 16),
-                    UInt8(truncatingIfNeeded: set >> 8), UInt8(truncatingIfNeeded: set), entry.proto.rawValue,
-                    UInt8(truncatingIfNeeded: entry.port >> 8), UInt8(truncatingIfNeeded: entry.port),
-                ]
+                let rule =
+                    switch entry.rule {
+                    case .none: CORRAL_NO_RULE
+                    case .ofAddress: CORRAL_RULE_OF_ADDRESS
+                    case .rule(let rule): RuleReference.abi(of: rule)
+                    }
+                // Set, protocol, port, a zero byte.
+                let key = UInt64(set) << 32 | UInt64(entry.proto.rawValue) << 24 | UInt64(entry.port) << 8
                 entries.add(
-                    space: CORRAL_SPACE_PORT.rawValue, prefix: UInt32(CORRAL_PORT_PREFIX) + UInt32(entry.length),
-                    bytes: bytes, decision: entry.decision
+                    space: CORRAL_SPACE_PORT, prefix: UInt32(CORRAL_PORT_PREFIX) + UInt32(entry.length), first: key,
+                    rule: rule, verdict: entry.verdict, reason: entry.reason
                 )
             }
         }
@@ -112,17 +132,6 @@ public final class PolicyMap: Sendable {
             }
             done += Int(count)
         }
-    }
-}
-
-extension PolicyMap.Entries {
-    fileprivate mutating func add(
-        space: UInt32, prefix: UInt32, bytes: [UInt8], set: UInt32 = 0, decision: Decision, flags: UInt32 = 0
-    ) {
-        add(
-            space: space, prefix: prefix, bytes: bytes, set: set, rule: RuleReference.abi(of: decision.rule),
-            verdict: decision.verdict.abi, reason: decision.reason.abi, flags: flags
-        )
     }
 }
 

@@ -73,22 +73,38 @@ public final class SandboxHooks: Sendable {
     public func attach(
         _ identity: SandboxIdentity, name: String, cgroup: borrowing FileDescriptor, cgroupID: UInt64, policy: PolicyMap
     ) throws(KernelError) {
-        counters.reset(identity.slot)
-        try apply(policy, to: identity.slot)
-        try write(identity.probing, ifindex: 0)
+        try prepare(identity.probing, policy: policy)
         let directory = pins(of: name)
         try makeDirectory(directory)
         for hook in BpfPrograms.cgroupHooks {
-            let program = try programs.cgroupProgram(hook.name)
-            let link = bpf_link_create(program, cgroup.raw, bpf_attach_type(hook.type), nil)
-            guard link >= 0 else {
-                throw KernelError(call: "bpf_link_create", subject: "\(hook.name) on cgroup \(name)", errno: -link)
-            }
-            let owner = FileDescriptor(owning: link)
-            try pin(owner, at: "\(directory)/\(hook.name)")
+            try link(try programs.cgroupProgram(hook.name), hook, to: cgroup, named: name, pins: directory)
         }
+        try learn(cgroupID: cgroupID, slot: identity.slot)
+    }
+
+    /// Everything that the programs ask about a slot, before any of them can run for it.
+    func prepare(_ identity: SandboxIdentity, policy: PolicyMap) throws(KernelError) {
+        counters.reset(identity.slot)
+        try resetBudget(of: identity.slot)
+        try apply(policy, to: identity.slot)
+        try write(identity, ifindex: 0)
+    }
+
+    func link(
+        _ program: Int32, _ hook: (name: String, type: UInt32), to cgroup: borrowing FileDescriptor, named name: String,
+        pins directory: String
+    ) throws(KernelError) {
+        let link = bpf_link_create(program, cgroup.raw, bpf_attach_type(hook.type), nil)
+        guard link >= 0 else {
+            throw KernelError(call: "bpf_link_create", subject: "\(hook.name) on cgroup \(name)", errno: -link)
+        }
+        let owner = FileDescriptor(owning: link)
+        try pin(owner, at: "\(directory)/\(hook.name)")
+    }
+
+    func learn(cgroupID: UInt64, slot: UInt32) throws(KernelError) {
         var key = cgroupID
-        var slot = identity.slot
+        var slot = slot
         guard bpf_map_update_elem(slotByCgroup, &key, &slot, 0) == 0 else {
             throw KernelError(call: "bpf_map_update_elem", subject: "slot_by_cgroup", errno: errno)
         }
@@ -171,15 +187,19 @@ public final class SandboxHooks: Sendable {
 
     /// Forgets a sandbox whose processes and interface are gone, and takes its hooks off.
     public func detach(_ identity: SandboxIdentity, name: String, cgroupID: UInt64, ifindex: UInt32) {
-        var cgroup = cgroupID
-        _ = bpf_map_delete_elem(slotByCgroup, &cgroup)
         var interface = ifindex
         _ = bpf_map_delete_elem(slotByIfindex, &interface)
+        forget(identity, cgroupID: cgroupID)
+        removePins(of: name)
+    }
+
+    func forget(_ identity: SandboxIdentity, cgroupID: UInt64) {
+        var cgroup = cgroupID
+        _ = bpf_map_delete_elem(slotByCgroup, &cgroup)
         var slot = identity.slot
         let empty = [UInt8](repeating: 0, count: MemoryLayout<corral_sandbox>.size)
         _ = empty.withUnsafeBytes { bpf_map_update_elem(sandboxes, &slot, $0.baseAddress, 0) }
         _ = bpf_map_delete_elem(policies, &slot)
-        removePins(of: name)
     }
 
     /// Takes the pinned hooks of a sandbox away, those an earlier daemon left too.
@@ -188,7 +208,8 @@ public final class SandboxHooks: Sendable {
     }
 
     static func removePins(in directory: String) {
-        for hook in BpfPrograms.cgroupHooks.map(\.name) + ["from_sandbox", "to_sandbox"] {
+        let hooks = BpfPrograms.cgroupHooks + BpfPrograms.cgroupPacketHooks
+        for hook in hooks.map(\.name) + ["from_sandbox", "to_sandbox"] {
             _ = unlink("\(directory)/\(hook)")
         }
         _ = rmdir(directory)

@@ -5,22 +5,44 @@ public struct CompiledPolicy: Sendable, Equatable {
     public enum AddressAnswer: Hashable, Sendable {
         /// The same decision for every protocol and port.
         case final(Decision)
-        /// Index into `portSets`.
-        case ports(set: Int)
+        /// Index into `portSets`, and the rule that its answers cite as `CitedRule.ofAddress`.
+        case ports(set: Int, rule: RuleReference)
     }
 
-    /// A decision for the ports that share the first `length` bits of `port` (0...16), one protocol.
+    public struct AddressEntry: Hashable, Sendable {
+        public var prefix: IPPrefix
+        public var answer: AddressAnswer
+
+        public init(_ prefix: IPPrefix, _ answer: AddressAnswer) {
+            self.prefix = prefix
+            self.answer = answer
+        }
+    }
+
+    /// The rule that an answer of a port set cites.
+    public enum CitedRule: Hashable, Sendable {
+        case none
+        /// The rule of the address entry that led to the set: blocks with equal ports share one set.
+        case ofAddress
+        case rule(RuleReference)
+    }
+
+    /// The answer for the ports that share the first `length` bits of `port` (0...16), one protocol.
     public struct PortEntry: Hashable, Sendable {
         public var proto: IPProtocol
         public var port: UInt16
         public var length: Int
-        public var decision: Decision
+        public var verdict: Verdict
+        public var reason: Reason
+        public var rule: CitedRule
 
-        public init(proto: IPProtocol, port: UInt16, length: Int, decision: Decision) {
+        public init(proto: IPProtocol, port: UInt16, length: Int, verdict: Verdict, reason: Reason, rule: CitedRule) {
             self.proto = proto
             self.port = port
             self.length = length
-            self.decision = decision
+            self.verdict = verdict
+            self.reason = reason
+            self.rule = rule
         }
     }
 
@@ -28,22 +50,31 @@ public struct CompiledPolicy: Sendable, Equatable {
     public var audit: Bool
     /// Some rule allows icmp.
     public var allowsICMP: Bool
-    /// One entry a prefix; always holds the /0.
-    public var addresses: [IPPrefix: AddressAnswer]
+    /// Names are resolved, by corrald alone: port 53 of every address is its resolver.
+    public var resolvesNames: Bool
+    /// One entry a prefix, ordered by address, then length; always holds the /0.
+    public var addresses: [AddressEntry]
     /// Each set holds a length-0 entry for every protocol. Equal sets are stored once.
     public var portSets: [[PortEntry]]
+    /// For each rule of `egress.allow` with a domain, by index, the port set that answers for addresses pinned by it.
+    public var namePorts: [Int: Int]
 
-    public init(audit: Bool, allowsICMP: Bool, addresses: [IPPrefix: AddressAnswer], portSets: [[PortEntry]]) {
+    public init(
+        audit: Bool, allowsICMP: Bool, resolvesNames: Bool = false, addresses: [AddressEntry],
+        portSets: [[PortEntry]], namePorts: [Int: Int] = [:]
+    ) {
         self.audit = audit
         self.allowsICMP = allowsICMP
+        self.resolvesNames = resolvesNames
         self.addresses = addresses
         self.portSets = portSets
+        self.namePorts = namePorts
     }
 
     /// Holds nothing but "no": what a warm sandbox has before it is claimed.
     public static let denyAll = CompiledPolicy(
-        audit: false, allowsICMP: false,
-        addresses: [IPPrefix(IPAddress(high: 0, low: 0), length: 0): .final(Decision(.deny, .noPolicy))], portSets: []
+        audit: false, allowsICMP: false, addresses: [AddressEntry(.everything, .final(Decision(.deny, .noPolicy)))],
+        portSets: []
     )
 }
 

@@ -1,119 +1,106 @@
-extension Destination {
-    /// Why a text is no destination.
-    public struct ParseError: Error, Sendable, Equatable, CustomStringConvertible {
-        public var description: String
-    }
-
-    /// `203.0.113.9:443`, `203.0.113.9:53/udp`, `[2001:db8::1]:443/tcp`, `203.0.113.9/icmp`. Protocol tcp unless given.
-    public static func parse(_ text: String) throws(ParseError) -> Destination {
-        func failure(_ reason: String) -> ParseError {
-            ParseError(
-                description: "\"\(text)\" \(reason); expected ADDRESS[:PORT][/PROTOCOL], like 203.0.113.9:443/tcp")
-        }
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count <= 2 else { throw failure("has more than one /") }
-        guard let proto = parts.count == 2 ? IPProtocol(String(parts[1])) : .tcp else {
-            throw failure("names a protocol other than tcp, udp and icmp")
-        }
-        var host = parts[0]
-        var portText: Substring?
-        if host.hasPrefix("[") {
-            guard let end = host.firstIndex(of: "]") else { throw failure("has no ]") }
-            let after = host[host.index(after: end)...]
-            host = host[host.index(after: host.startIndex)..<end]
-            if after.hasPrefix(":") {
-                portText = after.dropFirst()
-            } else if !after.isEmpty {
-                throw failure("goes on after ]")
-            }
-        } else if let colon = host.firstIndex(of: ":"), host.lastIndex(of: ":") == colon {
-            portText = host[host.index(after: colon)...]
-            host = host[..<colon]
-        }
-        guard let address = IPAddress(host) else { throw failure("has no IP address") }
-        guard let portText else {
-            guard proto == .icmp else { throw failure("has no port, which \(proto) needs") }
-            return Destination(address: address, proto: proto, port: 0)
-        }
-        guard proto != .icmp else { throw failure("has a port, and icmp knows none") }
-        guard portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(portText), port > 0 else {
-            throw failure("has no port of 1...65535")
-        }
-        return Destination(address: address, proto: proto, port: port)
-    }
-}
-
-extension Destination: CustomStringConvertible {
-    public var description: String {
-        guard proto != .icmp else { return "\(address)/icmp" }
-        return address.ipv4 == nil ? "[\(address)]:\(port)/\(proto)" : "\(address):\(port)/\(proto)"
-    }
-}
-
-/// What a policy says of one destination, and why.
+/// What a policy says of one endpoint, and why.
 public struct Explanation: Sendable, Equatable, CustomStringConvertible {
-    public var destination: Destination
+    public var endpoint: Endpoint
     public var decision: Decision
     /// `mode: audit`: it would pass all the same.
     public var audits: Bool
     /// `web.yaml:7`, of the rule that decided.
     public var place: String?
     public var hint: String?
+    /// What the answer rests on beside the policy.
+    public var note: String?
 
     public var description: String {
         var verdict = decision.verdict == .allow ? "allow" : audits ? "would_deny" : "deny"
-        verdict += "  \(destination)  \(decision.reason.rawValue)"
+        verdict += "  \(endpoint)  \(decision.reason.rawValue)"
         var lines = [verdict]
         if let rule = decision.rule { lines.append("rule: \(rule)" + (place.map { " (\($0))" } ?? "")) }
         if let hint { lines.append("hint: \(hint)") }
+        if let note { lines.append("note: \(note)") }
         return lines.joined(separator: "\n")
     }
 }
 
 extension Policy {
-    public func explain(_ destination: Destination, host: HostContext) -> Explanation {
+    public func explain(_ endpoint: Endpoint, host: HostContext) -> Explanation {
+        switch endpoint {
+        case .address(let destination): explain(destination, host: host)
+        case .name(let destination): explain(destination)
+        }
+    }
+
+    private func explain(_ destination: Destination, host: HostContext) -> Explanation {
         let decision = decide(destination, host: host)
+        var explanation = explanation(.address(destination), decision)
+        if decision.verdict != .allow {
+            explanation.hint = hint(for: decision, destination: destination, host: host)
+        }
+        if decision.verdict == .allow && decision.rule == nil {
+            explanation.note = "port 53 of every address is corrald's resolver, which answers for permitted names"
+        } else if decision.reason == .noMatchingRule, allow.contains(where: { $0.names != nil }) {
+            explanation.note = "it passes while a name that egress.allow permits resolves to this address"
+        }
+        return explanation
+    }
+
+    private func explain(_ destination: NamedDestination) -> Explanation {
+        let decision = decide(destination)
+        var explanation = explanation(.name(destination), decision)
+        if decision.verdict == .allow {
+            explanation.note =
+                "of the addresses that it resolves to, those that are reserved or private or that egress.deny refuses stay "
+                + "refused"
+        } else {
+            explanation.hint = hint(for: decision, destination: destination)
+        }
+        return explanation
+    }
+
+    private func explanation(_ endpoint: Endpoint, _ decision: Decision) -> Explanation {
+        Explanation(endpoint: endpoint, decision: decision, audits: mode == .audit, place: place(of: decision.rule))
+    }
+
+    /// `web.yaml:7`; nil where the rule comes from no file.
+    func place(of rule: RuleReference?) -> String? {
         let line: Int? =
-            switch decision.rule {
+            switch rule {
             case .allow(let index)?: allow[index].line
             case .deny(let index)?: deny[index].line
             case nil: nil
             }
-        return Explanation(
-            destination: destination, decision: decision, audits: mode == .audit,
-            place: line.flatMap { $0 > 0 ? "\(file):\($0)" : nil },
-            hint: decision.verdict == .allow ? nil : hint(for: decision, destination: destination, host: host)
-        )
+        return line.flatMap { $0 > 0 ? "\(file):\($0)" : nil }
     }
 
     /// One line on what to change so that this passes, or why nothing can be.
     public func hint(for decision: Decision, destination: Destination, host: HostContext) -> String {
-        let rule = decision.rule.map { "\($0)" } ?? "a rule"
+        var refusal = refusal(decision)
+        refusal.address = destination.address
+        refusal.proto = destination.proto
+        refusal.protoText = destination.proto.description
+        if destination.proto != .icmp { refusal.port = destination.port }
         let judged = destination.address.judged
-        let port = destination.proto == .icmp ? "" : ", ports: [\(destination.port)]"
-        let addition = "{ cidr: \(IPPrefix(judged, length: 128))\(port), protocol: \(destination.proto) }"
-        switch decision.reason {
-        case .allowedByRule: return "\(rule) allows it"
-        case .noMatchingRule: return "nothing names \(judged); to permit it add \(addition) to egress.allow"
-        case .deniedByRule: return "\(rule) refuses it, and deny beats allow; narrow that rule to permit it"
-        case .reservedAddress:
-            let range = SpecialRanges.reserved(for: host).first { $0.prefix.contains(judged) }
-            let name = range.map { "\($0.name) (\($0.prefix))" } ?? "reserved"
-            return
-                "\(judged) is \(name), which only a rule that names a range inside it opens; add \(addition) to permit it"
-        case .portNotAllowed:
-            let ports = decision.rule.flatMap(portText) ?? "other ports"
-            return "\(rule) allows \(ports), asked \(destination.port); add \(destination.port) to its ports"
-        case .protocolNotAllowed:
-            return "\(rule) covers \(judged) but not \(destination.proto); add \(destination.proto) to its protocol"
-        default: return decision.reason.rawValue
+        if let range = SpecialRanges.reserved(for: host).first(where: { $0.prefix.contains(judged) }) {
+            refusal.reservedRange = "\(range.name) (\(range.prefix))"
         }
+        return refusal.hint
     }
 
-    private func portText(_ rule: RuleReference) -> String? {
-        guard case .allow(let index) = rule, let ports = allow[index].ports else { return nil }
-        return ports.map { $0.lowerBound == $0.upperBound ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
-            .joined(separator: ", ")
+    /// The same for something that is reached by name.
+    func hint(for decision: Decision, destination: NamedDestination) -> String {
+        var refusal = refusal(decision)
+        refusal.name = destination.name
+        refusal.proto = destination.proto
+        refusal.protoText = destination.proto.description
+        refusal.port = destination.port
+        return refusal.hint
+    }
+
+    private func refusal(_ decision: Decision) -> Refusal {
+        var refusal = Refusal(reason: decision.reason, rule: decision.rule)
+        if decision.reason == .portNotAllowed, case .allow(let index)? = decision.rule {
+            refusal.rulePorts = allow[index].ports
+        }
+        return refusal
     }
 
     /// One line for `corral policy validate`.

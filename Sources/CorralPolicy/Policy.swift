@@ -10,6 +10,8 @@ public struct Policy: Sendable, Hashable {
     public var mode: Mode
     public var allow: [EgressRule]
     public var deny: [EgressRule]
+    /// `egress.limits`.
+    public var budgets: EgressBudgets
     public var limits: ResourceLimits
     public var files: Files
     public var env: [String: String]
@@ -26,13 +28,15 @@ public struct Policy: Sendable, Hashable {
 
     public init(
         name: String, mode: Mode = .enforce, allow: [EgressRule] = [], deny: [EgressRule] = [],
-        limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:],
+        budgets: EgressBudgets = EgressBudgets(), limits: ResourceLimits = ResourceLimits(), files: Files = Files(),
+        env: [String: String] = [:],
         file: String = ""
     ) {
         self.name = name
         self.mode = mode
         self.allow = allow
         self.deny = deny
+        self.budgets = budgets
         self.limits = limits
         self.files = files
         self.env = env
@@ -46,6 +50,9 @@ public struct EgressRule: Sendable, Hashable {
         case prefix(IPPrefix)
         /// `preset: internet`: global unicast addresses only.
         case internet
+        /// In `egress.allow`: the addresses that such names resolve to. In `egress.deny`: the names themselves, which are not
+        /// resolved; ports and protocols mean nothing there.
+        case domain(DomainPattern)
     }
 
     public var target: Target
@@ -71,11 +78,39 @@ public struct EgressRule: Sendable, Hashable {
         return ports.contains { $0.contains(port) }
     }
 
+    /// The names whose addresses it opens, or that it refuses; nil for a rule on addresses.
+    public var names: DomainPattern? {
+        if case .domain(let pattern) = target { pattern } else { nil }
+    }
+
     func covers(_ address: IPAddress) -> Bool {
         switch target {
         case .prefix(let prefix): prefix.contains(address)
         case .internet: SpecialRanges.isGlobalUnicast(address)
+        // What a name resolves to is opened by pins.
+        case .domain: false
         }
+    }
+}
+
+/// What a sandbox may use of the network from its start to its end. Nil leaves it unlimited.
+public struct EgressBudgets: Sendable, Hashable {
+    /// Bytes that may leave, counted with the frames' headers.
+    public var bytes: UInt64?
+    /// Flows that the sandbox may open.
+    public var connections: UInt64?
+    /// Bits a second that may leave.
+    public var bitsPerSecond: UInt64?
+    /// Names that it may ask for.
+    public var dnsQueries: UInt64?
+
+    public init(
+        bytes: UInt64? = nil, connections: UInt64? = nil, bitsPerSecond: UInt64? = nil, dnsQueries: UInt64? = nil
+    ) {
+        self.bytes = bytes
+        self.connections = connections
+        self.bitsPerSecond = bitsPerSecond
+        self.dnsQueries = dnsQueries
     }
 }
 

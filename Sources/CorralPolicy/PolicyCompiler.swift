@@ -1,199 +1,194 @@
 extension Policy {
     /// Entries a compiled policy may have (CORRAL_MAX_POLICY_ENTRIES).
     public static let maximumEntries = 1_048_576
+    /// Rules that may cover one address.
+    public static let maximumOverlap = 1024
+    /// Rules that cover a block, added up over all blocks at which the answer may change. Bounds the compiler's work, as
+    /// does the same for ranges of ports over all different lists of rules.
+    public static let maximumCoverings = 1 << 22
 
     /// For the kernel: shorter prefixes are merged into longer ones, so that the longest match is the whole answer.
-    /// Throws when it would have more than `maximumEntries` entries.
+    /// Throws when it would pass one of the limits above.
     public func compile(host: HostContext) throws(PolicyError) -> CompiledPolicy {
         var compiler = PolicyCompiler(policy: self)
-        let compiled = compiler.compile(host: host)
-        let count = compiled.addresses.count + compiled.portSets.reduce(0) { $0 + $1.count } + 1
-        guard count <= Self.maximumEntries else {
+        do throws(PolicyCompiler.Limit) {
+            return try compiler.compile(host: host)
+        } catch {
             throw PolicyError(problems: [
                 PolicyError.Problem(
-                    file: file, line: 0, column: 0, field: "egress",
-                    message: "makes \(count) entries in the kernel", expected: "at most \(Self.maximumEntries)"
-                )
+                    file: file, line: 0, column: 0, field: "egress", message: error.message, expected: error.expected)
             ])
         }
-        return compiled
     }
 }
 
 /// One walk over all prefixes that mean something, from the shortest down, with what covers the present one on a stack.
-private struct PolicyCompiler {
-    /// What begins at a prefix.
+struct PolicyCompiler {
+    /// A bound that the policy passes.
+    struct Limit: Error {
+        var message: String
+        var expected: String
+    }
+
+    /// Something that begins at a prefix.
     private struct Boundary {
-        var allow: [Int] = []
-        var deny: [Int] = []
-        var isReserved = false
-        /// The preset's rules begin (true) or end (false) to cover here.
-        var internet: Bool?
+        enum Change {
+            case allow(Int)
+            case deny(Int)
+            case reserved
+            /// The preset's rules begin (true) or end (false) to cover here.
+            case internet(Bool)
+        }
+
+        var prefix: IPPrefix
+        var change: Change
     }
 
     /// What holds below a prefix.
     private struct Coverage {
         var prefix: IPPrefix
+        /// Ascending, as in `deny`.
         var allow: [Int] = []
         var deny: [Int] = []
+        /// Of the innermost block that rules name; port sets leave it to the address entry.
+        var own: RuleReference?
         /// Prefix length of the narrowest reserved range; nil outside all of them.
         var reserved: Int?
         var internet = false
         var answer: CompiledPolicy.AddressAnswer
     }
 
-    /// Rules that decide, which is all an answer depends on.
-    private struct Question: Hashable {
-        var allow: [Int]
-        var deny: [Int]
-        var isReserved: Bool
-    }
-
-    let policy: Policy
-    private var portSets: [[CompiledPolicy.PortEntry]] = []
-    private var setNumbers: [[CompiledPolicy.PortEntry]: Int] = [:]
-    private var answers: [Question: CompiledPolicy.AddressAnswer] = [:]
+    private let policy: Policy
+    private var sets: PortSetCompiler
     private let internetAllow: [Int]
     private let internetDeny: [Int]
     private let lengths: [Int]
 
     init(policy: Policy) {
         self.policy = policy
+        sets = PortSetCompiler(policy: policy)
         internetAllow = policy.allow.indices.filter { policy.allow[$0].target == .internet }
         internetDeny = policy.deny.indices.filter { policy.deny[$0].target == .internet }
         lengths = policy.allow.map { if case .prefix(let prefix) = $0.target { prefix.length } else { -1 } }
     }
 
-    mutating func compile(host: HostContext) -> CompiledPolicy {
-        let root = IPPrefix(IPAddress(high: 0, low: 0), length: 0)
-        var boundaries: [IPPrefix: Boundary] = [root: Boundary()]
+    private func boundaries(_ host: HostContext) -> [Boundary] {
+        var boundaries: [Boundary] = []
+        boundaries.reserveCapacity(policy.allow.count + policy.deny.count + 64)
         for (index, rule) in policy.allow.enumerated() {
-            if case .prefix(let prefix) = rule.target { boundaries[prefix, default: Boundary()].allow.append(index) }
+            if case .prefix(let prefix) = rule.target {
+                boundaries.append(Boundary(prefix: prefix, change: .allow(index)))
+            }
         }
         for (index, rule) in policy.deny.enumerated() {
-            if case .prefix(let prefix) = rule.target { boundaries[prefix, default: Boundary()].deny.append(index) }
+            if case .prefix(let prefix) = rule.target {
+                boundaries.append(Boundary(prefix: prefix, change: .deny(index)))
+            }
         }
         for range in SpecialRanges.reserved(for: host) {
-            boundaries[range.prefix, default: Boundary()].isReserved = true
+            boundaries.append(Boundary(prefix: range.prefix, change: .reserved))
         }
         if !internetAllow.isEmpty || !internetDeny.isEmpty {
-            for prefix in SpecialRanges.internet.inside { boundaries[prefix, default: Boundary()].internet = true }
-            for prefix in SpecialRanges.internet.outside { boundaries[prefix, default: Boundary()].internet = false }
-        }
-
-        var addresses: [IPPrefix: CompiledPolicy.AddressAnswer] = [:]
-        addresses.reserveCapacity(boundaries.count)
-        var stack: [Coverage] = []
-        let order = boundaries.keys.sorted { ($0.address, $0.length) < ($1.address, $1.length) }
-        for prefix in order {
-            while let last = stack.last, !last.prefix.contains(prefix) { stack.removeLast() }
-            guard let boundary = boundaries[prefix] else { continue }
-            var here = stack.last ?? Coverage(prefix: prefix, answer: .final(Decision(.deny, .noPolicy)))
-            let parent = stack.last?.answer
-            here.prefix = prefix
-            if !boundary.allow.isEmpty { here.allow = merge(here.allow, boundary.allow) }
-            if !boundary.deny.isEmpty { here.deny = merge(here.deny, boundary.deny) }
-            if boundary.isReserved { here.reserved = prefix.length }
-            if let internet = boundary.internet, internet != here.internet {
-                here.internet = internet
-                here.allow = internet ? merge(here.allow, internetAllow) : here.allow.filter { lengths[$0] >= 0 }
-                here.deny = internet ? merge(here.deny, internetDeny) : here.deny.filter { !internetDeny.contains($0) }
+            for prefix in SpecialRanges.internet.inside {
+                boundaries.append(Boundary(prefix: prefix, change: .internet(true)))
             }
-            here.answer = answer(here)
-            stack.append(here)
-            if here.answer != parent { addresses[prefix] = here.answer }
+            for prefix in SpecialRanges.internet.outside {
+                boundaries.append(Boundary(prefix: prefix, change: .internet(false)))
+            }
         }
+        boundaries.sort { $0.prefix < $1.prefix }
+        return boundaries
+    }
+
+    mutating func compile(host: HostContext) throws(Limit) -> CompiledPolicy {
+        let boundaries = boundaries(host)
+        let nothing = CompiledPolicy.AddressAnswer.final(Decision(.deny, .noMatchingRule))
+        var addresses = [CompiledPolicy.AddressEntry(.everything, nothing)]
+        addresses.reserveCapacity(boundaries.count + 1)
+        var stack = [Coverage(prefix: .everything, answer: nothing)]
+        var coverings = 0
+        var next = 0
+        while next < boundaries.count {
+            let prefix = boundaries[next].prefix
+            while stack.count > 1, !stack[stack.count - 1].prefix.contains(prefix) { stack.removeLast() }
+            var here = stack[stack.count - 1]
+            let parent = here.answer
+            here.prefix = prefix
+            var ownAllow: Int?
+            var ownDeny: Int?
+            while next < boundaries.count, boundaries[next].prefix == prefix {
+                switch boundaries[next].change {
+                case .allow(let index):
+                    insert(index, into: &here.allow)
+                    ownAllow = min(index, ownAllow ?? index)
+                case .deny(let index):
+                    insert(index, into: &here.deny)
+                    ownDeny = min(index, ownDeny ?? index)
+                case .reserved: here.reserved = prefix.length
+                case .internet(let isInside):
+                    guard isInside != here.internet else { break }
+                    here.internet = isInside
+                    change(&here.allow, by: internetAllow, adding: isInside)
+                    change(&here.deny, by: internetDeny, adding: isInside)
+                }
+                next += 1
+                guard here.allow.count + here.deny.count <= Policy.maximumOverlap else {
+                    throw Limit(
+                        message: "more than \(Policy.maximumOverlap) rules cover \(prefix)",
+                        expected: "fewer rules with more ports each")
+                }
+            }
+            if let ownDeny { here.own = .deny(ownDeny) } else if let ownAllow { here.own = .allow(ownAllow) }
+            coverings += here.allow.count + here.deny.count
+            guard coverings <= Policy.maximumCoverings else {
+                throw Limit(
+                    message: "rules lie inside each other too often",
+                    expected: "at most \(Policy.maximumCoverings) times that a rule covers a block of another")
+            }
+            here.answer = try answer(here)
+            stack.append(here)
+            if prefix == .everything {
+                addresses[0].answer = here.answer
+            } else if here.answer != parent {
+                addresses.append(CompiledPolicy.AddressEntry(prefix, here.answer))
+            }
+            // Of META too.
+            try sets.bound(addresses.count + 1)
+        }
+        var namePorts: [Int: Int] = [:]
+        for (index, rule) in policy.allow.enumerated() {
+            if case .domain = rule.target { namePorts[index] = try sets.set(ofRule: index) }
+        }
+        try sets.bound(addresses.count + 1)
         return CompiledPolicy(
             audit: policy.mode == .audit, allowsICMP: policy.allow.contains { $0.protocols.contains(.icmp) },
-            addresses: addresses, portSets: portSets
+            resolvesNames: policy.resolvesNames, addresses: addresses, portSets: sets.portSets, namePorts: namePorts
         )
     }
 
-    /// Both ascending.
-    private func merge(_ a: [Int], _ b: [Int]) -> [Int] {
-        a.isEmpty ? b : (a + b).sorted()
+    /// `list` stays ascending.
+    private func insert(_ index: Int, into list: inout [Int]) {
+        list.insert(index, at: list.lastIndex { $0 < index }.map { $0 + 1 } ?? 0)
     }
 
-    private mutating func answer(_ coverage: Coverage) -> CompiledPolicy.AddressAnswer {
-        // What covers a reserved address and is at least as long as the range lies inside it.
-        let allow =
-            coverage.reserved.map { length in coverage.allow.filter { lengths[$0] >= length } } ?? coverage.allow
-        let question = Question(allow: allow, deny: coverage.deny, isReserved: coverage.reserved != nil)
-        if let known = answers[question] { return known }
-        let answer = makeAnswer(question)
-        answers[question] = answer
-        return answer
+    private func change(_ list: inout [Int], by rules: [Int], adding: Bool) {
+        guard !rules.isEmpty else { return }
+        if adding {
+            list = (list + rules).sorted()
+        } else {
+            let gone = Set(rules)
+            list.removeAll { gone.contains($0) }
+        }
     }
 
-    private mutating func makeAnswer(_ question: Question) -> CompiledPolicy.AddressAnswer {
-        if question.isReserved && question.allow.isEmpty { return .final(Decision(.deny, .reservedAddress)) }
-        if question.allow.isEmpty && question.deny.isEmpty { return .final(Decision(.deny, .noMatchingRule)) }
-        var entries: [CompiledPolicy.PortEntry] = []
-        for proto in IPProtocol.allCases { entries += portEntries(question, proto) }
-        if let first = entries.first, entries.allSatisfy({ $0.decision == first.decision }) {
-            return .final(first.decision)
+    private mutating func answer(_ coverage: Coverage) throws(Limit) -> CompiledPolicy.AddressAnswer {
+        var allow = coverage.allow
+        if let length = coverage.reserved {
+            // What covers a reserved address and is at least as long as the range lies inside it.
+            allow.removeAll { lengths[$0] < length }
+            if allow.isEmpty { return .final(Decision(.deny, .reservedAddress)) }
         }
-        if let number = setNumbers[entries] { return .ports(set: number) }
-        portSets.append(entries)
-        setNumbers[entries] = portSets.count - 1
-        return .ports(set: portSets.count - 1)
-    }
-
-    private func decide(_ question: Question, _ proto: IPProtocol, _ port: UInt16) -> Decision {
-        if let index = question.deny.first(where: { policy.deny[$0].matches(proto, port) }) {
-            return Decision(.deny, .deniedByRule, rule: .deny(index))
-        }
-        if let index = question.allow.first(where: { policy.allow[$0].matches(proto, port) }) {
-            return Decision(.allow, .allowedByRule, rule: .allow(index))
-        }
-        if let index = question.allow.first(where: { policy.allow[$0].protocols.contains(proto) }) {
-            return Decision(.deny, .portNotAllowed, rule: .allow(index))
-        }
-        if let index = question.allow.first { return Decision(.deny, .protocolNotAllowed, rule: .allow(index)) }
-        return Decision(.deny, .noMatchingRule)
-    }
-
-    private func portEntries(_ question: Question, _ proto: IPProtocol) -> [CompiledPolicy.PortEntry] {
-        guard proto != .icmp else {
-            return [CompiledPolicy.PortEntry(proto: proto, port: 0, length: 0, decision: decide(question, proto, 0))]
-        }
-        // Every port at which an answer can change; the answer between two of them is one.
-        var starts: Set<Int> = [0]
-        for rule in question.allow.map({ policy.allow[$0] }) + question.deny.map({ policy.deny[$0] })
-        where rule.protocols.contains(proto) {
-            for range in rule.ports ?? [] {
-                starts.insert(Int(range.lowerBound))
-                starts.insert(Int(range.upperBound) + 1)
-            }
-        }
-        var intervals: [(range: Range<Int>, decision: Decision)] = []
-        let ordered = starts.filter { $0 <= 65_535 }.sorted()
-        for (index, start) in ordered.enumerated() {
-            let end = index + 1 < ordered.count ? ordered[index + 1] : 65_536
-            let decision = decide(question, proto, UInt16(start))
-            if let last = intervals.last, last.decision == decision {
-                intervals[intervals.count - 1].range = last.range.lowerBound..<end
-            } else {
-                intervals.append((start..<end, decision))
-            }
-        }
-        let base = intervals.max { $0.range.count < $1.range.count }?.decision ?? Decision(.deny, .noPolicy)
-        var entries = [CompiledPolicy.PortEntry(proto: proto, port: 0, length: 0, decision: base)]
-        for interval in intervals where interval.decision != base {
-            var start = interval.range.lowerBound
-            while start < interval.range.upperBound {
-                // The largest aligned block that begins here and fits.
-                var size = start == 0 ? 65_536 : start & -start
-                while start + size > interval.range.upperBound { size /= 2 }
-                entries.append(
-                    CompiledPolicy.PortEntry(
-                        proto: proto, port: UInt16(start), length: 16 - size.trailingZeroBitCount,
-                        decision: interval.decision
-                    )
-                )
-                start += size
-            }
-        }
-        return entries
+        if allow.isEmpty && coverage.deny.isEmpty { return .final(Decision(.deny, .noMatchingRule)) }
+        return try sets.answer(allow: allow, deny: coverage.deny, own: coverage.own)
     }
 }

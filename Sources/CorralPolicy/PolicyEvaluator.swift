@@ -10,11 +10,41 @@ public struct Destination: Sendable, Hashable {
         self.proto = proto
         self.port = port
     }
+
+    /// Where names are resolved, corrald answers these in place of whoever is asked.
+    var isForResolver: Bool { proto != .icmp && port == 53 }
+}
+
+/// What the resolver has opened to a sandbox: an address that a permitted name resolved to.
+public struct Pin: Sendable, Hashable {
+    public var address: IPAddress
+    /// Index of the rule in `egress.allow` whose domain the name matches.
+    public var rule: Int
+    /// Its time is over; only flows that were opened before go on.
+    public var isExpired: Bool
+
+    public init(_ address: IPAddress, rule: Int, isExpired: Bool = false) {
+        self.address = address
+        self.rule = rule
+        self.isExpired = isExpired
+    }
 }
 
 extension Policy {
     /// The plain reading of the policy: every rule looked at, in order. What the compiler makes must answer the same.
-    public func decide(_ destination: Destination, host: HostContext) -> Decision {
+    /// - Parameter pins: of the sandbox, in the order of their rules; those on other addresses mean nothing.
+    public func decide(_ destination: Destination, host: HostContext, pins: [Pin] = []) -> Decision {
+        if resolvesNames && destination.isForResolver {
+            return Decision(.allow, .allowedByRule)
+        }
+        let decision = decideByAddress(destination, host: host)
+        return decision.upgraded(by: pins, on: destination) { rule in
+            guard allow.indices.contains(rule), allow[rule].names != nil else { return nil }
+            return ruling([(rule, allow[rule])], destination.proto, destination.port)
+        }
+    }
+
+    private func decideByAddress(_ destination: Destination, host: HostContext) -> Decision {
         let address = destination.address.judged
         let reserved = SpecialRanges.reserved(for: host).filter { $0.prefix.contains(address) }
         let covering = allow.enumerated().filter { _, rule in
@@ -29,35 +59,120 @@ extension Policy {
         }) {
             return Decision(.deny, .deniedByRule, rule: .deny(index))
         }
-        if let match = covering.first(where: { $0.element.matches(destination.proto, destination.port) }) {
-            return Decision(.allow, .allowedByRule, rule: .allow(match.offset))
+        return ruling(covering.map { ($0.offset, $0.element) }, destination.proto, destination.port)
+    }
+
+    /// What allow rules that cover a destination say to a protocol and port.
+    func ruling(_ rules: [(index: Int, rule: EgressRule)], _ proto: IPProtocol, _ port: UInt16) -> Decision {
+        if let match = rules.first(where: { $0.rule.matches(proto, port) }) {
+            return Decision(.allow, .allowedByRule, rule: .allow(match.index))
         }
-        if let match = covering.first(where: { $0.element.protocols.contains(destination.proto) }) {
-            return Decision(.deny, .portNotAllowed, rule: .allow(match.offset))
+        if let match = rules.first(where: { $0.rule.protocols.contains(proto) }) {
+            return Decision(.deny, .portNotAllowed, rule: .allow(match.index))
         }
-        if let first = covering.first { return Decision(.deny, .protocolNotAllowed, rule: .allow(first.offset)) }
+        if let first = rules.first { return Decision(.deny, .protocolNotAllowed, rule: .allow(first.index)) }
         return Decision(.deny, .noMatchingRule)
     }
 }
 
-extension CompiledPolicy {
-    /// Answers as the kernel's trie does: by the longest match alone.
-    public func decide(_ destination: Destination) -> Decision {
+extension Decision {
+    /// Pins allow what no rule on addresses allows, and nothing that one refuses. Where none allows either, the last one's
+    /// reason is told when there was no rule to speak of before.
+    fileprivate func upgraded(
+        by pins: [Pin], on destination: Destination, ruling: (Int) -> Decision?
+    ) -> Decision {
+        guard verdict != .allow, [.noMatchingRule, .portNotAllowed, .protocolNotAllowed].contains(reason) else {
+            return self
+        }
+        var decision = self
         let address = destination.address.judged
-        let port = destination.proto == .icmp ? 0 : destination.port
-        for length in stride(from: 128, through: 0, by: -1) {
-            guard let answer = addresses[IPPrefix(address, length: length)] else { continue }
-            switch answer {
-            case .final(let decision):
-                return decision
-            case .ports(let set):
-                let matches = portSets[set].filter { entry in
-                    entry.proto == destination.proto
-                        && (entry.length == 0 || (entry.port ^ port) >> UInt16(16 - entry.length) == 0)
-                }
-                return matches.max { $0.length < $1.length }?.decision ?? Decision(.deny, .noPolicy)
+        for pin in pins where pin.address.judged == address {
+            guard let ruled = ruling(pin.rule) else { continue }
+            if ruled.verdict == .allow && !pin.isExpired { return ruled }
+            guard reason == .noMatchingRule else { continue }
+            decision = ruled
+            if ruled.verdict == .allow { decision = Decision(.deny, .nameNotResolvedHere, rule: ruled.rule) }
+        }
+        return decision
+    }
+}
+
+extension CompiledPolicy {
+    /// Answers as the kernel's programs do: by the longest match alone, then by pins.
+    public func decide(_ destination: Destination, pins: [Pin] = []) -> Decision {
+        if resolvesNames && destination.isForResolver {
+            return Decision(.allow, .allowedByRule)
+        }
+        let decision = decideByAddress(destination)
+        guard resolvesNames else { return decision }
+        return decision.upgraded(by: pins, on: destination) { rule in
+            namePorts[rule].flatMap {
+                decide(set: $0, rule: .allow(rule), destination.proto, destination.port)
             }
         }
-        return Decision(.deny, .noPolicy)
+    }
+
+    private func decideByAddress(_ destination: Destination) -> Decision {
+        let damaged = Decision(.deny, .noPolicy)
+        switch answer(for: destination.address.judged) {
+        case .final(let decision)?: return decision
+        case .ports(let set, let rule)?:
+            guard portSets.indices.contains(set) else { return damaged }
+            return decide(set: set, rule: rule, destination.proto, destination.port) ?? damaged
+        case nil: return damaged
+        }
+    }
+
+    /// What a port set says; `rule` is the one of the address entry. Nil when the set lacks the protocol.
+    func decide(set: Int, rule: RuleReference, _ proto: IPProtocol, _ port: UInt16) -> Decision? {
+        let port = proto == .icmp ? 0 : port
+        let matches = portSets[set].filter { entry in
+            entry.proto == proto && (entry.length == 0 || (entry.port ^ port) >> UInt16(16 - entry.length) == 0)
+        }
+        guard let entry = matches.max(by: { $0.length < $1.length }) else { return nil }
+        return entry.decision(addressRule: rule)
+    }
+
+    private func answer(for address: IPAddress) -> AddressAnswer? {
+        // The last entry at or before the address; what covers the address covers that entry as well, or is it.
+        var length = 128
+        while length >= 0 {
+            let key = IPPrefix(address, length: length)
+            let index = addresses.firstIndexPast(key) - 1
+            guard index >= 0 else { return nil }
+            let found = addresses[index]
+            if found.prefix.contains(address), found.prefix.length <= length { return found.answer }
+            // No entry lies between it and the address: a longer one than what both share cannot cover the address.
+            length = min(length - 1, found.prefix.address.commonBits(with: address))
+        }
+        return nil
+    }
+}
+
+extension CompiledPolicy.PortEntry {
+    func decision(addressRule: RuleReference) -> Decision {
+        switch rule {
+        case .none: Decision(verdict, reason)
+        case .ofAddress: Decision(verdict, reason, rule: addressRule)
+        case .rule(let rule): Decision(verdict, reason, rule: rule)
+        }
+    }
+}
+
+extension [CompiledPolicy.AddressEntry] {
+    /// Of entries in order, the first behind `prefix`.
+    fileprivate func firstIndexPast(_ prefix: IPPrefix) -> Int {
+        var range = 0..<count
+        while !range.isEmpty {
+            let middle = range.lowerBound + range.count / 2
+            range = self[middle].prefix <= prefix ? middle + 1..<range.upperBound : range.lowerBound..<middle
+        }
+        return range.lowerBound
+    }
+}
+
+extension IPAddress {
+    fileprivate func commonBits(with other: IPAddress) -> Int {
+        high == other.high ? 64 + (low ^ other.low).leadingZeroBitCount : (high ^ other.high).leadingZeroBitCount
     }
 }

@@ -23,8 +23,8 @@ enum SpecialRanges {
     ]
 
     static func reserved(for host: HostContext) -> [Reserved] {
-        host.hostAddresses.map { Reserved(prefix: $0, name: "the host itself") }
-            + host.sandboxPools.map { Reserved(prefix: $0, name: "the addresses of sandboxes") } + reserved
+        host.hostAddresses.map { Reserved(prefix: $0.judged, name: "the host itself") }
+            + host.sandboxPools.map { Reserved(prefix: $0.judged, name: "the addresses of sandboxes") } + reserved
     }
 
     /// What `preset: internet` covers: global unicast, without every block that the IANA special-purpose registries
@@ -50,4 +50,9 @@ enum SpecialRanges {
     private static func table(_ prefix: String, _ name: String) -> Reserved {
         Reserved(prefix: IPPrefix(prefix) ?? IPPrefix(IPAddress(high: 0, low: 0), length: 0), name: name)
     }
+}
+
+extension IPAddress {
+    /// Reachable on the internet, as `preset: internet` has it; NAT64 and 6to4 by the IPv4 address that they carry.
+    public var isGlobalUnicast: Bool { SpecialRanges.isGlobalUnicast(judged) }
 }

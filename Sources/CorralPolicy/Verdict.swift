@@ -57,7 +57,21 @@ public enum RuleReference: Hashable, Sendable {
     case deny(Int)
 }
 
-extension RuleReference: CustomStringConvertible {
+extension RuleReference: CustomStringConvertible, LosslessStringConvertible {
+    /// `egress.allow[0]`; nil for any other text.
+    public init?(_ description: String) {
+        guard description.hasSuffix("]"), let bracket = description.firstIndex(of: "["),
+            let index = DecimalText.integer(description[description.index(after: bracket)...].dropLast()).flatMap({
+                UInt32(exactly: $0)
+            })
+        else { return nil }
+        switch description[..<bracket] {
+        case "egress.allow": self = .allow(Int(index))
+        case "egress.deny": self = .deny(Int(index))
+        default: return nil
+        }
+    }
+
     public var description: String {
         switch self {
         case .allow(let index): "egress.allow[\(index)]"

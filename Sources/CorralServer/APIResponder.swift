@@ -27,7 +27,11 @@ struct APIResponder: HTTPResponder {
         routes.add("/v1/sandboxes", (.get, sandboxes.list), (.post, sandboxes.create))
         routes.add("/v1/sandboxes/{ref}", (.get, sandboxes.inspect), (.delete, sandboxes.remove))
         routes.add("/v1/sandboxes/{ref}/kill", (.post, sandboxes.kill))
+        routes.add("/v1/sandboxes/{ref}/policy", (.put, sandboxes.applyPolicy))
         routes.add("/v1/sandboxes/{ref}/attach", (.post, sandboxes.attach))
+        let enforcements = EnforcementRoutes(engine: engine)
+        routes.add("/v1/enforcements", (.get, enforcements.list), (.post, enforcements.enforce))
+        routes.add("/v1/enforcements/{ref}", (.delete, enforcements.release))
         routes.add("/v1/events", (.get, { try await Self.events(of: engine, $0) }))
         routes.add("/v1/pool", (.get, { _ in .json(PoolStatus(await engine.pool())) }))
         routes.add(

@@ -83,7 +83,7 @@ struct AttachInputParser {
             return false
         case (.stdinEnd, _), (.signal, _):
             throw FrameError("a frame of the wrong length")
-        case (.stdout, _), (.stderr, _), (.exit, _):
+        case (.stdout, _), (.stderr, _), (.exit, _), (.refusals, _):
             throw FrameError("a frame that only the server sends")
         }
     }

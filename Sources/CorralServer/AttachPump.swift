@@ -1,5 +1,6 @@
 internal import CorralAPI
 internal import CorralEngine
+internal import FoundationEssentials
 internal import NIOCore
 
 /// Moves bytes between the streams of a command and one client, both ways at once, until one of them ends.
@@ -127,7 +128,13 @@ enum StreamFrames {
         case .exit(let result):
             var payload = ByteBuffer(integer: result.exitCode)
             payload.writeString(result.cause.rawValue)
-            return frames(.exit, Array(payload.readableBytesView))
+            let end = frames(.exit, Array(payload.readableBytesView))
+            guard !result.refusals.isEmpty, let summary = try? JSONEncoder().encode(result.refusals),
+                summary.count <= StreamFrameHeader.maximumPayload
+            else { return end }
+            var both = frames(.refusals, Array(summary))
+            both.writeImmutableBuffer(end)
+            return both
         }
     }
 

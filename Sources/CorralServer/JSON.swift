@@ -34,6 +34,8 @@ indirect enum KnownKeys: Sendable {
     /// Not looked into: a plain value, or an object whose keys are the caller's.
     case any
     case object([String: KnownKeys])
+    /// Each of its entries.
+    case list(KnownKeys)
 }
 
 /// A request body whose every key is known, so that a misspelt one is refused and not ignored.
@@ -45,15 +47,24 @@ extension CreateSandboxRequest: RequestDocument {
     static let keys = KnownKeys.object([
         "name": .any,
         "image": .any,
-        "policy": .object(["file": .any, "yaml": .any]),
+        "policy": PolicySource.keys,
         "command": .any,
         "env": .any,
         "workingDirectory": .any,
         "limits": .object(["cpu": .any, "memory": .any, "pids": .any, "timeout": .any]),
         "stdin": .any,
         "autoRemove": .any,
+        "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])
+}
+
+extension PolicySource: RequestDocument {
+    static let keys = KnownKeys.object(["file": .any, "yaml": .any])
+}
+
+extension EnforceRequest: RequestDocument {
+    static let keys = KnownKeys.object(["cgroup": .any, "pid": .any, "policy": PolicySource.keys])
 }
 
 extension KillRequest: RequestDocument {
@@ -102,10 +113,20 @@ extension KnownKeys {
                     detail: ["expected one of \(known.keys.sorted().joined(separator: ", "))"]
                 )
             }
-            if case .object = below, try !container.decodeNil(forKey: key) {
+            guard try !container.decodeNil(forKey: key) else { continue }
+            switch below {
+            case .any: continue
+            case .object:
                 try below.check(
                     container.nestedContainer(keyedBy: AnyKey.self, forKey: key), at: path + key.stringValue + "."
                 )
+            case .list(let entry):
+                var entries = try container.nestedUnkeyedContainer(forKey: key)
+                while !entries.isAtEnd {
+                    let index = entries.currentIndex
+                    try entry.check(
+                        entries.nestedContainer(keyedBy: AnyKey.self), at: "\(path)\(key.stringValue)[\(index)].")
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 public import CorralEngine
 public import CorralEvents
+public import CorralPolicy
 
 /// What the routes need of an engine.
 public protocol SandboxEngine: Sendable {
@@ -10,8 +11,12 @@ public protocol SandboxEngine: Sendable {
     func sandboxes() async -> [SandboxInfo]
     func attach(_ reference: String) async throws -> CommandStreams
     func kill(_ reference: String, signal: Int32) async throws
+    func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
     func remove(_ reference: String, force: Bool) async throws
     func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>
+    func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement
+    func enforcements() async -> [Enforcement]
+    func releaseEnforcement(_ reference: String) async throws
     func pool() async -> PoolState
     func doctor() async -> [HostCheck]
 }

@@ -1,5 +1,6 @@
 internal import CorralAPI
 internal import CorralEngine
+internal import CorralPolicy
 internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
@@ -18,7 +19,7 @@ struct SandboxRoutes: Sendable {
     func create(_ routed: RoutedRequest) async throws -> Response {
         let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
         let request = try CreateSandboxRequest(json: body)
-        let spec = try SandboxSpec(request, allowTestSwitches: engine.configuration.allowTestSwitches)
+        let spec = try SandboxSpec(request)
         let sandbox = Sandbox(try await engine.create(spec))
         let (logger, channel) = (routed.context.logger, routed.context.channel)
         // Beside the answer, which is not to wait for it.
@@ -65,6 +66,14 @@ struct SandboxRoutes: Sendable {
         }
         try await engine.kill(routed.reference, signal: signal)
         return Response(status: .noContent)
+    }
+
+    /// Body: a policy. Answers once it is in force.
+    func applyPolicy(_ routed: RoutedRequest) async throws -> Response {
+        let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
+        let source = try PolicySource(json: body)
+        return .json(
+            Sandbox(try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)))
     }
 
     func attach(_ routed: RoutedRequest) async throws -> Response {

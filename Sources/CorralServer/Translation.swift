@@ -6,71 +6,41 @@ internal import HTTPTypes
 
 extension SandboxSpec {
     /// What a request asks for, over what its policy says. Throws `Failure` and `PolicyError`.
-    init(_ request: CreateSandboxRequest, allowTestSwitches: Bool) throws {
-        guard let program = request.command.first, !program.isEmpty else {
-            throw Failure.invalidRequest("command: empty; expected a program and its arguments")
-        }
-        for (index, argument) in request.command.enumerated() {
-            try refuseNUL(argument, field: "command[\(index)]")
-        }
-        for (name, value) in request.env ?? [:] {
-            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
-                throw Failure.invalidRequest("env: a name that is empty or holds =")
-            }
-            try refuseNUL(name, field: "env")
-            try refuseNUL(value, field: "env.\(name)")
-        }
-        if let directory = request.workingDirectory {
-            try refuseNUL(directory, field: "workingDirectory")
-            guard directory.hasPrefix("/") else {
-                throw Failure.invalidRequest("workingDirectory: expected an absolute path")
-            }
-        }
-        if let name = request.name, !Self.isName(name) {
-            throw Failure.invalidRequest(
-                "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
-            )
-        }
-        let switches = request.testSwitches
-        let keepCapabilities = switches?.keepCapabilities ?? false
-        let noSeccomp = switches?.noSeccomp ?? false
-        if (keepCapabilities || noSeccomp) && !allowTestSwitches {
-            throw Failure(.forbidden, "forbidden", "testSwitches: corrald does not run with --allow-test-switches")
-        }
+    init(_ request: CreateSandboxRequest) throws {
         let policy = try request.policy.map { try Policy(yaml: $0.yaml, file: $0.file) }
         self.init(
             name: request.name, image: request.image ?? policy?.files.image, policy: policy,
             command: CommandSpec(
                 arguments: request.command,
-                environment: (policy?.env ?? [:]).merging(request.env ?? [:]) { _, requested in requested },
+                environment: request.env ?? [:],
                 workingDirectory: request.workingDirectory, stdin: request.stdin ?? false,
-                keepCapabilities: keepCapabilities, noSeccomp: noSeccomp
+                keepCapabilities: request.testSwitches?.keepCapabilities ?? false,
+                noSeccomp: request.testSwitches?.noSeccomp ?? false
             ),
             autoRemove: request.autoRemove ?? true,
-            limits: try Limits(policy?.limits, overrides: request.limits)
+            limits: try Limits(policy?.limits, overrides: request.limits),
+            publish: try (request.publish ?? []).map(PortPublication.init)
         )
-    }
-
-    private static func isName(_ text: String) -> Bool {
-        func isAlphanumeric(_ byte: UInt8) -> Bool {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"):
-                true
-            default: false
-            }
-        }
-        guard (1...63).contains(text.utf8.count), let first = text.utf8.first, isAlphanumeric(first) else {
-            return false
-        }
-        return text.utf8.allSatisfy {
-            isAlphanumeric($0) || [UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-")].contains($0)
-        }
     }
 }
 
-private func refuseNUL(_ text: String, field: String) throws(Failure) {
-    if text.utf8.contains(0) { throw .invalidRequest("\(field): holds a NUL character") }
+extension PortPublication {
+    fileprivate init(_ port: PublishedPort) throws(Failure) {
+        var address: IPAddress?
+        if let text = port.hostAddress {
+            guard let parsed = IPAddress(text) else {
+                throw .invalidRequest("publish: hostAddress: expected an IPv4 or IPv6 address")
+            }
+            address = parsed
+        }
+        guard let hostPort = UInt16(exactly: port.hostPort ?? 0) else {
+            throw .invalidRequest("publish: hostPort: expected 0 to 65535")
+        }
+        guard let sandboxPort = UInt16(exactly: port.sandboxPort), sandboxPort > 0 else {
+            throw .invalidRequest("publish: sandboxPort: expected 1 to 65535")
+        }
+        self.init(hostAddress: address, hostPort: hostPort, sandboxPort: sandboxPort)
+    }
 }
 
 extension SandboxSpec.Limits {
@@ -127,7 +97,12 @@ extension Sandbox {
             command: info.command, ipv4: info.ipv4.description, ipv6: info.ipv6.description, hostPid: info.hostPid,
             createdAt: RFC3339.text(info.createdAt), startedAt: startedAt.map(RFC3339.text),
             exitedAt: exitedAt.map(RFC3339.text),
-            exitCode: exitCode, counters: Counters(info.counters)
+            exitCode: exitCode, counters: Counters(info.counters),
+            published: info.published.map {
+                PublishedPort(
+                    hostAddress: $0.hostAddress?.description, hostPort: Int($0.hostPort),
+                    sandboxPort: Int($0.sandboxPort))
+            }
         )
     }
 }
@@ -137,7 +112,8 @@ extension Sandbox.Counters {
         self.init(
             allowed: counters.allowed, denied: counters.denied, packetsOut: counters.packetsOut,
             bytesOut: counters.bytesOut, packetsIn: counters.packetsIn, bytesIn: counters.bytesIn,
-            events: counters.events, eventsLost: counters.eventsLost
+            events: counters.events, eventsLost: counters.eventsLost, connections: counters.connections,
+            throttled: counters.throttled, exhausted: counters.exhausted
         )
     }
 }

@@ -4,8 +4,11 @@ internal import CorralPolicy
 
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "policy", abstract: "Check and explain policy files. Needs no corrald.",
-        subcommands: [PolicyValidate.self, PolicyExplain.self]
+        commandName: "policy",
+        abstract: "Check, explain, test, compare and apply policy files. Only apply needs corrald.",
+        subcommands: [
+            PolicyValidate.self, PolicyExplain.self, PolicyTest.self, PolicyDiffCommand.self, PolicyApply.self,
+        ]
     )
 }
 
@@ -34,35 +37,7 @@ struct PolicyValidate: ClientCommand {
     }
 }
 
-struct PolicyExplain: ClientCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "explain", abstract: "Say what a policy does with a destination, and which rule decides.",
-        discussion: """
-            Judges with the addresses that this host has now; those of corrald's sandboxes are not looked up. \
-            An IPv6 address with a port goes in brackets: [2001:db8::1]:443/tcp.
-            """
-    )
-
-    @Argument(help: ArgumentHelp("Policy file.", valueName: "file"))
-    var file: String
-
-    @Argument(help: ArgumentHelp("Where a packet would go.", valueName: "destination[:port][/protocol]"))
-    var destination: String
-
-    func execute() throws {
-        let policy = try PolicyFile.load(file)
-        let target: Destination
-        do {
-            target = try Destination.parse(destination)
-        } catch {
-            throw ValidationError(TerminalText.lines("\(error)"))
-        }
-        let host = HostContext(hostAddresses: HostAddresses.now())
-        try Output.write(TerminalText.lines("\(policy.explain(target, host: host))") + "\n")
-    }
-}
-
-private enum PolicyFile {
+enum PolicyFile {
     /// Throws `Failure` with one problem a line.
     static func load(_ path: String) throws -> Policy {
         let text = try TextFile.read(path)

@@ -1,5 +1,7 @@
 internal import ArgumentParser
 internal import CorralAPI
+internal import CorralEvents
+internal import CorralPolicy
 internal import Glibc
 
 struct Run: ClientCommand {
@@ -11,6 +13,8 @@ struct Run: ClientCommand {
             """
     )
     static let failureCode: Int32 = 125
+    /// Lines of the summary.
+    private static let mostRefusals = 10
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -49,8 +53,19 @@ struct Run: ClientCommand {
     var workdir: String?
 
     @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Let connections to a TCP port of the host into the sandbox; without a host port, a free one.",
+            valueName: "[address:][port:]port")
+    )
+    var publish: [String] = []
+
+    @Option(
         name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
     var remove = true
+
+    @Flag(name: .shortAndLong, help: "Do not sum up on standard error what was refused.")
+    var quiet = false
 
     @Flag(name: .short, help: "Pass standard input to the command.")
     var interactive = false
@@ -90,8 +105,22 @@ struct Run: ClientCommand {
         let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
         Glibc.signal(SIGPIPE, SIG_IGN)
         let exit = try start(request, client, signals)
+        if !quiet { Self.tell(exit.refusals) }
         if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
         throw ExitCode(exit.code)
+    }
+
+    private static func tell(_ refusals: [RefusalSummary]) {
+        guard !refusals.isEmpty else { return }
+        let total = refusals.reduce(0) { $0 + $1.count }
+        Complaint.print("\(total) \(total == 1 ? "attempt was" : "attempts were") refused")
+        for refusal in refusals.prefix(mostRefusals) {
+            let times = refusal.count > 1 ? " ×\(refusal.count)" : ""
+            let hint = refusal.hint.map { ": \($0)" } ?? ""
+            Complaint.print(
+                "  " + TerminalText.neutralised("\(refusal.what) \(refusal.reason.rawValue)\(times)\(hint)"))
+        }
+        if refusals.count > mostRefusals { Complaint.print("  and \(refusals.count - mostRefusals) others") }
     }
 
     private func start(
@@ -134,6 +163,12 @@ struct Run: ClientCommand {
             // A variable that is not set here is not set there.
             if let value = parts.count == 2 ? parts[1] : Environment[parts[0]] { variables[parts[0]] = value }
         }
+        let ports = try publish.map { text in
+            guard let port = PublishedPort(text) else {
+                throw ValidationError("--publish: expected [address:][port:]port, such as 8080:80 or 127.0.0.1:8080:80")
+            }
+            return port
+        }
         let limits = LimitOverrides(cpu: cpu, memory: memory, pids: pids, timeout: timeout)
         return CreateSandboxRequest(
             name: name, image: image,
@@ -142,7 +177,8 @@ struct Run: ClientCommand {
             limits: limits == LimitOverrides() ? nil : limits, stdin: interactive ? true : nil,
             autoRemove: remove ? nil : false,
             testSwitches: testKeepCapabilities || testNoSeccomp
-                ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil
+                ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil,
+            publish: ports.isEmpty ? nil : ports
         )
     }
 }

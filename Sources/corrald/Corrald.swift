@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CorralAPI
 internal import CorralEngine
 internal import CorralServer
 internal import Glibc
@@ -10,7 +11,7 @@ internal import UnixSignals
 struct Corrald: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "corrald", abstract: "Keeps the sandboxes of this host and serves the Corral API.",
-        version: corralVersion
+        version: Release.version
     )
 
     @Option(help: "Read settings from this YAML file. Flags win over it.")
@@ -33,6 +34,22 @@ struct Corrald: AsyncParsableCommand {
 
     @Option(help: "Warm sandboxes to keep ready (default: 8).")
     var pool: String?
+
+    @Option(
+        help: "Name servers that resolve for sandboxes, separated by commas (default: those of /etc/resolv.conf).")
+    var dnsServers: String?
+
+    @Option(
+        name: .customLong("dns-ttl-floor"), help: "Seconds that an answer holds in a sandbox at least (default: 30).")
+    var dnsTTLFloor: String?
+
+    @Option(
+        name: .customLong("dns-ttl-ceiling"), help: "Seconds that an answer holds in a sandbox at most (default: 3600)."
+    )
+    var dnsTTLCeiling: String?
+
+    @Option(help: "Seconds that an address stays open after its answer has ended (default: 60).")
+    var dnsGrace: String?
 
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
@@ -73,7 +90,8 @@ struct Corrald: AsyncParsableCommand {
     private var flags: Settings {
         let given: [(SettingKey, String?)] = [
             (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
-            (.subnet6, subnet6), (.pool, pool), (.logLevel, logLevel), (.logFormat, logFormat),
+            (.subnet6, subnet6), (.pool, pool), (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
+            (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return given.reduce(into: [:]) { settings, flag in
             guard let value = flag.1 else { return }

@@ -1,3 +1,4 @@
+internal import CorralAPI
 internal import CorralEngine
 internal import CorralServer
 internal import Glibc
@@ -22,7 +23,7 @@ struct Daemon {
                 instance: settings.instance, stateDirectory: settings.stateDirectory,
                 runDirectory: settings.runDirectory,
                 subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
-                allowTestSwitches: settings.allowTestSwitches
+                allowTestSwitches: settings.allowTestSwitches, names: settings.names
             )
         )
         if settings.allowTestSwitches {
@@ -33,7 +34,7 @@ struct Daemon {
             engine: engine, socket: socket,
             // An attached client costs three more descriptors, the command's pipes.
             configuration: APIServer.Configuration(
-                maximumConnections: max(64, descriptors / 5), version: corralVersion),
+                maximumConnections: max(64, descriptors / 5), version: Release.version),
             logger: logger,
             onReady: { [logger, settings] in
                 logger.info(

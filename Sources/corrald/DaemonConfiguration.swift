@@ -1,3 +1,4 @@
+internal import CorralEngine
 internal import CorralPolicy
 internal import Logging
 
@@ -16,6 +17,7 @@ struct DaemonConfiguration: Equatable {
     var pool: Int
     var logLevel: Logger.Level
     var logFormat: LogFormat
+    var names: NameConfiguration
     var allowTestSwitches: Bool
 
     var socketPath: String { runDirectory + "/corral.sock" }
@@ -33,6 +35,13 @@ struct DaemonConfiguration: Equatable {
         pool = try text(.pool, "8").poolSize()
         logLevel = try text(.logLevel, "info").word("a log level", Logger.Level.allCases)
         logFormat = try text(.logFormat, "text").word("a log format", LogFormat.allCases)
+        names = NameConfiguration(
+            servers: try text(.dnsServers, "").nameServers(), ttlFloor: try text(.dnsTTLFloor, "30").seconds(),
+            ttlCeiling: try text(.dnsTTLCeiling, "3600").seconds(), grace: try text(.dnsGrace, "60").seconds()
+        )
+        guard names.ttlFloor <= names.ttlCeiling else {
+            throw SettingError("dns-ttl-floor: \(names.ttlFloor) is more than dns-ttl-ceiling, \(names.ttlCeiling)")
+        }
         self.allowTestSwitches = allowTestSwitches
     }
 }
@@ -45,6 +54,10 @@ enum SettingKey: String, CaseIterable {
     case subnet
     case subnet6
     case pool
+    case dnsServers = "dns-servers"
+    case dnsTTLFloor = "dns-ttl-floor"
+    case dnsTTLCeiling = "dns-ttl-ceiling"
+    case dnsGrace = "dns-grace"
     case logLevel = "log-level"
     case logFormat = "log-format"
 }
@@ -117,6 +130,30 @@ extension Setting {
             throw refuse(expected: "a number from 0 to 16384")
         }
         return count
+    }
+
+    /// Separated by commas; empty: none.
+    func nameServers() throws(SettingError) -> [String] {
+        var servers: [String] = []
+        for part in value.split(separator: ",", omittingEmptySubsequences: false) {
+            let server = part.drop { $0 == " " }
+            if value.isEmpty { break }
+            guard NameConfiguration.isServer(String(server)), servers.count < 8 else {
+                throw refuse(
+                    expected:
+                        "up to 8 name servers separated by commas, such as 9.9.9.9, 9.9.9.9:5353 or [2620:fe::fe]:53")
+            }
+            servers.append(String(server))
+        }
+        return servers
+    }
+
+    func seconds() throws(SettingError) -> UInt32 {
+        guard value.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let seconds = UInt32(value), seconds <= 604_800
+        else {
+            throw refuse(expected: "a number of seconds from 0 to 604800")
+        }
+        return seconds
     }
 
     func word<Word: RawRepresentable<String>>(_ what: String, _ all: [Word]) throws(SettingError) -> Word {

@@ -28,7 +28,7 @@ import Testing
         let words =
             EventType.allCases.map(\.rawValue) + Reason.allCases.map(\.rawValue) + Verdict.allCases.map(\.rawValue)
             + Hook.allCases.map(\.rawValue) + LimitReached.Kind.allCases.map(\.rawValue)
-            + Loss.Place.allCases.map(\.rawValue)
+            + Loss.Place.allCases.map(\.rawValue) + NameQuery.Transport.allCases.map(\.rawValue)
         for word in words { #expect(page.contains("`\(word)`"), "\(word)") }
     }
 }

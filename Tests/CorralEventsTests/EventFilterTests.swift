@@ -56,6 +56,32 @@ import Testing
         #expect(try !accepts([("dst", text)]))
     }
 
+    private let resolved = Event(
+        time: 0, seq: 2, sandbox: SandboxReference(id: "sb-7k2m9x", name: "a1"),
+        body: .dns(
+            NameQuery(
+                verdict: .allow, reason: .allowedByRule, name: "api.example.com", recordType: .a, transport: .udp,
+                responseCode: .noError, answers: [IPAddress(ipv4: 0xcb00_7109), IPAddress(ipv4: 0xcb00_710a)],
+                removed: [IPAddress(ipv4: 0x0a00_0001)])
+        )
+    )
+
+    @Test(arguments: [
+        ("type", "dns"), ("verdict", "allow"), ("reason", "allowed_by_rule"), ("dst", "api.example.com"),
+        ("dst", "API.Example.com"), ("dst", "*.example.com"), ("dst", "203.0.113.10"), ("dst", "10.0.0.0/8"),
+    ])
+    func aQuestionIsNamedByItsNameOrByTheAddressesItStandsFor(key: String, value: String) throws {
+        #expect(try accepts([(key, value)], resolved))
+    }
+
+    @Test(arguments: [
+        ("type", "egress"), ("verdict", "deny"), ("reason", "name_not_allowed"), ("dst", "example.com"),
+        ("dst", "*.api.example.com"), ("dst", "203.0.113.11"), ("dst", "2001:db8::/32"),
+    ])
+    func anotherQuestionIsRefused(key: String, value: String) throws {
+        #expect(try !accepts([(key, value)], resolved))
+    }
+
     @Test func differentKeysMustAllAgree() throws {
         #expect(try accepts([("sandbox", "a1"), ("verdict", "deny"), ("dst", "203.0.113.9")]))
         #expect(try !accepts([("sandbox", "a1"), ("verdict", "deny"), ("dst", "203.0.113.8")]))

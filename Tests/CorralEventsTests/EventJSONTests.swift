@@ -39,8 +39,33 @@ import Testing
         ),
         (.sandbox(.started(command: [])), #""type":"sandbox","action":"started","command":[]}"#),
         (.sandbox(.exited(exitCode: -1)), #""type":"sandbox","action":"exited","exit_code":-1}"#),
+        (
+            .limit(LimitReached(.budget, budget: .connections, value: 10)),
+            #""type":"limit","limit":"budget","budget":"connections","value":10}"#
+        ),
         (.limit(LimitReached(.timeout, value: 5000)), #""type":"limit","limit":"timeout","value":5000}"#),
         (.lost(Loss(count: .max, place: .kernel)), #""type":"lost","count":18446744073709551615,"place":"kernel"}"#),
+        (
+            .dns(
+                NameQuery(
+                    verdict: .allow, reason: .allowedByRule, name: "api.example.com", recordType: .aaaa,
+                    transport: .udp,
+                    responseCode: .noError,
+                    answers: [IPAddress(ipv4: 0xcb00_7107), IPAddress(high: 0x2001_0db8_0000_0000, low: 7)],
+                    removed: [IPAddress(ipv4: 0x0a00_0001)], server: IPAddress(ipv4: 0x0808_0808),
+                    policy: PolicyReference(name: "p", generation: 1, rule: .allow(0)))
+            ),
+            #""type":"dns","verdict":"allow","reason":"allowed_by_rule","query":{"name":"api.example.com","type":"AAAA"},"protocol":"udp","server":"8.8.8.8","rcode":"NOERROR","answers":["203.0.113.7","2001:db8::7"],"removed":["10.0.0.1"],"policy":{"name":"p","generation":1,"rule":"egress.allow[0]"}}"#
+        ),
+        (
+            .dns(
+                NameQuery(
+                    verdict: .deny, reason: .limitExhausted, name: "x\\.\\027",
+                    recordType: DNSRecordType(rawValue: 65280),
+                    transport: .tcp, responseCode: .refused, count: 99, hint: "less")
+            ),
+            #""type":"dns","verdict":"deny","reason":"limit_exhausted","query":{"name":"x\\.\\027","type":"TYPE65280"},"protocol":"tcp","rcode":"REFUSED","count":99,"hint":"less"}"#
+        ),
         (
             .ingress(
                 Traffic(
@@ -130,8 +155,27 @@ import Testing
             .field("policy.rule", expected: "a rule such as egress.allow[0]")
         ),
         (
-            #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0}"#,
-            .field("type", expected: "a type of event that this version knows, not dns")
+            #"{"time":"2026-12-01T00:00:00Z","type":"process","seq":0}"#,
+            .field("type", expected: "a type of event that this version knows, not process")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0}"#, .field("query", expected: "an object")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0,"query":{"name":"a","type":"NONE"}}"#,
+            .field("query.type", expected: "a record type such as AAAA or TYPE65280")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0,"query":{"name":"a","type":"A"},"rcode":"FINE"}"#,
+            .field("rcode", expected: "a response code such as NXDOMAIN or RCODE9")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"dns","verdict":"allow","reason":"allowed_by_rule","seq":0,"query":{"name":"a","type":"A"},"protocol":"icmp","rcode":"NOERROR"}"#,
+            .field("protocol", expected: "one of udp, tcp")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"dns","verdict":"allow","reason":"allowed_by_rule","seq":0,"query":{"name":"a","type":"A"},"protocol":"udp","rcode":"NOERROR","answers":["1.2.3.4",""]}"#,
+            .field("answers", expected: "an IPv4 or IPv6 address")
         ),
     ])
     func whatIsNoEventIsRefusedWithTheReason(text: String, error: EventParseError) {

@@ -47,6 +47,32 @@ import Testing
         #expect(plain.line(egress(traffic)) == "05:12:01.123 a1 DENY  egress ethertype-0x88cc (veth_egress) not_ip\n")
     }
 
+    @Test func aQuestionIsOneLine() {
+        var query = NameQuery(
+            verdict: .allow, reason: .allowedByRule, name: "api.example.com", recordType: .a, transport: .udp,
+            responseCode: .noError, answers: (7...8).map { IPAddress(ipv4: 0xcb00_7100 + $0) },
+            policy: PolicyReference(name: "p", generation: 1, rule: .allow(0)))
+        #expect(
+            plain.line(event(.dns(query)))
+                == "00:00:00.000 a1 ALLOW dns A api.example.com → 203.0.113.7, 203.0.113.8 allowed_by_rule (egress.allow[0])\n"
+        )
+        query.answers += query.answers
+        #expect(
+            plain.line(event(.dns(query)))
+                == "00:00:00.000 a1 ALLOW dns A api.example.com → 203.0.113.7, 203.0.113.8, 203.0.113.7, … allowed_by_rule (egress.allow[0])\n"
+        )
+        let refused = NameQuery(
+            verdict: .deny, reason: .limitExhausted, name: "x\u{1b}[2J.example", recordType: .https, transport: .tcp,
+            responseCode: .refused, count: 99, hint: "wait\n")
+        #expect(
+            plain.line(event(.dns(refused)))
+                == "00:00:00.000 a1 DENY  dns HTTPS x\\x1b[2J.example → REFUSED limit_exhausted (99 queries)  wait\\x0a\n"
+        )
+        let table = EventRenderer(layout: .table, color: false).line(event(.dns(refused)))
+        #expect(table.contains("DENY       dns     tcp    x\\x1b[2J.example"))
+        #expect(table.hasSuffix("HTTPS → REFUSED  wait\\x0a\n"))
+    }
+
     @Test func otherTypesAreOneLineEach() {
         #expect(plain.line(event(.sandbox(.created))) == "00:00:00.000 a1 sandbox created\n")
         #expect(

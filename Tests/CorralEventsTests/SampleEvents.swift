@@ -11,11 +11,16 @@ struct SampleEvents {
 
     mutating func next() -> Event {
         let body: Event.Body =
-            switch random.next() % 10 {
+            switch random.next() % 13 {
             case 0: .sandbox(lifecycle())
-            case 1: .limit(LimitReached(pick(LimitReached.Kind.allCases), value: maybe { $0.number() }))
+            case 1:
+                .limit(
+                    LimitReached(
+                        pick(LimitReached.Kind.allCases), budget: maybe { $0.pick(LimitReached.Budget.allCases) },
+                        value: maybe { $0.number() }))
             case 2: .lost(Loss(count: number(), place: pick(Loss.Place.allCases)))
             case 3...5: .ingress(traffic())
+            case 6...8: .dns(nameQuery())
             default: .egress(traffic())
             }
         return Event(
@@ -47,24 +52,41 @@ struct SampleEvents {
             },
             remote: maybe {
                 Remote(
-                    ip: $0.random.next() % 2 == 0
-                        ? IPAddress(ipv4: $0.number()) : IPAddress(high: $0.number(), low: $0.number()),
-                    port: $0.maybe { $0.number() }, name: $0.maybe { $0.text() }
+                    ip: $0.address(), port: $0.maybe { $0.number() }, name: $0.maybe { $0.text() }
                 )
             },
             localPort: maybe { $0.number() },
             proto: maybe { $0.random.next() % 2 == 0 ? .ip($0.number()) : .ethertype($0.number()) },
-            policy: maybe {
-                PolicyReference(
-                    name: $0.text(), generation: $0.number(),
-                    rule: $0.maybe {
-                        $0.random.next() % 2 == 0
-                            ? .allow(Int($0.number() as UInt16)) : .deny(Int($0.number() as UInt32))
-                    }
-                )
-            },
-            hint: maybe { $0.text() }
+            policy: maybe { $0.policy() }, hint: maybe { $0.text() }
         )
+    }
+
+    private mutating func nameQuery() -> NameQuery {
+        NameQuery(
+            verdict: pick(Verdict.allCases), reason: pick(Reason.allCases), name: text(),
+            recordType: DNSRecordType(rawValue: random.next() % 2 == 0 ? number() : UInt16(random.next() % 70)),
+            transport: pick(NameQuery.Transport.allCases),
+            responseCode: DNSResponseCode(rawValue: random.next() % 2 == 0 ? number() : UInt16(random.next() % 20)),
+            answers: addresses(), removed: addresses(), server: maybe { $0.address() },
+            policy: maybe { $0.policy() }, count: number(), hint: maybe { $0.text() }
+        )
+    }
+
+    private mutating func policy() -> PolicyReference {
+        PolicyReference(
+            name: text(), generation: number(),
+            rule: maybe {
+                $0.random.next() % 2 == 0 ? .allow(Int($0.number() as UInt16)) : .deny(Int($0.number() as UInt32))
+            }
+        )
+    }
+
+    private mutating func address() -> IPAddress {
+        random.next() % 2 == 0 ? IPAddress(ipv4: number()) : IPAddress(high: number(), low: number())
+    }
+
+    private mutating func addresses() -> [IPAddress] {
+        (0..<random.next() % 5).map { _ in address() }
     }
 
     private mutating func number<Number: FixedWidthInteger & UnsignedInteger>() -> Number {

@@ -35,31 +35,75 @@ import Testing
         var random = RandomPolicy(seed: 11)
         var pairs = 0
         var reasons: [Reason: Int] = [:]
+        var pinned: [Reason: Int] = [:]
         for number in UInt32(2)..<302 {
             let policy = random.policy()
-            try hooks.apply(PolicyMap(policy.compile(host: host), number: number), to: identity.slot)
+            let compiled = try policy.compile(host: host)
+            let map = try PolicyMap(compiled, number: number)
+            try hooks.apply(map, to: identity.slot)
             for index in 0..<40 as Range<UInt16> {
                 let destination = random.destination(near: policy)
-                let frame = Frame.make(from: identity, to: destination, sourcePort: 1024 + index)
-                var answer = [UInt32](repeating: .max, count: 4)
-                var result: UInt32 = .max
-                try #require(corral_bpf_test_run(program, frame, frame.count, 1, &answer, &result) == 0)
-                let expected = policy.decide(destination, host: host)
-                let got = (Verdict(abi: UInt8(answer[0])), Reason(abi: UInt8(answer[1])), RuleReference(abi: answer[2]))
-                #expect(
-                    got.0 == expected.verdict && got.1 == expected.reason && got.2 == expected.rule,
-                    "\(destination): \(got), not \(expected), under \(policy)")
-                #expect(result == (expected.verdict == .allow ? 0 : 2))
+                let pins = random.pins(near: destination, policy)
+                try pin(pins, compiled, map, identity, hooks)
+                let expected = policy.decide(destination, host: host, pins: pins)
+                let got: Decision
+                if policy.resolvesNames && destination.port == 53 {
+                    // The frame itself would go to the resolver, which there is none of.
+                    got = try hooks.ask(destination, of: identity)
+                } else {
+                    let frame = Frame.make(from: identity, to: destination, sourcePort: 1024 + index)
+                    var answer = [UInt32](repeating: .max, count: 4)
+                    var result: UInt32 = .max
+                    try #require(corral_bpf_test_run(program, frame, frame.count, 1, &answer, &result) == 0)
+                    got = Decision(
+                        try #require(Verdict(abi: UInt8(answer[0]))), try #require(Reason(abi: UInt8(answer[1]))),
+                        rule: RuleReference(abi: answer[2]))
+                    #expect(result == (expected.verdict == .allow ? 0 : 2))
+                }
+                #expect(got == expected, "\(destination), \(pins): \(got), not \(expected), under \(policy)")
                 reasons[expected.reason, default: 0] += 1
+                if !pins.isEmpty { pinned[expected.reason, default: 0] += 1 }
+                for pin in pins { try hooks.pin(pin.address.judged, [], of: identity, policy: map) }
                 pairs += 1
             }
         }
         #expect(pairs >= 10_000)
         for reason: Reason in [
             .allowedByRule, .noMatchingRule, .deniedByRule, .reservedAddress, .portNotAllowed, .protocolNotAllowed,
+            .nameNotResolvedHere,
         ] {
-            #expect(reasons[reason, default: 0] > 100, "\(reason)")
+            #expect(reasons[reason, default: 0] > 40, "\(reason)")
         }
+        for reason: Reason in [.allowedByRule, .portNotAllowed, .nameNotResolvedHere, .deniedByRule, .reservedAddress] {
+            #expect(pinned[reason, default: 0] > 40, "\(reason)")
+        }
+    }
+
+    /// What the resolver would have written.
+    private func pin(
+        _ pins: [Pin], _ policy: CompiledPolicy, _ map: PolicyMap, _ identity: SandboxIdentity, _ hooks: SandboxHooks
+    ) throws {
+        guard let address = pins.first?.address else { return }
+        let rules = try pins.map { pin in
+            PinnedRule(
+                expires: pin.isExpired ? 1 : .max, portSet: try #require(policy.namePorts[pin.rule]), rule: pin.rule)
+        }
+        try hooks.pin(address.judged, rules, of: identity, policy: map)
+    }
+}
+
+@Suite struct LargePolicyMapTests {
+    @Test(.enabled(if: VerdictTests.canRun, "needs root"))
+    func aHundredThousandBlocksFitTheKernel() throws {
+        let allow = (0..<100_000).map { index in
+            EgressRule(
+                target: .prefix(IPPrefix(IPAddress(ipv4: 0x1000_0000 + UInt32(index) << 9), length: 120)),
+                ports: [443...443], protocols: [.tcp])
+        }
+        let policy = Policy(name: "large", allow: allow)
+        let compiled = try policy.compile(host: HostContext())
+        #expect(compiled.addresses.count > 100_000)
+        #expect(try PolicyMap(compiled, number: 2).number == 2)
     }
 }
 

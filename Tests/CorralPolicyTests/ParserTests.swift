@@ -52,8 +52,19 @@ import Testing
         ("limits: { memory: lots }", "limits.memory"),
         ("mode: strict", "mode: \"strict\""),
         ("name: again", "stands twice"),
-        ("egress: { allow: [{ domain: example.com }] }", "not supported yet: egress.allow[0].domain"),
-        ("egress: { limits: { bytes: 5MiB } }", "not supported yet: egress.limits.bytes"),
+        ("egress: { allow: [{ domain: \"*\" }] }", "egress.allow[0].domain: \"*\" covers every name"),
+        ("egress: { allow: [{ domain: 192.0.2.7 }] }", "is an address"),
+        ("egress: { allow: [{ domain: a.example, cidr: 192.0.2.7 }] }", "names domain and cidr"),
+        ("egress: { deny: [{ domain: a.example, ports: [80] }] }", "egress.deny[0]: refuses a name"),
+        ("egress: { deny: [{ domain: a.example, protocol: tcp }] }", "egress.deny[0]: refuses a name"),
+        ("egress: { limits: { bytes: 5 } }", "egress.limits.bytes: \"5\" is no such size"),
+        ("egress: { limits: { rate: 10 } }", "egress.limits.rate: \"10\" is no such rate"),
+        ("egress: { limits: { rate: 10MB } }", "is no such rate"),
+        ("egress: { limits: { rate: 1e3kbit } }", "is no such rate"),
+        ("egress: { limits: { rate: 1kbit } }", "from 8kbit"),
+        ("egress: { limits: { connections: 0 } }", "egress.limits.connections"),
+        ("egress: { limits: { dnsQueries: -1 } }", "egress.limits.dnsQueries"),
+        ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
         ("syscalls: { deny: [] }", "not supported yet: syscalls.deny"),
         ("trace: { syscalls: all }", "not supported yet: trace.syscalls"),
         ("files: { mounts: [] }", "not supported yet: files.mounts"),
@@ -63,10 +74,44 @@ import Testing
         #expect(found.contains { $0.hasPrefix("web.yaml:") && $0.contains(expected) }, "\(found)")
     }
 
+    @Test func readsNamesAndBudgets() throws {
+        let policy = try Policy(
+            yaml: Self.head + """
+                egress:
+                  allow:
+                    - domain: API.Example.com.
+                      ports: [443]
+                    - { domain: "*.example.org", protocol: [tcp, icmp] }
+                  deny:
+                    - domain: "*.evil.example.org"
+                  limits: { bytes: 50MiB, connections: 1000, rate: 1.5Mbit, dnsQueries: 500 }
+                """, file: "web.yaml"
+        )
+        #expect(policy.allow.map { $0.names?.description } == ["api.example.com", "*.example.org"])
+        #expect(policy.allow[0].ports == [443...443] && policy.allow[1].protocols == [.tcp, .icmp])
+        #expect(policy.deny[0].names?.description == "*.evil.example.org")
+        #expect(
+            policy.budgets
+                == EgressBudgets(bytes: 50 << 20, connections: 1000, bitsPerSecond: 1_500_000, dnsQueries: 500))
+        #expect(try Policy(yaml: Self.head, file: "").budgets == EgressBudgets())
+    }
+
+    @Test(
+        arguments: [
+            ("8kbit", 8_000), ("10Mbit", 10_000_000), ("1Gbit", 1_000_000_000), ("0.5Mbit", 500_000), ("12bit", 12),
+            ("10", nil), ("10 Mbit", nil), ("-1Mbit", nil), ("Mbit", nil), ("10mbit", nil), ("10MiB", nil),
+            ("1.2.3Mbit", nil),
+            ("9999999999Gbit", nil),
+        ] as [(String, UInt64?)])
+    func ratesAreDecimalBitsASecond(text: String, bits: UInt64?) {
+        #expect(BitRate.parse(text) == bits)
+        if let bits { #expect(BitRate.parse(BitRate.text(bits)) == bits) }
+    }
+
     @Test func refusesWhatFollowsAWholePolicy() {
         #expect(problems(Self.head).isEmpty)
         #expect(!problems(Self.head + "...\n}").isEmpty)
-        #expect(problems(Self.head + "mode: [").contains { $0.hasPrefix("web.yaml:") && $0.contains("expected YAML") })
+        #expect(problems(Self.head + "mode: [").contains { $0.hasPrefix("web.yaml:") && $0.contains("a bracket") })
     }
 
     @Test func namesEveryProblemAtOnce() {

@@ -9,6 +9,8 @@ actor FakeEngine: SandboxEngine {
 
     private(set) var created: [SandboxSpec] = []
     private(set) var kills: [(reference: String, signal: Int32)] = []
+    private(set) var applied: [(reference: String, policy: Policy)] = []
+    private(set) var enforced: [(target: CgroupReference, entry: Enforcement)] = []
     private(set) var removals: [(reference: String, force: Bool)] = []
     private(set) var filters: [EventFilter] = []
     private var createError: EngineError?
@@ -54,6 +56,7 @@ actor FakeEngine: SandboxEngine {
 
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
         if let createError { throw createError }
+        try spec.validate(under: configuration)
         created.append(spec)
         return Self.info("sb-000001", autoRemove: spec.autoRemove)
     }
@@ -71,6 +74,33 @@ actor FakeEngine: SandboxEngine {
     }
 
     func kill(_ reference: String, signal: Int32) async throws { kills.append((reference, signal)) }
+
+    func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
+        var info = try await sandbox(reference)
+        applied.append((reference, policy))
+        info.policyName = policy.name
+        info.policyGeneration += 1
+        return info
+    }
+
+    func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement {
+        let policy = try Policy(yaml: text.yaml, file: text.file)
+        let path = if case .path(let path) = target { path } else { "/sys/fs/cgroup/of-pid" }
+        let entry = Enforcement(
+            id: "cg-1", path: path, policyName: policy.name, policyGeneration: 1, policyAudits: false,
+            counters: SandboxCounters())
+        enforced.append((target, entry))
+        return entry
+    }
+
+    func enforcements() async -> [Enforcement] { enforced.map(\.entry) }
+
+    func releaseEnforcement(_ reference: String) async throws {
+        guard enforced.contains(where: { $0.entry.id == reference }) else {
+            throw EngineError(.notFound, "no enforced cgroup \(reference)")
+        }
+        enforced.removeAll { $0.entry.id == reference }
+    }
 
     func remove(_ reference: String, force: Bool) async throws {
         removals.append((reference, force))

@@ -24,7 +24,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 9)
+        #expect(described.count == 12)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -39,18 +39,26 @@ import Yams
     @Test func requestBodiesHaveTheDescribedFields() throws {
         let schemas = try Self.document()["components"]?["schemas"]
         func check(_ keys: KnownKeys, _ schema: Node?, _ path: String) {
+            if case .list(let entry) = keys { return check(entry, schema?["items"], path + "[]") }
             guard case .object(let known) = keys else { return }
+            let name = schema?["$ref"]?.string?.split(separator: "/").last.map(String.init)
+            let schema = name.map { schemas?[$0] } ?? schema
             #expect(Self.keys(schema?["properties"]) == Set(known.keys), "\(path)")
             #expect(schema?["additionalProperties"]?.bool == false, "\(path)")
             for (key, below) in known { check(below, schema?["properties"]?[key], path + "." + key) }
         }
         check(CreateSandboxRequest.keys, schemas?["CreateSandboxRequest"], "CreateSandboxRequest")
         check(KillRequest.keys, schemas?["KillRequest"], "KillRequest")
+        check(EnforceRequest.keys, schemas?["EnforceRequest"], "EnforceRequest")
+        check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
     }
 
     /// The keys that a body may have are exactly the properties of its type.
     @Test func knownKeysAreThePropertiesOfTheTypes() {
         func check(_ keys: KnownKeys, _ value: Any) {
+            if case .list(let entry) = keys, let first = Mirror(reflecting: value).children.first?.value {
+                return check(entry, first)
+            }
             guard case .object(let known) = keys else { return }
             let properties = Mirror(reflecting: value).children
             #expect(Set(known.keys) == Set(properties.compactMap(\.label)))
@@ -61,7 +69,8 @@ import Yams
             }
         }
         let full = CreateSandboxRequest(
-            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(), testSwitches: .init()
+            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(), testSwitches: .init(),
+            publish: [PublishedPort(sandboxPort: 80)]
         )
         check(CreateSandboxRequest.keys, full)
         check(KillRequest.keys, KillRequest())

@@ -67,7 +67,7 @@ import Testing
             let spec = try #require(await server.engine.created.first)
             #expect(spec.name == "a1")
             #expect(spec.command.arguments == ["echo", "hi"])
-            #expect(spec.command.environment == ["A": "b", "LANG": "C"])
+            #expect(spec.command.environment == ["A": "b"])
             #expect(spec.command.stdin)
             #expect(!spec.autoRemove)
             #expect(spec.policy != nil)
@@ -110,6 +110,17 @@ import Testing
         ("{\"command\":[\"a\"],\"limts\":{}}", "unknown field \\\"limts\\\""),
         ("{\"command\":[\"a\"],\"limits\":{\"swap\":1}}", "unknown field \\\"limits.swap\\\""),
         ("{\"command\":[\"a\"],\"name\":\"../x\"}", "name: expected"),
+        (
+            "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"port\":1}]}",
+            "unknown field \\\"publish[0].port\\\""
+        ),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish: sandboxPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostPort\":-1}]}", "publish: hostPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: sandboxPort: expected"),
+        (
+            "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostAddress\":\"x\"}]}",
+            "publish: hostAddress: expected"
+        ),
         ("{\"command\":[\"a\"],\"workingDirectory\":\"x\"}", "workingDirectory: expected an absolute path"),
         ("{\"command\":[\"a\"],\"env\":{\"A=B\":\"c\"}}", "env: a name"),
     ])
@@ -147,6 +158,49 @@ import Testing
             let response = try await server.client().request("POST", "/v1/sandboxes", body: body)
             #expect(response.status == 201)
             #expect(await server.engine.created.map(\.command.noSeccomp) == [true])
+        }
+    }
+
+    @Test func cgroupsAreEnforcedListedAndReleased() async throws {
+        let policy = "{\"file\":\"p.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: narrow\"}"
+        try await TestServer.run { server in
+            let client = try server.client()
+            let answer = try await client.request(
+                "POST", "/v1/enforcements", body: "{\"cgroup\":\"/a.service\",\"policy\":\(policy)}")
+            #expect(answer.status == 200)
+            #expect(answer.body.contains("\"cgroup\":\"/a.service\""))
+            let byPid = try await client.request(
+                "POST", "/v1/enforcements", body: "{\"pid\":7,\"policy\":\(policy)}")
+            #expect(byPid.status == 200)
+            #expect(await server.engine.enforced.map(\.target) == [.path("/a.service"), .pid(7)])
+            for body in [
+                "{\"policy\":\(policy)}", "{\"cgroup\":\"/a\",\"pid\":7,\"policy\":\(policy)}",
+                "{\"pid\":0,\"policy\":\(policy)}", "{\"pid\":4294967303,\"policy\":\(policy)}", "{\"cgroup\":\"/a\"}",
+            ] {
+                #expect(try await client.request("POST", "/v1/enforcements", body: body).status == 400, "\(body)")
+            }
+            #expect(try await client.request("GET", "/v1/enforcements").body.contains("\"id\":\"cg-1\""))
+            #expect(try await client.request("DELETE", "/v1/enforcements/cg-1").status == 204)
+            #expect(try await client.request("DELETE", "/v1/enforcements/cg-1").status == 404)
+        }
+    }
+
+    @Test func aPolicyIsReplaced() async throws {
+        try await TestServer.run { server in
+            await server.engine.add("sb-1")
+            let good = "{\"file\":\"p.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: narrow\"}"
+            let answer = try await server.client().request("PUT", "/v1/sandboxes/sb-1/policy", body: good)
+            #expect(answer.status == 200)
+            #expect(answer.body.contains("\"name\":\"narrow\""))
+            #expect(await server.engine.applied.map(\.policy.name) == ["narrow"])
+            let bad = "{\"file\":\"p.yaml\",\"yaml\":\"name: narrow\"}"
+            let refusal = try await server.client().request("PUT", "/v1/sandboxes/sb-1/policy", body: bad)
+            #expect(refusal.status == 400)
+            #expect(refusal.body.contains("\"code\":\"invalid_policy\""))
+            #expect(refusal.body.contains("p.yaml: apiVersion: is missing"))
+            #expect(await server.engine.applied.count == 1)
+            let absent = try await server.client().request("PUT", "/v1/sandboxes/sb-2/policy", body: good)
+            #expect(absent.status == 404)
         }
     }
 

@@ -31,7 +31,18 @@ public struct RandomPolicy {
         )
     }
 
-    private mutating func rule() -> EgressRule {
+    private static let domains = ["api.example.com", "*.example.org", "example.net", "*.a.example.org"].compactMap {
+        try? DomainPattern($0)
+    }
+
+    private mutating func rule(isDeny: Bool) -> EgressRule {
+        if Int.random(in: 0..<5, using: &generator) == 0 {
+            let target = EgressRule.Target.domain(pick(Self.domains))
+            // In egress.deny a name has neither ports nor protocols.
+            return isDeny
+                ? EgressRule(target: target, protocols: Set(IPProtocol.allCases))
+                : EgressRule(target: target, ports: ports(), protocols: protocols())
+        }
         var target = EgressRule.Target.internet
         if Int.random(in: 0..<6, using: &generator) > 0 {
             // A rule on a form that carries IPv4 is refused by the parser.
@@ -40,21 +51,38 @@ public struct RandomPolicy {
             target = .prefix(
                 IPPrefix(address, length: pick([shortest, 104, 112, 120, 127, 128].filter { $0 >= shortest })))
         }
-        var ports: [ClosedRange<UInt16>]?
-        if Bool.random(using: &generator) {
-            ports = (0..<Int.random(in: 1...3, using: &generator)).map { _ in
-                let ends = [pick(Self.ports), pick(Self.ports)].sorted()
-                return ends[0]...ends[1]
-            }
+        return EgressRule(target: target, ports: ports(), protocols: protocols())
+    }
+
+    private mutating func ports() -> [ClosedRange<UInt16>]? {
+        guard Bool.random(using: &generator) else { return nil }
+        return (0..<Int.random(in: 1...3, using: &generator)).map { _ in
+            let ends = [pick(Self.ports), pick(Self.ports)].sorted()
+            return ends[0]...ends[1]
         }
+    }
+
+    private mutating func protocols() -> Set<IPProtocol> {
         let protocols: [Set<IPProtocol>] = [[.tcp], [.udp], [.tcp, .udp], [.tcp, .udp, .icmp], [.tcp, .icmp]]
-        return EgressRule(target: target, ports: ports, protocols: pick(protocols))
+        return pick(protocols)
     }
 
     public mutating func policy() -> Policy {
-        let allow = (0..<Int.random(in: 0...6, using: &generator)).map { _ in rule() }
-        let deny = (0..<Int.random(in: 0...3, using: &generator)).map { _ in rule() }
+        let allow = (0..<Int.random(in: 0...6, using: &generator)).map { _ in rule(isDeny: false) }
+        let deny = (0..<Int.random(in: 0...3, using: &generator)).map { _ in rule(isDeny: true) }
         return Policy(name: "random", allow: allow, deny: deny)
+    }
+
+    /// What the resolver may have opened: half of the time nothing, else up to four rules, most of them on this destination.
+    public mutating func pins(near destination: Destination, _ policy: Policy) -> [Pin] {
+        let rules = policy.allow.indices.filter { policy.allow[$0].names != nil }
+        guard !rules.isEmpty, Bool.random(using: &generator) else { return [] }
+        let isHere = Int.random(in: 0..<8, using: &generator) > 0
+        return rules.shuffled(using: &generator).prefix(Int.random(in: 1...4, using: &generator)).map {
+            Pin(
+                isHere ? destination.address : IPAddress(ipv4: 0x0808_0404), rule: $0,
+                isExpired: Int.random(in: 0..<4, using: &generator) == 0)
+        }
     }
 
     /// One of the policy's own edges half of the time.
@@ -81,10 +109,14 @@ public struct RandomPolicy {
 }
 
 /// Steele, Lea and Flood's generator: the same numbers for the same seed everywhere.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
+public struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
 
-    mutating func next() -> UInt64 {
+    public init(state: UInt64) {
+        self.state = state
+    }
+
+    public mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var word = state
         word = (word ^ word >> 30) &* 0xbf58_476d_1ce4_e5b9

@@ -9,6 +9,8 @@
 set -uo pipefail
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/sections.sh"
+. "$(dirname "$0")/sections_engine.sh"
+. "$(dirname "$0")/sections_names.sh"
 lab_require
 
 passed=0 failed=0 skipped=0
@@ -66,7 +68,7 @@ egress:
 YAML
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses life limits isolation events leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names expiry budgets publish refusals enforce life limits isolation events leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

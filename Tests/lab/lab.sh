@@ -92,7 +92,7 @@ lab_addresses() {
 
 # LABEL NAMESPACE PROGRAM ARG...: starts it in the namespace with FIFOs for stdin and stdout, waits for its "ready".
 # The file descriptors are in LAB_IN[LABEL] and LAB_OUT[LABEL].
-declare -A LAB_IN LAB_OUT
+declare -A LAB_IN LAB_OUT LAB_PID
 lab_start() {
     local label=$1 ns=$2 in out line
     shift 2
@@ -101,6 +101,7 @@ lab_start() {
     LAB_IN[$label]=$in LAB_OUT[$label]=$out
     nsenter --net="/run/netns/$ns" -- "$@" <"$LAB_DIR/$label.in" >"$LAB_DIR/$label.out" 2>>"$LAB_DIR/$label.err" &
     LAB_PIDS+=($!)
+    LAB_PID[$label]=$!
     if ! read -r -t 5 line <&"$out" || [ "$line" != ready ]; then
         echo "lab: $label did not start: $(cat "$LAB_DIR/$label.err")" >&2
         return 1
@@ -138,7 +139,8 @@ lab_corrald() { # EXTRA-FLAG...
     export CORRAL_HOST=unix://$LAB_DIR/run/corral.sock
     mkdir -p "$LAB_DIR/run" "$LAB_DIR/state"
     nsenter --net="/run/netns/$LAB_HOST" -- "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_DIR/run" \
-        --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 --subnet6 fdc0:44a1:231::/64 --pool "${LAB_POOL:-2}" "$@" \
+        --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 --subnet6 fdc0:44a1:231::/64 --pool "${LAB_POOL:-2}" \
+        --dns-servers "$PERMITTED4" --dns-ttl-floor 1 --dns-grace 1 "$@" \
         >>"$LAB_DIR/corrald.log" 2>&1 &
     LAB_DAEMON=$!
     local i
@@ -196,7 +198,7 @@ lab_sweep() {
         [ -z "$(lab_cgroups)" ] && break
         sleep 0.1
     done
-    [ -d "/sys/fs/bpf/corral/$LAB" ] && rm -rf --one-file-system "/sys/fs/bpf/corral/${LAB:?}"
+    rm -rf --one-file-system "/sys/fs/bpf/corral/${LAB:?}" "/sys/fs/bpf/corral/${LAB:?}+enforced"
 }
 
 lab_down() {

@@ -131,9 +131,9 @@ static void drain(int fd) {
 		struct bucket seen;
 		memset(&seen, 0, sizeof seen);
 		seen.interface = (unsigned)from.sll_ifindex;
-		/* Only sandboxes' interfaces go away, sometimes before their last frame is read. */
-		char interface[IF_NAMESIZE] = "crl";
-		if (*prefix && (if_indextoname(seen.interface, interface), strncmp(interface, prefix, strlen(prefix)))) continue;
+		char interface[IF_NAMESIZE] = "";
+		/* One that is gone already was a sandbox's: no other comes and goes here. */
+		if (*prefix && if_indextoname(seen.interface, interface) && strncmp(interface, prefix, strlen(prefix))) continue;
 		if (!*prefix && ntohs(from.sll_protocol) == ETH_P_IPV6 && got >= 14 && is_housekeeping(data + 14, (size_t)got - 14))
 			continue;
 		frames++;

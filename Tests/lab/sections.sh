@@ -235,6 +235,38 @@ section_addresses() {
     answered "nothing unsolicited comes in" "$result" '"ok":false'
     "$CORRAL_BIN/corral" rm -f "listener$$" >/dev/null 2>&1
     wait $listener 2>/dev/null
+
+    # An address that the host takes later is reserved from then on, for sandboxes that live already.
+    local in out answer
+    mkfifo "$LAB_DIR/later.in" "$LAB_DIR/later.out"
+    exec {in}<>"$LAB_DIR/later.in" {out}<>"$LAB_DIR/later.out"
+    "$CORRAL_BIN/corral" run -i --policy "$WIDE" --name "later$$" -- bash -c '
+        while read -r address; do (exec 3<>/dev/tcp/$address/80) 2>&1 | tail -1 | grep . || echo connected; done' \
+        <"$LAB_DIR/later.in" >"$LAB_DIR/later.out" 2>&1 &
+    local later=$!
+    LAB_PIDS+=($later)
+    echo 198.51.100.77 >&"$in"
+    read -r -t 5 answer <&"$out"
+    expect "an address that is nobody's is not the host's ($answer)" test "${answer%not permitted}" = "$answer" -a -n "$answer"
+    ip -n "$LAB_HOST" addr add 198.51.100.77/32 dev lo
+    for ((i = 0; i < 20; i++)); do
+        echo 198.51.100.77 >&"$in"
+        read -r -t 5 answer <&"$out"
+        [[ $answer == *"not permitted" ]] && break
+        sleep 0.05
+    done
+    expect "once the host has it, it is refused ($answer)" test "${answer%not permitted}" != "$answer"
+    ip -n "$LAB_HOST" addr del 198.51.100.77/32 dev lo
+    for ((i = 0; i < 20; i++)); do
+        echo 198.51.100.77 >&"$in"
+        read -r -t 5 answer <&"$out"
+        [[ $answer != *"not permitted" ]] && break
+        sleep 0.05
+    done
+    expect "once the host has it no more, it is as before ($answer)" test "${answer%not permitted}" = "$answer"
+    "$CORRAL_BIN/corral" rm -f "later$$" >/dev/null 2>&1
+    wait $later 2>/dev/null
+    exec {in}>&- {out}>&-
 }
 
 run() { "$CORRAL_BIN/corral" run --policy "$POLICY" "$@"; }

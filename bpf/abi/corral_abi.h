@@ -32,6 +32,15 @@ typedef uint64_t corral_u64;
 #define CORRAL_MAX_FLOWS 262144u
 #define CORRAL_MAX_ANNOUNCED 65536u
 
+/* Addresses that the resolver has given out, shared by all sandboxes of an instance. */
+#define CORRAL_MAX_PINS 262144u
+/* Rules one pinned address carries at once. Names that share an address beyond this open it for the latest ones only. */
+#define CORRAL_PIN_RULES 4u
+
+#define CORRAL_MAX_PUBLISHED 16384u
+
+#define CORRAL_DNS_PORT 53u
+
 /* Entries one compiled policy may have. The trie allocates as it fills. */
 #define CORRAL_MAX_POLICY_ENTRIES 1048576u
 
@@ -40,6 +49,9 @@ typedef uint64_t corral_u64;
 
 /* "No rule decided": the default, a reserved range, or a packet that never reached the policy. */
 #define CORRAL_NO_RULE 0xffffffffu
+
+/* In a PORT entry: the rule is the one of the ADDRESS entry that led here. */
+#define CORRAL_RULE_OF_ADDRESS 0xfffffffdu
 
 enum corral_verdict {
 	CORRAL_DENY = 0,
@@ -78,6 +90,7 @@ enum corral_hook {
 	CORRAL_HOOK_SENDMSG6 = 5,
 	CORRAL_HOOK_VETH_EGRESS = 6,  /* a frame that left the sandbox */
 	CORRAL_HOOK_VETH_INGRESS = 7, /* a frame on its way into the sandbox */
+	CORRAL_HOOK_CGROUP_EGRESS = 8, /* a packet that a process of the cgroup sends */
 };
 
 /* Protocols a policy speaks of. ICMP and ICMPv6 are one. */
@@ -90,7 +103,7 @@ enum corral_protocol {
 /*
  * A compiled policy is one LPM trie with three key spaces, so that swapping one map pointer swaps all of it:
  *   META     prefixlen 32             -> policy number and mode
- *   ADDRESS  prefixlen 32 + 0..128    -> a final answer, or the port set to ask
+ *   ADDRESS  prefixlen 32 + 0..128    -> a final answer, or the port set to ask and a rule for it to cite
  *   PORT     prefixlen 72 + 0..16     -> the answer of that set for (protocol, port)
  * The longest match is the whole answer. ADDRESS always holds a /0, and every (set, protocol) pair a port /0;
  * a lookup that finds nothing is therefore damage, and denies.
@@ -118,11 +131,16 @@ enum corral_policy_flag {
 	CORRAL_POLICY_PORTS = 1u << 0, /* ADDRESS: not final, ask the port set */
 	CORRAL_POLICY_AUDIT = 1u << 1, /* META: mode audit */
 	CORRAL_POLICY_ICMP = 1u << 2,  /* META: some rule allows icmp, so ping sockets may be made */
+	CORRAL_POLICY_NAMES = 1u << 3, /* META: names are resolved, so port 53 of any address is the resolver */
 };
 
 struct corral_policy_value {
 	corral_u32 set;	 /* META: number of the policy, unique in the instance. ADDRESS: port set */
-	corral_u32 rule; /* rule that decided, or CORRAL_NO_RULE; deny rules carry CORRAL_RULE_DENY */
+	/*
+	 * Rule that decided, or CORRAL_NO_RULE; deny rules carry CORRAL_RULE_DENY. PORT: or CORRAL_RULE_OF_ADDRESS, so that
+	 * blocks with equal ports share one set.
+	 */
+	corral_u32 rule;
 	corral_u8 verdict;
 	corral_u8 reason;
 	corral_u8 flags; /* enum corral_policy_flag */
@@ -131,6 +149,9 @@ struct corral_policy_value {
 
 /* Set in a rule number that counts egress.deny; clear in one that counts egress.allow. */
 #define CORRAL_RULE_DENY 0x80000000u
+
+/* Rule of a flow that came in by a published port, or that an enforced cgroup has accepted; no policy decides on it. */
+#define CORRAL_RULE_PUBLISHED 0xfffffffdu
 
 /* Value of `sandboxes`, one a slot. epoch 0 is an empty slot. */
 struct corral_sandbox {
@@ -153,6 +174,78 @@ struct corral_counters {
 	corral_u64 bytes_out;
 	corral_u64 packets_in;
 	corral_u64 bytes_in;
+	corral_u64 connections; /* flows that the sandbox opened, those to the resolver left out */
+	corral_u64 throttled;	/* frames dropped by the rate */
+	corral_u64 exhausted_bytes;	  /* refusals for the budget of bytes */
+	corral_u64 exhausted_connections; /* and of connections */
+	corral_u64 zero[4];
+};
+
+/* Value of `budgets`, one a slot. 0: unlimited. */
+struct corral_budget {
+	corral_u64 bytes; /* that may leave, whole frames counted, from the sandbox's start */
+	corral_u64 connections;
+	corral_u64 bytes_per_second;
+	corral_u64 burst; /* bytes that a quiet sandbox may send at once */
+};
+
+/* Value of `buckets`, one a slot: what `bytes_per_second` has left. */
+struct corral_bucket {
+	corral_u32 lock; /* struct bpf_spin_lock */
+	corral_u32 zero;
+	corral_u64 tokens; /* bytes */
+	corral_u64 filled_ns;
+};
+
+/*
+ * An address that the resolver gave to a sandbox. The policy is in the key, since `set` is a number of that policy: pins of
+ * the next policy are written before it comes into force.
+ */
+struct corral_pin_key {
+	corral_u32 slot;
+	corral_u32 epoch; /* low half of the sandbox's epoch */
+	corral_u32 policy;
+	corral_u8 address[16];
+};
+
+struct corral_pin_rule {
+	corral_u64 expires_ns; /* CLOCK_BOOTTIME; 0: not in use */
+	corral_u32 set;	       /* port set that answers */
+	corral_u32 rule;
+};
+
+struct corral_pin {
+	struct corral_pin_rule rules[CORRAL_PIN_RULES];
+};
+
+/* A port of a sandbox that the host forwards connections to. */
+struct corral_published_key {
+	corral_u32 slot;
+	corral_u32 epoch;
+	corral_u16 port;
+	corral_u8 protocol;
+	corral_u8 zero;
+};
+
+/* What the controller asks the program `ask`. */
+struct corral_question {
+	corral_u64 epoch;
+	corral_u32 slot;
+	corral_u16 port;
+	corral_u8 protocol; /* enum corral_protocol */
+	corral_u8 zero;
+	corral_u8 address[16];
+};
+
+/* Where the resolver listens, in the host's network namespace; port 0: nowhere. */
+struct corral_resolver {
+	corral_u8 ipv4[4];
+	corral_u8 ipv6[16];
+	corral_u16 port_udp4; /* host order */
+	corral_u16 port_udp6;
+	corral_u16 port_tcp4;
+	corral_u16 port_tcp6;
+	corral_u32 mark; /* of packets for it, by which they are routed to the host itself */
 };
 
 /* What the sandbox opened; replies are matched against it. */
@@ -169,17 +262,17 @@ struct corral_flow_key {
 struct corral_flow {
 	corral_u64 seen_ns; /* CLOCK_BOOTTIME of the newest packet */
 	corral_u32 policy;  /* number of the policy that allowed it */
-	corral_u32 rule;
+	corral_u32 rule;    /* or CORRAL_RULE_PUBLISHED */
 };
 
-/* Destinations that a cgroup hook has reported, so that the veth hook need not report them again. */
+/* Destinations that have been reported: what a cgroup hook saw, and what a budget refuses, need no second report soon. */
 struct corral_announced_key {
 	corral_u32 slot;
 	corral_u32 epoch;
 	corral_u8 remote[16];
 	corral_u16 remote_port;
 	corral_u8 protocol;
-	corral_u8 zero;
+	corral_u8 exhausted; /* 1: as refused for a budget */
 };
 
 enum corral_event_type {
@@ -227,7 +320,14 @@ struct corral_event {
 CORRAL_ASSERT_SIZE(struct corral_policy_key, 24);
 CORRAL_ASSERT_SIZE(struct corral_policy_value, 12);
 CORRAL_ASSERT_SIZE(struct corral_sandbox, 64);
-CORRAL_ASSERT_SIZE(struct corral_counters, 64);
+CORRAL_ASSERT_SIZE(struct corral_counters, 128);
+CORRAL_ASSERT_SIZE(struct corral_budget, 32);
+CORRAL_ASSERT_SIZE(struct corral_bucket, 24);
+CORRAL_ASSERT_SIZE(struct corral_pin_key, 28);
+CORRAL_ASSERT_SIZE(struct corral_pin, 64);
+CORRAL_ASSERT_SIZE(struct corral_published_key, 12);
+CORRAL_ASSERT_SIZE(struct corral_resolver, 32);
+CORRAL_ASSERT_SIZE(struct corral_question, 32);
 CORRAL_ASSERT_SIZE(struct corral_flow_key, 32);
 CORRAL_ASSERT_SIZE(struct corral_flow, 16);
 CORRAL_ASSERT_SIZE(struct corral_announced_key, 28);

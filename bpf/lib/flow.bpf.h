@@ -34,11 +34,37 @@ static __always_inline struct corral_flow *live_flow(const struct corral_flow_ke
 	return flow && now - flow->seen_ns < quiet ? flow : NULL;
 }
 
+static __always_inline int is_published(__u32 slot, __u64 epoch, __u16 port, __u8 protocol)
+{
+	struct corral_published_key key = { .slot = slot, .epoch = (__u32)epoch, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&published, &key) != NULL;
+}
+
 /* At most once a second, so that a busy flow's cache line is not fought over. */
 static __always_inline void touch_flow(struct corral_flow *flow, __u64 now)
 {
 	if (now - flow->seen_ns > SECOND_NS)
 		flow->seen_ns = now;
+}
+
+/* @flow: what was found under @key, if anything. */
+static __always_inline void remember_flow(const struct corral_flow_key *key, struct corral_flow *flow,
+					  const struct judgement *judgement, __u64 now)
+{
+	if (flow && flow->policy == judgement->policy) {
+		touch_flow(flow, now);
+	} else {
+		struct corral_flow fresh = { .seen_ns = now, .policy = judgement->policy, .rule = judgement->rule };
+
+		bpf_map_update_elem(&flows, key, &fresh, BPF_ANY);
+	}
+}
+
+static __always_inline void count_packet(__u64 *packets, __u64 *bytes, __u32 length)
+{
+	__sync_fetch_and_add(packets, 1);
+	__sync_fetch_and_add(bytes, length);
 }
 
 #endif

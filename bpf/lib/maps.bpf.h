@@ -44,6 +44,53 @@ struct {
 	__type(value, struct corral_counters);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct corral_budget);
+} budgets SEC(".maps");
+
+/* struct corral_bucket as the kernel's checker of locks must see it. */
+struct bucket {
+	struct bpf_spin_lock lock;
+	__u32 zero;
+	__u64 tokens;
+	__u64 filled_ns;
+};
+_Static_assert(sizeof(struct bucket) == sizeof(struct corral_bucket), "one layout");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORRAL_MAX_PINS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct corral_pin_key);
+	__type(value, struct corral_pin);
+} pins SEC(".maps");
+
+/* Value: unused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORRAL_MAX_PUBLISHED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct corral_published_key);
+	__type(value, __u8);
+} published SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct corral_resolver);
+} resolver SEC(".maps");
+
 /* cgroup id -> slot */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -26,6 +26,9 @@
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
 
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+
 #define IP_MORE_FRAGMENTS 0x2000
 #define IP_FRAGMENT_OFFSET 0x1fff
 
@@ -42,6 +45,7 @@ struct packet {
 	__u8 protocol; /* IANA number; ICMPv6 is written as ICMP once it is known to be an echo */
 	__u8 icmp_type;
 	__u8 is_icmp_error;
+	__u8 opens_connection; /* TCP with SYN and without ACK */
 	__u32 payload; /* offset of what follows the ICMP header, for errors */
 };
 
@@ -114,6 +118,7 @@ static __always_inline __u8 read_transport(struct __sk_buff *skb, __u32 offset, 
 	case IPPROTO_TCP:
 		if (bpf_skb_load_bytes(skb, offset, header, 20))
 			return CORRAL_REASON_NOT_IP;
+		packet->opens_connection = (header[13] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 		break;
 	case IPPROTO_UDP:
 		if (bpf_skb_load_bytes(skb, offset, header, 8))

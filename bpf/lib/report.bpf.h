@@ -66,7 +66,7 @@ static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoc
 	event->epoch = epoch;
 	event->slot = slot;
 	event->policy = judgement->policy;
-	event->rule = judgement->rule;
+	event->rule = judgement->rule == CORRAL_RULE_PUBLISHED ? CORRAL_NO_RULE : judgement->rule;
 	event->port = subject->remote_port;
 	event->local_port = subject->local_port;
 	__builtin_memcpy(event->address, subject->remote.bytes, sizeof(event->address));
@@ -76,13 +76,15 @@ static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoc
 	return event;
 }
 
-static __always_inline struct corral_announced_key announced_key(__u32 slot, __u64 epoch, const struct subject *subject)
+static __always_inline struct corral_announced_key announced_key(__u32 slot, __u64 epoch, const struct subject *subject,
+								 __u8 exhausted)
 {
 	struct corral_announced_key key = {
 		.slot = slot,
 		.epoch = (__u32)epoch,
 		.remote_port = subject->remote_port,
 		.protocol = subject->protocol,
+		.exhausted = exhausted,
 	};
 
 	__builtin_memcpy(key.remote, subject->remote.bytes, sizeof(key.remote));
@@ -90,17 +92,17 @@ static __always_inline struct corral_announced_key announced_key(__u32 slot, __u
 }
 
 /* Whether a report of this destination is fresh enough to need no other. */
-static __always_inline int is_announced(__u32 slot, __u64 epoch, const struct subject *subject)
+static __always_inline int is_announced(__u32 slot, __u64 epoch, const struct subject *subject, __u8 exhausted)
 {
-	struct corral_announced_key key = announced_key(slot, epoch, subject);
+	struct corral_announced_key key = announced_key(slot, epoch, subject, exhausted);
 	__u64 *time = bpf_map_lookup_elem(&announced, &key);
 
 	return time && bpf_ktime_get_boot_ns() - *time < ANNOUNCED_NS;
 }
 
-static __always_inline void announce(__u32 slot, __u64 epoch, const struct subject *subject)
+static __always_inline void announce(__u32 slot, __u64 epoch, const struct subject *subject, __u8 exhausted)
 {
-	struct corral_announced_key key = announced_key(slot, epoch, subject);
+	struct corral_announced_key key = announced_key(slot, epoch, subject, exhausted);
 	__u64 now = bpf_ktime_get_boot_ns();
 
 	bpf_map_update_elem(&announced, &key, &now, BPF_ANY);

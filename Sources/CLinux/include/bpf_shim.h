@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 /* The BPF objects built into this program. */
+const void *corral_embedded_cgroup(size_t *count);
 const void *corral_embedded_egress(size_t *count);
 const void *corral_embedded_veth(size_t *count);
 

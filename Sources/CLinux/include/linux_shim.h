@@ -9,8 +9,10 @@
 /* Before the kernel's headers, which then leave out what both define. */
 #include <netinet/in.h>
 
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/inet_diag.h>
 #include <linux/magic.h>
 #include <linux/neighbour.h>
 #include <linux/netfilter.h>
@@ -18,6 +20,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <linux/veth.h>
 
 /* Unless it says otherwise, each function does what the system call of its name does: -1 and errno on failure. Every
@@ -60,11 +63,20 @@ int corral_netlink_open(int protocol);
 
 /* The same options for a socket that somebody else has opened. */
 int corral_netlink_prepare(int fd);
+
+/* A netlink socket of the network namespace `netns`, whatever the calling thread's is. */
+int corral_netlink_open_in(int netns, int protocol);
 int corral_netlink_join(int fd, uint32_t group);
 ssize_t corral_netlink_send(int fd, const void *bytes, size_t count);
 
 /* Does not wait. The result is the message's full length even where it exceeds `capacity`. Messages that do not come from the kernel are dropped. */
 ssize_t corral_netlink_receive(int fd, void *bytes, size_t capacity);
+
+/* ---- raw IP ---- */
+
+/* A socket that sends whole packets of `family`, IP header included, with any source address. */
+int corral_raw_socket(int family);
+int corral_send_packet(int fd, int family, const void *destination, const void *packet, size_t count);
 
 /* ---- processes ---- */
 

@@ -1,0 +1,129 @@
+internal import CorralEvents
+internal import CorralKernel
+public import CorralPolicy
+
+extension Engine {
+    /// Compiled when no equal policy is. Nil stands for the deny-all policy.
+    /// - Parameter resolvingNames: false leaves port 53 to the rules on addresses, where there is no resolver.
+    func policyMap(for policy: Policy?, resolvingNames: Bool = true) async throws -> PolicyMap {
+        guard let policy else { return host.provisioner.denyAll }
+        while true {
+            if let map = policies.map(for: policy, resolvingNames: resolvingNames) { return map }
+            let context = policies.host
+            let number = policies.takeNumber()
+            let map = try await compiling.run {
+                var compiled = try policy.compile(host: context)
+                compiled.resolvesNames = compiled.resolvesNames && resolvingNames
+                return try PolicyMap(compiled, number: number)
+            }
+            if let settled = policies.add(map, for: policy, resolvingNames: resolvingNames, host: context) {
+                return settled
+            }
+        }
+    }
+
+    /// Compiles every policy in force anew when the host's addresses, which are reserved, are no longer what they were.
+    func hostAddressesChanged() async {
+        do {
+            let host = host
+            let context = try await making.run { try host.context() }
+            guard policies.change(host: context) else { return }
+        } catch {
+            host.report("the host's addresses could not be read: \(error)")
+            return
+        }
+        for entry in enforced.values {
+            do {
+                let map = try await policyMap(for: entry.applied.policy, resolvingNames: false)
+                if enforced[entry.id] === entry { try putInForce(map, on: entry) }
+            } catch {
+                host.report(
+                    "cgroup \(entry.cgroup.path): nothing is allowed any more, its policy does not compile: \(error)")
+                try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: entry.identity.slot)
+            }
+        }
+        for sandbox in live.values {
+            guard let applied = sandbox.applied else { continue }
+            do {
+                let map = try await policyMap(for: applied.policy)
+                // Another policy may have come meanwhile, or the sandbox have gone.
+                guard live[sandbox.id] === sandbox, sandbox.applied?.generation == applied.generation else { continue }
+                try putInForce(map, on: sandbox)
+            } catch {
+                host.report("sandbox \(sandbox.id): nothing is allowed any more, its policy does not compile: \(error)")
+                try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: sandbox.warm.identity.slot)
+            }
+        }
+    }
+
+    /// Replaces the policy of a sandbox: from one packet to the next the new one decides. Connections that it refuses are
+    /// ended; whatever else it refuses is dropped. Limits on resources, files and environment stay those of the start.
+    public func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
+        let id = try find(reference).id
+        let map = try await policyMap(for: policy)
+        let sandbox = try find(id)
+        if case .exited = sandbox.state {
+            throw EngineError(.conflict, "the command of sandbox \(sandbox.name) has ended")
+        }
+        let before = sandbox.applied
+        sandbox.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: (before?.generation ?? 0) + 1)
+        do {
+            try putInForce(map, on: sandbox)
+            sandbox.budgetsReported = []
+        } catch {
+            sandbox.applied = before
+            throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
+        }
+        let (hooks, warm, host) = (host.provisioner.hooks, sandbox.warm, host)
+        try await ending.run {
+            do {
+                // The programs answer, so that what is ended here is what they would drop.
+                _ = try SandboxConnections(pid: warm.hostPid).abort { address, port throws(KernelError) in
+                    let destination = Destination(address: address, proto: .tcp, port: port)
+                    return try hooks.ask(destination, of: warm.identity).verdict == .deny
+                }
+            } catch {
+                host.report("sandbox \(warm.id): refused connections are dropped, but not reset: \(error)")
+            }
+        }
+        return info(sandbox)
+    }
+
+    /// One pointer swap.
+    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox) throws {
+        let slot = sandbox.warm.identity.slot
+        if let applied = sandbox.applied {
+            let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
+            hub.learn(policy: reference, number: map.number, slot: slot)
+        }
+        let terms = sandbox.applied.map { applied in
+            SandboxNames.Terms(
+                policy: applied.policy, map: map, generation: applied.generation, host: policies.host)
+        }
+        let hooks = host.provisioner.hooks
+        try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
+        try names.change(terms, of: sandbox.warm.identity) { try hooks.apply(map, to: slot) }
+        sandbox.policyMap = map
+    }
+
+    /// Hears of changes from now on.
+    func watchHostAddresses() {
+        poller.notify([(host.addressChanges.descriptor, .readable)]) { [weak self] in
+            guard let self else { return }
+            Task {
+                _ = self.host.addressChanges.drain()
+                await self.hostAddressesChanged()
+                await self.watchHostAddresses()
+            }
+        }
+    }
+}
+
+extension SandboxBudget {
+    init(_ budgets: EgressBudgets?) {
+        self.init(
+            bytes: budgets?.bytes, connections: budgets?.connections,
+            bytesPerSecond: budgets?.bitsPerSecond.map { max(1, $0 / 8) }
+        )
+    }
+}

@@ -1,0 +1,185 @@
+extension Policy {
+    /// Largest policy text, in bytes.
+    public static let maximumBytes = 16 << 20
+
+    /// Reads a policy; JSON is YAML too.
+    /// - Parameter file: its name in messages; never opened.
+    public init(yaml: String, file: String) throws(PolicyError) {
+        var reader = FieldReader(file: file)
+        var policy = Policy(name: "", file: file)
+        if let root = reader.read(yaml, "a policy"), let fields = reader.mapping(root, "") {
+            policy = reader.policy(fields)
+        }
+        try reader.finish()
+        self = policy
+    }
+}
+
+/// The fields of a policy; those under `egress` are in EgressFields.swift.
+extension FieldReader {
+    mutating func policy(_ fields: Fields) -> Policy {
+        var policy = Policy(name: "", file: file)
+        var hasVersion = false
+        var hasName = false
+        for entry in fields {
+            let (key, node) = (entry.key, entry.value)
+            switch key {
+            case "apiVersion":
+                hasVersion = true
+                if let text = string(node, key, "corral/v1"), text != "corral/v1" {
+                    note(node, key, "\(quoted(text)) is not a version of policies", "corral/v1")
+                }
+            case "name":
+                hasName = true
+                guard let text = string(node, key, "a name") else { break }
+                if !isName(text) {
+                    note(node, key, "\(quoted(text)) is no name", "1 to 63 of [a-z0-9.-], the first a letter or digit")
+                }
+                policy.name = text
+            case "mode":
+                guard let text = string(node, key, "enforce or audit") else { break }
+                if let mode = Policy.Mode(rawValue: text) {
+                    policy.mode = mode
+                } else {
+                    note(node, key, "\(quoted(text)) is no mode", "enforce or audit")
+                }
+            case "egress": egress(node, &policy)
+            case "syscalls": syscalls(node)
+            case "trace": trace(node)
+            case "limits": limits(node, &policy)
+            case "files": files(node, &policy)
+            case "env": env(node, &policy)
+            default:
+                unknown(
+                    key, node, "",
+                    ["apiVersion", "name", "mode", "egress", "syscalls", "trace", "limits", "files", "env"]
+                )
+            }
+        }
+        if !hasVersion { note(nil, "apiVersion", "is missing", "corral/v1") }
+        if !hasName { note(nil, "name", "is missing", "a name") }
+        return policy
+    }
+
+    private func isName(_ text: String) -> Bool {
+        (1...63).contains(text.utf8.count)
+            && text.utf8.allSatisfy {
+                (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e
+            } && text.utf8.first != 0x2d && text.utf8.first != 0x2e
+    }
+
+    mutating func syscalls(_ node: YamlNode) {
+        for entry in mapping(node, "syscalls") ?? [] {
+            let (key, value) = (entry.key, entry.value)
+            switch key {
+            case "profile":
+                guard let text = string(value, "syscalls.profile", "default") else { break }
+                if ["strict", "unconfined"].contains(text) {
+                    notSupported(value, "syscalls.profile")
+                } else if text != "default" {
+                    note(value, "syscalls.profile", "\(quoted(text)) is no profile", "default, strict or unconfined")
+                }
+            case "allow", "deny": notSupported(value, "syscalls.\(key)")
+            default: unknown(key, value, "syscalls", ["profile", "allow", "deny"])
+            }
+        }
+    }
+
+    mutating func trace(_ node: YamlNode) {
+        for entry in mapping(node, "trace") ?? [] {
+            let (key, value) = (entry.key, entry.value)
+            guard key == "syscalls" else {
+                unknown(key, value, "trace", ["syscalls"])
+                continue
+            }
+            if case .scalar("none", _) = value.value { continue }
+            notSupported(value, "trace.syscalls")
+        }
+    }
+
+    mutating func limits(_ node: YamlNode, _ policy: inout Policy) {
+        for entry in mapping(node, "limits") ?? [] {
+            let (key, value) = (entry.key, entry.value)
+            let field = "limits.\(key)"
+            switch key {
+            case "cpu":
+                let expected = "CPUs, like 0.5, from 0.01 to 1024"
+                guard let text = string(value, field, expected) else { break }
+                if let cpu = DecimalText.number(text), (0.01...1024).contains(cpu) {
+                    policy.limits.cpu = cpu
+                } else {
+                    note(value, field, "\(quoted(text)) is no number of CPUs", expected)
+                }
+            case "memory", "disk":
+                let expected = "a size, like 256MiB, of at least 1MiB"
+                guard let text = string(value, field, expected) else { break }
+                guard let bytes = ByteSize.parse(text), bytes >= 1 << 20, bytes <= UInt64(Int64.max) else {
+                    note(value, field, "\(quoted(text)) is no such size", expected)
+                    break
+                }
+                if key == "memory" { policy.limits.memory = bytes } else { policy.limits.disk = bytes }
+            case "pids":
+                let expected = "a number of processes, 1...4194304"
+                guard let text = string(value, field, expected) else { break }
+                if let pids = DecimalText.integer(text), (1...4_194_304).contains(pids) {
+                    policy.limits.pids = UInt32(pids)
+                } else {
+                    note(value, field, "\(quoted(text)) is no number of processes", expected)
+                }
+            case "timeout":
+                let expected = "a duration, like 30s, 5m or 1h30m"
+                guard let text = string(value, field, expected) else { break }
+                policy.limits.timeout = DurationText.parse(text)
+                if policy.limits.timeout == nil { note(value, field, "\(quoted(text)) is no duration", expected) }
+            default: unknown(key, value, "limits", ["cpu", "memory", "pids", "disk", "timeout"])
+            }
+        }
+    }
+
+    mutating func files(_ node: YamlNode, _ policy: inout Policy) {
+        for entry in mapping(node, "files") ?? [] {
+            let (key, value) = (entry.key, entry.value)
+            switch key {
+            case "image":
+                guard let text = string(value, "files.image", "host") else { break }
+                if text == "host" { policy.files.image = text } else { notSupported(value, "files.image") }
+            case "mounts": notSupported(value, "files.mounts")
+            default: unknown(key, value, "files", ["image", "mounts"])
+            }
+        }
+    }
+
+    /// What execve takes for one argument or variable (MAX_ARG_STRLEN), and together at the least.
+    private static let maximumVariable = 128 << 10
+    private static let maximumEnvironment = 1 << 20
+
+    mutating func env(_ node: YamlNode, _ policy: inout Policy) {
+        var total = 0
+        for entry in mapping(node, "env") ?? [] {
+            let (key, value) = (entry.key, entry.value)
+            guard !key.isEmpty, !key.utf8.contains(where: { $0 == 0x3d || $0 < 0x20 || $0 == 0x7f }) else {
+                note(value, "env", "\(quoted(key)) is no name of a variable", "a name without = and control characters")
+                continue
+            }
+            guard case .scalar(let text, _) = value.value else {
+                note(value, "env.\(key)", "is \(kind(value))", "text")
+                continue
+            }
+            guard !text.utf8.contains(0) else {
+                note(value, "env.\(key)", "holds a zero byte", "text without one")
+                continue
+            }
+            // NAME=VALUE and the zero byte behind it.
+            let size = key.utf8.count + text.utf8.count + 2
+            guard size <= Self.maximumVariable else {
+                note(value, "env.\(key)", "makes \(size) bytes", "at most \(Self.maximumVariable)")
+                continue
+            }
+            total += size
+            policy.env[key] = text
+        }
+        if total > Self.maximumEnvironment {
+            note(node, "env", "makes \(total) bytes", "at most \(Self.maximumEnvironment)")
+        }
+    }
+}

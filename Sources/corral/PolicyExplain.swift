@@ -1,0 +1,78 @@
+internal import ArgumentParser
+internal import CorralEvents
+internal import CorralPolicy
+
+/// What a policy is judged against beside its text.
+struct HostOptions: ParsableArguments {
+    @Option(
+        name: .customLong("pool"),
+        help: ArgumentHelp(
+            "A block that corrald gives its sandboxes addresses from. May be repeated.", valueName: "cidr"),
+        transform: { text in
+            guard let prefix = IPPrefix(text) else { throw ValidationError("no block of addresses") }
+            return prefix
+        })
+    var pools: [IPPrefix] = []
+
+    @Option(
+        name: .customLong("host-address"),
+        help: ArgumentHelp(
+            "An address of the host that is judged for. May be repeated.",
+            valueName: "ip"),
+        transform: { text in
+            guard let address = IPAddress(text) else { throw ValidationError("no address") }
+            return address
+        })
+    var addresses: [IPAddress] = []
+
+    /// With this host's own addresses when none is named.
+    var context: HostContext {
+        var context = namedContext
+        if addresses.isEmpty { context.hostAddresses = HostAddresses.now() }
+        return context
+    }
+
+    /// The same on every host.
+    var namedContext: HostContext {
+        HostContext(hostAddresses: addresses.map { IPPrefix($0, length: 128) }, sandboxPools: pools)
+    }
+}
+
+struct PolicyExplain: ClientCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "explain", abstract: "Say what a policy does with an address or a name, and which rule decides.",
+        discussion: """
+            Judges with the addresses that this host has now. Those of corrald's sandboxes are not looked up: name its \
+            blocks with --pool. An IPv6 address with a port goes in brackets: [2001:db8::1]:443/tcp.
+            """
+    )
+
+    @Argument(help: ArgumentHelp("Policy file.", valueName: "file"))
+    var file: String
+
+    @Argument(help: ArgumentHelp("Where a packet would go.", valueName: "destination[:port][/protocol]"))
+    var destination: String
+
+    @OptionGroup var host: HostOptions
+
+    func execute() throws {
+        let policy = try PolicyFile.load(file)
+        let endpoint: Endpoint
+        do throws(Endpoint.ParseError) {
+            endpoint = try Endpoint.parse(destination)
+        } catch {
+            throw ValidationError(TerminalText.lines(error.description))
+        }
+        let explanation = policy.explain(endpoint, host: host.context)
+        var text = "\(explanation)\n"
+        // A pool is of private addresses.
+        if host.pools.isEmpty, explanation.decision.reason != .reservedAddress, case .address(let target) = endpoint,
+            !target.address.isGlobalUnicast
+        {
+            text +=
+                "note: without --pool it is not known whether \(target.address) belongs to a sandbox, whose addresses are "
+            text += "reserved\n"
+        }
+        try Output.write(TerminalText.lines(text))
+    }
+}

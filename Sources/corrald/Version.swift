@@ -1,2 +1,0 @@
-/// What `--version` and `/v1/version` print.
-let corralVersion = "0.1.0"

@@ -1,0 +1,234 @@
+# shellcheck shell=bash disable=SC2034
+# Sections of bypass.sh about what changes while a sandbox lives: policies, budgets, names, published ports.
+
+# NAME [RUN-FLAG...] -- SCRIPT: a sandbox with the probe at /tmp/probe that runs a shell script; its output goes to
+# $LAB_DIR/NAME.out, its pid into LIVE.
+live() {
+    local name=$1 flags=()
+    shift
+    while [ "$1" != -- ]; do
+        flags+=("$1")
+        shift
+    done
+    "$CORRAL_BIN/corral" run -i --name "$name$$" "${flags[@]}" -- sh -c '
+        head -c "$1" >/tmp/probe && chmod +x /tmp/probe && eval "$2"' live "$(stat -c %s "$LAB_BIN/probe")" "$2" \
+        <"$LAB_BIN/probe" >"$LAB_DIR/$name.out" 2>"$LAB_DIR/$name.err" &
+    LIVE=$!
+    LAB_PIDS+=("$LIVE")
+}
+
+# FILE: a policy of the permitted server alone, and as much more of `egress` as stdin holds.
+policy_of() {
+    {
+        printf 'apiVersion: corral/v1\nname: %s\negress:\n  allow:\n' "$(basename "$1" .yaml)"
+        printf '    - { cidr: %s, ports: [80, 8000] }\n' "$PERMITTED4/32" "$PERMITTED6/128"
+        cat
+    } >"$1"
+}
+
+apply() { "$CORRAL_BIN/corral" policy apply "$1$$" "$2" 2>&1; }
+
+# The line of a probe in a file: FIELD FILE TARGET -> number
+field() { grep -F "\"target\":\"$3\"" "$2" | grep -oE "\"$1\":[0-9]+" | head -1 | cut -d: -f2; }
+
+# The TCP and UDP of the last count. What else a server hears is from the host: that a peer it still writes to is gone.
+transport() { grep -oE '"proto":(6|17),[^}]*' <<<"$LAB_CAPTURED"; }
+
+section_live() {
+    local both=$LAB_DIR/both.yaml narrow=$LAB_DIR/narrow.yaml result frames i out=$LAB_DIR/live.out
+    policy_of "$both" <<<"    - { cidr: $REFUSED4B/32 }
+    - { cidr: $REFUSED6/128 }"
+    policy_of "$narrow" </dev/null
+    live live --policy "$both" -- "
+        /tmp/probe talk $PERMITTED4 8000 4 & /tmp/probe talk $PERMITTED6 8000 4 &
+        /tmp/probe talk $REFUSED4B 8000 4 & /tmp/probe talk $REFUSED6 8000 4 &
+        /tmp/probe ask $PERMITTED4 8000 4 >/tmp/p4 & /tmp/probe ask $REFUSED6 8000 4 >/tmp/r6 &
+        wait; cat /tmp/p4 /tmp/r6 >&2"
+    sleep 1.2
+    lab_count refused-capture
+    expect "before: what the policy permits flows" test "$LAB_FRAMES" -gt 500
+    result=$(apply live "$narrow")
+    expect "policy apply: $result" test "${result##*generation }" = 2
+    settle
+    lab_count refused-capture
+    sleep 0.5
+    lab_count refused-capture
+    equal "a narrowed policy: nothing more arrives" "" "$(transport)"
+    wait $LIVE
+    equal "its command ends well" 0 $?
+    for i in $REFUSED4B $REFUSED6; do
+        DETAIL=$(cat "$out") expect "TCP to $i, which it refuses, was reset at once" grep -qE \
+            "\"target\":\"$i\",\"exchanges\":[0-9]+,\"stage\":\"(send|recv)\",\"errno\":10[34]}" "$out"
+    done
+    for i in $PERMITTED4 $PERMITTED6; do
+        DETAIL=$(cat "$out") expect "TCP to $i went on undisturbed" grep -qE \
+            "\"target\":\"$i\",\"exchanges\":[0-9]{4},\"stage\":\"\",\"errno\":0}" "$out"
+    done
+    DETAIL=$(cat "$LAB_DIR/live.err")
+    expect "UDP to $PERMITTED4 went on undisturbed" test "$(field lost "$LAB_DIR/live.err" $PERMITTED4)$(field refused "$LAB_DIR/live.err" $PERMITTED4)" = 00
+    expect "UDP to $REFUSED6 was refused" test "$(field refused "$LAB_DIR/live.err" $REFUSED6)" -gt 100
+    unset DETAIL
+
+    # Swaps under load: no packet gets past between two policies, and none is lost.
+    printf 'apiVersion: corral/v1\nname: bad\nnonsense: 1\n' >"$LAB_DIR/bad-live.yaml"
+    live swaps --policy "$narrow" -- "/tmp/probe ask $PERMITTED4 8000 5 & /tmp/probe ask $REFUSED6 8000 5 & /tmp/probe talk $PERMITTED6 8000 5 & wait"
+    live swaps-bpf --policy "$narrow" --test-keep-capabilities --test-no-seccomp -- "/tmp/probe packet-udp $REFUSED4 8000; sleep 4"
+    sleep 0.7
+    lab_count refused-capture
+    for i in $(seq 60); do
+        apply swaps "$POLICY" >/dev/null
+        result=$(apply swaps "$narrow")
+    done
+    equal "120 swaps, the last generation" 121 "${result##*generation }"
+    result=$(apply swaps "$LAB_DIR/bad-live.yaml")
+    expect "a bad policy is refused: ${result%%$'\n'*}" grep -q 'bad-live.yaml:3' <<<"$result"
+    wait $LIVE 2>/dev/null
+    while [ -z "$(field lost "$LAB_DIR/swaps.out" $REFUSED6)" ] && ((i++ < 100)); do sleep 0.1; done
+    lab_count refused-capture
+    equal "during the swaps nothing reaches the refused host" "" "$(transport)"
+    DETAIL=$(cat "$LAB_DIR/swaps.out")
+    expect "during the swaps each question to the refused host was refused" test "$(field answered "$LAB_DIR/swaps.out" $REFUSED6)$(field lost "$LAB_DIR/swaps.out" $REFUSED6)" = 00
+    expect "during the swaps each question to the permitted host was answered" test \
+        "$(field lost "$LAB_DIR/swaps.out" $PERMITTED4)$(field refused "$LAB_DIR/swaps.out" $PERMITTED4)" = 00 -a \
+        "$(field answered "$LAB_DIR/swaps.out" $PERMITTED4)" -gt 1000
+    unset DETAIL
+}
+
+# What a port of the host answers: FAMILY-AGNOSTIC URL, from the plain machine.
+fetch_published() { in_ns "$LAB_CLIENT" curl -s --max-time 3 --noproxy '*' "http://$1/"; }
+
+section_publish() {
+    local result port i pid
+    : >"$LAB_DIR/published"
+    "$CORRAL_BIN/corral" run -i --policy "$POLICY" --name "published$$" --publish 7080:80 --publish 127.0.0.1::8000 -- sh -c '
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80 8000 9000' \
+        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
+    pid=$!
+    LAB_PIDS+=($pid)
+    for ((i = 0; i < 50; i++)); do
+        grep -q ready "$LAB_DIR/published" && break
+        sleep 0.1
+    done
+    equal "a published port answers from outside, IPv4" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
+    equal "a published port answers from outside, IPv6" "hello from inside" "$(fetch_published '[2001:db8:f3::1]:7080')"
+    port=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"hostPort":[0-9]+,"sandboxPort":8000' | grep -oE '[0-9]+' | head -1)
+    equal "a port published on loopback answers the host" "hello from inside" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 3 --noproxy '*' "http://127.0.0.1:$port/")"
+    equal "and nobody else" "" "$(fetch_published "192.0.2.13:$port")"
+    local inside
+    inside=$("$CORRAL_BIN/corral" inspect "published$$" | grep -oE '"ipv4" ?: ?"[0-9.]+"' | grep -oE '[0-9.]{7,}')
+    equal "the host reaches the published port itself" "hello from inside" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' "http://$inside:80/")"
+    equal "a port that is not published stays shut ($inside:9000)" "" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 1 --noproxy '*' "http://$inside:9000/")"
+    result=$("$CORRAL_BIN/corral" run --publish 7080:81 -- true 2>&1)
+    expect "a port that is taken is refused: $result" grep -q '7080' <<<"$result"
+    "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
+    wait $pid 2>/dev/null
+    equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
+}
+
+section_refusals() {
+    local script="curl -s --max-time 2 --noproxy '*' http://$REFUSED4/ ; curl -s --max-time 2 --noproxy '*' http://$REFUSED4/
+        curl -s --max-time 2 --noproxy '*' http://$PERMITTED4/ >/dev/null; sleep 0.2; cat /run/corral/denials.jsonl"
+    run -- sh -c "$script; echo x 2>/dev/null >/run/corral/denials.jsonl && echo written" \
+        >"$LAB_DIR/refusals.out" 2>"$LAB_DIR/refusals.err"
+    DETAIL=$(cat "$LAB_DIR/refusals.out" "$LAB_DIR/refusals.err")
+    equal "a sandbox reads its own refusals" 2 "$(grep -c "\"verdict\":\"deny\".*\"ip\":\"$REFUSED4\"" "$LAB_DIR/refusals.out")"
+    equal "and nothing that was allowed" 0 "$(grep -c "$PERMITTED4" "$LAB_DIR/refusals.out")"
+    equal "it cannot write there" 0 "$(grep -c written "$LAB_DIR/refusals.out")"
+    expect "run sums them up on stderr" grep -qF "corral:   tcp $REFUSED4:80 denied_by_rule ×2: " "$LAB_DIR/refusals.err"
+    unset DETAIL
+    equal "with -q it does not" "" "$(run -q -- sh -c "$script" 2>&1 >/dev/null)"
+    equal "where nothing was refused there is nothing to say" "" "$(run -- true 2>&1)"
+    equal "the next sandbox starts with none" "" "$(run -- cat /run/corral/denials.jsonl)"
+}
+
+# A command in the cgroup of a service that Corral did not make, on the plain machine.
+in_service() {
+    # shellcheck disable=SC2016
+    nsenter --net="/run/netns/$LAB_CLIENT" -- sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$SERVICE" "$@"
+}
+
+section_enforce() {
+    local v2 result id loop
+    v2=$(findmnt -n -t cgroup2 -o TARGET | head -1)
+    SERVICE=$v2/ct$$-service/inner
+    mkdir -p "$SERVICE"
+    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)
+    answered "before: the service reaches everything" "$result" '"ok":true'
+    in_service "$LAB_BIN/probe" talk "$REFUSED4" 8000 8 >"$LAB_DIR/service.talk" &
+    loop=$!
+    LAB_PIDS+=($loop)
+    sleep 0.3
+    result=$("$CORRAL_BIN/corral" enforce --cgroup "${SERVICE%/inner}" --policy "$POLICY" 2>&1)
+    expect "enforce: $result" test "${result#cg-}" != "$result"
+    id=${result%%:*}
+    local mode address twin
+    lab_count refused-capture
+    for mode in tcp4 udp4 udp4-connected tcp6 udp6 udp6-connected mapped-tcp fastopen4 raw4-udp; do
+        address=$REFUSED4 twin=$PERMITTED4
+        [[ $mode == *6* ]] && address=$REFUSED6 twin=$PERMITTED6
+        result=$(in_service "$LAB_BIN/probe" $mode "$address" 8000)
+        answered "enforced cgroup, $mode" "$result" '"ok":false'
+        [[ $mode == raw* ]] && continue
+        result=$(in_service "$LAB_BIN/probe" $mode "$twin" 8000)
+        answered "enforced cgroup, $mode, the allowed twin" "$result" '"ok":true'
+    done
+    settle
+    lab_count refused-capture
+    equal "enforced cgroup: nothing arrives, of what ran before either" "" "$(transport)"
+    wait $loop
+    DETAIL=$(cat "$LAB_DIR/service.talk") expect "a connection from before is stopped" grep -q '"stage":"recv"' "$LAB_DIR/service.talk"
+    expect "it is listed" grep -q "$id.*lab" <("$CORRAL_BIN/corral" enforce --list)
+    # A server of the cgroup goes on answering.
+    sleep 60 | in_service "$LAB_BIN/labserver" service 8800 >"$LAB_DIR/service.server" 2>&1 &
+    local server=$!
+    LAB_PIDS+=($server)
+    sleep 0.3
+    equal "a server of the cgroup answers whom it accepts" "hello from service" \
+        "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' http://192.0.2.14:8800/)"
+    # What it may do is replaced, and outlasts the daemon.
+    policy_of "$LAB_DIR/wider.yaml" <<<"    - { cidr: $REFUSED4/32 }"
+    result=$("$CORRAL_BIN/corral" enforce --pid "$(head -1 "$SERVICE/cgroup.procs")" --policy "$LAB_DIR/wider.yaml" 2>&1)
+    expect "the cgroup of a pid: $result" grep -q 'generation' <<<"$result"
+    result=$("$CORRAL_BIN/corral" enforce --cgroup "${SERVICE%/inner}" --policy "$LAB_DIR/wider.yaml" 2>&1)
+    expect "a policy replaced: $result" grep -q "^$id: policy wider, generation 2" <<<"$result"
+    for result in $("$CORRAL_BIN/corral" enforce --list | awk '!/ct'$$'-service$/ { print $1 }' | grep ^cg-); do
+        "$CORRAL_BIN/corral" enforce --remove "$result" >/dev/null
+    done
+    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)
+    answered "the wider policy lets it reach" "$result" '"ok":true'
+    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)
+    answered "and nothing else" "$result" '"ok":false'
+    kill -KILL "$LAB_DAEMON"
+    wait "$LAB_DAEMON" 2>/dev/null
+    LAB_DAEMON=
+    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)
+    answered "without a daemon it stays under the policy" "$result" '"errno":1,'
+    in_service "$LAB_BIN/probe" loop "$REFUSED4B" 8000 3 >"$LAB_DIR/service.loop" &
+    loop=$!
+    lab_count refused-capture
+    lab_corrald --allow-test-switches || fail "corrald starts again"
+    expect "the next daemon takes it over" grep -q "$id.*wider" <("$CORRAL_BIN/corral" enforce --list)
+    wait $loop
+    lab_count refused-capture
+    # The wider policy lets the closing of earlier connections to the other address pass.
+    equal "meanwhile nothing got past" "" "$(grep -oF "\"dst\":\"$REFUSED4B\"" <<<"$LAB_CAPTURED")"
+    answered "under the next daemon" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
+    equal "the hooks of the last daemon are gone" 1 "$(find /sys/fs/bpf/corral -path "*+enforced/*" -name connect4 | grep -c "$id")"
+    lab_stop_corrald
+    answered "after a stop in good order it stays under the policy" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
+    lab_corrald --allow-test-switches || fail "corrald starts again"
+    "$CORRAL_BIN/corral" enforce --remove "$id" >/dev/null
+    answered "released: it reaches everything" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"ok":true'
+    result=$("$CORRAL_BIN/corral" enforce --cgroup /nonexistent --policy "$POLICY" 2>&1)
+    expect "no such cgroup: ${result//$'\n'/ }" grep -q nonexistent <<<"$result"
+    kill $server 2>/dev/null
+    wait $server 2>/dev/null
+    for ((i = 0; i < 50; i++)); do
+        rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null && break
+        sleep 0.1
+    done
+    expect "the service's cgroup is as it was" test ! -e "${SERVICE%/inner}"
+}
