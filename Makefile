@@ -35,7 +35,7 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
 
-.PHONY: all setup bpf programs lab build test test-swift test-spawn test-bypass demo lint fmt check clean
+.PHONY: all setup bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
 all: build
 
 setup:
@@ -87,6 +87,14 @@ test: setup
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 	Tests/run.sh $*
+
+# Kernels to run under, as Tests/vm/vmtest.sh takes them.
+KERNELS ?= 6.1 6.12
+vmtest: setup
+	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
+	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	$(SWIFT) build $(SWIFT_FLAGS)
+	Tests/vm/vmtest.sh $(KERNELS)
 
 demo: build
 	@$(MAKE) --no-print-directory lab
