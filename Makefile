@@ -37,7 +37,7 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
 
-.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass demo lint fmt check clean
+.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
 all: build
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
@@ -71,9 +71,10 @@ $(PROGRAMS): build/bin/%: $$(wildcard Sources/%/*.c) $$(wildcard Sources/%/*.h) 
 	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@
 
 lab: $(LAB_PROGRAMS)
+build/lab/probe: $(wildcard Tests/lab/probe*.[ch])
 build/lab/%: Tests/lab/%.c Makefile
 	@mkdir -p $(@D)
-	musl-gcc $(MUSL_FLAGS) $< -o $@   # small: the probe is carried into every sandbox
+	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@   # small: the probe is carried into every sandbox
 
 build/bin/spawn-test: $(wildcard Tests/spawn/*.c Tests/spawn/*.h) Sources/CorralControl/include/corral_control.h Makefile
 	@mkdir -p $(@D)
@@ -90,6 +91,14 @@ test: setup-tests
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 	Tests/run.sh $*
+
+# Kernels to run under, as Tests/vm/vmtest.sh takes them.
+KERNELS ?= 6.1 6.12
+vmtest: setup
+	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
+	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	$(SWIFT) build $(SWIFT_FLAGS)
+	Tests/vm/vmtest.sh $(KERNELS)
 
 demo: build
 	@$(MAKE) --no-print-directory lab

@@ -83,7 +83,6 @@ check_start() {
     pass "corrald starts"
     "$CORRAL_BIN/corral" doctor
     answer() { "$CORRAL_BIN/corral" doctor | awk -v feature="$1" 'index($0, "  " feature "  ") { print $1 }'; }
-    equal "doctor: cgroup hooks" yes "$(answer 'cgroup hooks')"
     equal "doctor: tcx" $TCX "$(answer tcx)"
     equal "doctor: cgroup v2 alone" yes "$(answer 'cgroup v2 alone')"
     equal "doctor: BPF LSM" yes "$(answer 'BPF LSM')"
