@@ -37,7 +37,7 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
 
-.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
+.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
@@ -99,6 +99,9 @@ vmtest: setup
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	$(SWIFT) build $(SWIFT_FLAGS)
 	Tests/vm/vmtest.sh $(KERNELS)
+
+bypass-doc: build lab
+	Tests/lab/bypass_doc.sh
 
 demo: build
 	@$(MAKE) --no-print-directory lab
