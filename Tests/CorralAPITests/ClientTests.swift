@@ -10,7 +10,8 @@ import Testing
         {"id":"sb-1","name":"a","state":"running","image":"host","policy":{"name":"p","generation":1,"mode":"enforce"},\
         "command":["true"],"ipv4":"10.0.0.1","ipv6":"fd00::1","hostPid":7,"createdAt":"2026-11-24T05:12:01.000000000Z",\
         "counters":{"allowed":1,"denied":2,"packetsOut":3,"bytesOut":4,"packetsIn":5,"bytesIn":6,"events":7,"eventsLost":0,\
-        "connections":1,"throttled":0,"exhausted":0},"published":[{"hostPort":8080,"sandboxPort":80}]}
+        "connections":1,"throttled":0,"exhausted":0},\
+        "budgets":{"bytes":{"used":4,"limit":100},"connections":{"used":1},"dnsQueries":{"used":0}},"published":[{"hostPort":8080,"sandboxPort":80}]}
         """
 
     private static func answer(_ status: String, _ body: String) -> String {

@@ -233,3 +233,38 @@ section_enforce() {
     done
     expect "the service's cgroup is as it was" test ! -e "${SERVICE%/inner}"
 }
+
+# A policy of 100,000 blocks and 1,000 names comes into force while the probes go on.
+section_large() {
+    local large=$LAB_DIR/large.yaml i result
+    names_up
+    {
+        printf 'apiVersion: corral/v1\nname: large\negress:\n  allow:\n'
+        printf '    - { cidr: %s, ports: [80, 8000] }\n' "$PERMITTED4/32" "$PERMITTED6/128"
+        awk 'BEGIN { for (i = 0; i < 100000; i++) printf "    - { cidr: %d.%d.%d.0/24, ports: [443] }\n", 16 + i / 65536, i / 256 % 256, i % 256 }'
+        awk 'BEGIN { for (i = 0; i < 1000; i++) printf "    - { domain: host%d.wild.test, ports: [8000] }\n", i }'
+        printf '    - { domain: "*.wild.test", ports: [8000] }\n'
+    } >"$large"
+    policy_of "$LAB_DIR/small.yaml" </dev/null
+    live large --policy "$LAB_DIR/small.yaml" -- "/tmp/probe ask $PERMITTED4 8000 12 & /tmp/probe ask $REFUSED6 8000 12 &
+        /tmp/probe talk $PERMITTED6 8000 12 & /tmp/probe loop $REFUSED4B 8000 12 >&2 & wait"
+    sleep 0.7
+    lab_count refused-capture
+    for i in 1 2 3; do
+        result=$(apply large "$large")
+        [ $i = 3 ] || result=$(apply large "$LAB_DIR/small.yaml")
+    done
+    DETAIL=$result expect "a policy of 100,000 blocks and 1,000 names is applied" grep -q 'policy large, generation 6' <<<"$result"
+    wait "$LIVE"
+    lab_count refused-capture
+    equal "meanwhile nothing reaches the refused host" "" "$(transport)"
+    DETAIL=$(cat "$LAB_DIR/large.out")
+    expect "each question to it was refused" test "$(field answered "$LAB_DIR/large.out" $REFUSED6)$(field lost "$LAB_DIR/large.out" $REFUSED6)" = 00
+    expect "they came at 1 kHz or nearly" test "$(field refused "$LAB_DIR/large.out" $REFUSED6)" -gt 6000
+    expect "each question to the permitted host was answered" test \
+        "$(field lost "$LAB_DIR/large.out" $PERMITTED4)$(field refused "$LAB_DIR/large.out" $PERMITTED4)" = 00
+    expect "a connection to it went on" grep -qE "$PERMITTED6\",\"exchanges\":[0-9]{4,5},\"stage\":\"\"" "$LAB_DIR/large.out"
+    unset DETAIL
+    NAMED_POLICY=$large named_says "its names and its blocks decide" '"ok":true.*"errno":1,' \
+        "getent ahosts a.wild.test >/dev/null; (/tmp/probe tcp4 $PERMITTED4 8000; /tmp/probe tcp4 $REFUSED4B 8000) | tr '\n' ' '"
+}

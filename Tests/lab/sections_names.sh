@@ -166,8 +166,34 @@ section_expiry() {
     expect "a name that stays goes on through two policies" grep -qE "$PERMITTED4\",\"exchanges\":[0-9]{4},\"stage\":\"\"" "$LAB_DIR/renamed.out"
     expect "a name that goes ends its connections" grep -qE "$REFUSED4B\",\"exchanges\":[0-9]+,\"stage\":\"(send|recv)\"" "$LAB_DIR/renamed.out"
     unset DETAIL
-    # Without a daemon names end, and nothing opens.
+    # Without a daemon no name is resolved and nothing opens; what is open stays so until its time is over.
+    : >"$LAB_DIR/orphan.out"
+    live orphan --policy "$NAMES" -- "getent ahosts permitted.test >/dev/null; getent ahosts brief.test >/dev/null; echo ready
+        while [ ! -e /tmp/go ]; do sleep 0.1; [ \$((n = n + 1)) -gt 25 ] && break; done
+        dig a.wild.test +time=1 +tries=1 | grep -o 'status: [A-Z]*'; dig +tcp @8.8.8.8 a.wild.test +time=1 +tries=1 | grep -o 'status: [A-Z]*'
+        /tmp/probe tcp4 $PERMITTED4 8000 >/tmp/r; cat /tmp/r; /tmp/probe tcp4 $REFUSED4B 8000; sleep 1; echo end" >/dev/null
+    local orphan=$LIVE i
+    for ((i = 0; i < 50; i++)); do
+        grep -q ready "$LAB_DIR/orphan.out" && break
+        sleep 0.1
+    done
+    # Its output goes on into the pipes; the file that it writes inside is read through its own root.
+    local init
+    init=$("$CORRAL_BIN/corral" inspect "orphan$$" | grep -oE '"hostPid" ?: ?[0-9]+' | grep -oE '[0-9]+')
+    kill -KILL "$LAB_DAEMON"
+    wait "$LAB_DAEMON" 2>/dev/null
+    LAB_DAEMON=
     lab_count refused-capture
+    sleep 6
+    result=$(cat "/proc/$init/root/tmp/r" 2>/dev/null)
+    answered "without a daemon an open address stays open for its time" "$result" '"ok":true'
+    lab_count refused-capture
+    equal "and one whose time is over is shut" "" "$(transport "$REFUSED4B")"
+    wait "$orphan" 2>/dev/null
+    lab_sweep
+    lab_corrald --allow-test-switches || fail "corrald starts again"
+    named_says "the next daemon resolves names" 'hello from permitted' \
+        "curl -s --max-time 3 --noproxy '*' http://permitted.test/"
 }
 
 section_budgets() {
