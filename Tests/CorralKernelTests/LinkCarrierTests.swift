@@ -48,7 +48,8 @@ import Testing
             let index = try network.createLink(plan, netns: inside)
             try network.activate(plan, index: index, inside: insideSocket)
             _ = name(address, 5300).withUnsafeBytes {
-                sendto(sender.raw, "x", 1, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+                sendto(
+                    sender.raw, "x", 1, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
             }
             if try systemCall("poll", { corral_wait_readable(receiver.raw, 300) }) > 0 { arrived += 1 }
         }
@@ -58,7 +59,8 @@ import Testing
     /// struct sockaddr_in; the address in host order.
     private static func name(_ address: UInt32, _ port: UInt16) -> [UInt8] {
         [UInt8(AF_INET), 0, UInt8(port >> 8), UInt8(port & 255)]
-            + (0..<4).map { UInt8(truncatingIfNeeded: address >> UInt32(24 - $0 * 8)) } + [UInt8](repeating: 0, count: 8)
+            + (0..<4).map { UInt8(truncatingIfNeeded: address >> UInt32(24 - $0 * 8)) }
+            + [UInt8](repeating: 0, count: 8)
     }
 }
 

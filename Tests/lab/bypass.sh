@@ -76,7 +76,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets publish refusals enforce life limits isolation events leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals enforce life limits isolation events leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

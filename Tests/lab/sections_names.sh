@@ -271,3 +271,55 @@ python3 /tmp/echo.py $PERMITTED4"
     expect "refusals carry the reason" grep -q '"verdict":"deny","reason":"limit_exhausted"' "$events"
     unset DETAIL NAMED_POLICY
 }
+
+# mode: audit lets everything pass that enforce would refuse, and says so.
+section_audit() {
+    local audit=$LAB_DIR/audit.yaml events=$LAB_DIR/audit.events tail result
+    names_up
+    sed 's/^name: .*/name: audit\nmode: audit/' "$NAMES" >"$audit"
+    "$CORRAL_BIN/corral" tail -o json >"$events" 2>/dev/null &
+    tail=$!
+    LAB_PIDS+=($tail)
+    sleep 0.2
+    result=$(NAMED_POLICY=$audit named "/tmp/probe tcp4 $REFUSED4 8000; /tmp/probe tcp6 $REFUSED6 8000; /tmp/probe udp4 $REFUSED4B 8000
+        dig +short refused.test A; curl -s --max-time 3 --noproxy '*' http://refused.test:8000/; /tmp/probe udp4 $METADATA 80")
+    equal "audit: what would be refused passes" 3 "$(head -3 <<<"$result" | grep -c '"ok":true')"
+    DETAIL=$result
+    expect "audit: a name that would be refused is resolved" grep -qx "$REFUSED4" <<<"$result"
+    expect "audit: and reached" grep -q 'hello from refused' <<<"$result"
+    sleep 0.3
+    kill $tail
+    wait $tail 2>/dev/null
+    DETAIL=$(tail -3 "$events")
+    expect "audit: would_deny, with the reason" grep -q "\"verdict\":\"would_deny\",\"reason\":\"no_matching_rule\".*\"ip\":\"$REFUSED4\"" "$events"
+    expect "audit: would_deny of a name" grep -q '"type":"dns","verdict":"would_deny","reason":"name_not_allowed"' "$events"
+    equal "audit: nothing is denied" 0 "$(grep -c '"verdict":"deny"' "$events")"
+    unset DETAIL
+    answered "enforce refuses the same" "$(named "/tmp/probe tcp4 $REFUSED4 8000")" '"errno":1,'
+}
+
+# The commands on policy files, in the way a pipeline calls them.
+section_policies() {
+    local cases=$LAB_DIR/cases.yaml
+    names_up
+    cat >"$cases" <<YAML
+  - { to: "permitted.test:80", expect: allow }
+  - { to: "permitted.test:81", expect: deny }
+  - { to: "refused.test:80", expect: deny }
+  - { to: "$REFUSED4:443/tcp", expect: deny, reason: no_matching_rule }
+YAML
+    "$CORRAL_BIN/corral" policy test "$NAMES" "$cases" >"$LAB_DIR/cases.out" 2>&1
+    DETAIL=$(cat "$LAB_DIR/cases.out") equal "policy test: all as expected" 0 $?
+    sed -i 's/81", expect: deny/81", expect: allow/' "$cases"
+    "$CORRAL_BIN/corral" policy test "$NAMES" "$cases" >"$LAB_DIR/cases.out" 2>&1
+    equal "policy test: one is not" 1 $?
+    echo '[{ to: nowhere }]' >"$cases"
+    "$CORRAL_BIN/corral" policy test "$NAMES" "$cases" >"$LAB_DIR/cases.out" 2>&1
+    equal "policy test: a bad file of cases" 2 $?
+    "$CORRAL_BIN/corral" policy diff "$NAMES" "$NAMES" >/dev/null
+    equal "policy diff: the same" 0 $?
+    sed '/brief.test/d' "$NAMES" >"$LAB_DIR/less.yaml"
+    "$CORRAL_BIN/corral" policy diff "$NAMES" "$LAB_DIR/less.yaml" >"$LAB_DIR/diff.out"
+    equal "policy diff: another" 1 $?
+    expect "policy diff: names what changes" grep -q 'brief.test' "$LAB_DIR/diff.out"
+}
