@@ -7,6 +7,8 @@ SHELL := /bin/bash
 SWIFT ?= swift
 PACKAGES := libbpf-dev libelf-dev zlib1g-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux
+# What the tests run inside sandboxes and beside them.
+TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3-minimal
 
 # The compiler beside `swift` targets BPF; an unversioned clang on the PATH may be any other. Debian's serves as a substitute.
 SWIFT_BIN := $(shell dirname "$$(readlink -f "$$(command -v $(SWIFT))")" 2>/dev/null)
@@ -35,10 +37,11 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
 
-.PHONY: all setup bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
+.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
 all: build
 
-setup:
+setup-tests: PACKAGES += $(TEST_PACKAGES)
+setup setup-tests:
 	@missing=$$(for p in $(PACKAGES); do \
 	    dpkg-query -W -f '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done); \
 	if [ -n "$$missing" ]; then \
@@ -80,7 +83,7 @@ build: setup
 	@$(MAKE) --no-print-directory bpf programs
 	$(SWIFT) build $(SWIFT_FLAGS)
 
-test: setup
+test: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	Tests/run.sh spawn swift bypass demo
@@ -90,7 +93,7 @@ test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 
 # Kernels to run under, as Tests/vm/vmtest.sh takes them.
 KERNELS ?= 6.1 6.12
-vmtest: setup
+vmtest: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	$(SWIFT) build $(SWIFT_FLAGS)

@@ -151,7 +151,7 @@ struct corral_policy_value {
 #define CORRAL_RULE_DENY 0x80000000u
 
 /* Rule of a flow that came in by a published port, or that an enforced cgroup has accepted; no policy decides on it. */
-#define CORRAL_RULE_PUBLISHED 0xfffffffdu
+#define CORRAL_RULE_PUBLISHED 0xfffffffeu
 
 /* Value of `sandboxes`, one a slot. epoch 0 is an empty slot. */
 struct corral_sandbox {
