@@ -58,7 +58,18 @@ vm_closure() {
 
 vm_apt() { DEBIAN_FRONTEND=noninteractive apt-get "$@"; }
 
-vm_cleanup() { rm -rf --one-file-system "$VM_DIR/root" "$VM_DIR/initramfs" "$VM_DIR/disk.img" "$VM_DIR/initramfs.cpio"; }
+VM_CHILDREN=()
+vm_stop() {
+    [ ${#VM_CHILDREN[@]} -gt 0 ] || return
+    kill "${VM_CHILDREN[@]}" 2>/dev/null
+    wait "${VM_CHILDREN[@]}" 2>/dev/null
+    VM_CHILDREN=()
+}
+
+vm_cleanup() {
+    vm_stop
+    rm -rf --one-file-system "$VM_DIR/root" "$VM_DIR/initramfs" "$VM_DIR/disk.img" "$VM_DIR/initramfs.cpio"
+}
 
 # SERIES|RELEASE: prints the release, whose kernel is unpacked in $VM_DIR/kernels; or why there is none, and fails.
 vm_kernel() {
@@ -172,22 +183,21 @@ vm_disk() {
 
 # RELEASE LOG DMESG: shows what the guest prints while it runs. 124: it took too long.
 vm_run() {
-    local qemu follow status
+    local status
     : >"$2"
     tail -n +1 -s 0.2 -f "$2" &
-    follow=$!
+    VM_CHILDREN=($!)
     # Every BPF program is compiled, as Debian has it; speculation is not what is tested, and costs a third of the time.
-    timeout --foreground "${CORRAL_VM_SECONDS:-600}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=multi}" -cpu max \
+    timeout --foreground "${CORRAL_VM_SECONDS:-1200}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=multi}" -cpu max \
         -machine q35 -smp 2 -m 2G -nodefaults -no-user-config -display none -nic none -no-reboot \
         -drive "file=$VM_DIR/disk.img,format=raw,if=virtio,cache=unsafe" \
         -serial "file:$3" -serial "file:$2" -kernel "$VM_DIR/kernels/$1/boot/vmlinuz-$1" -initrd "$VM_DIR/initramfs.cpio" \
         -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off cgroup_no_v1=all lsm=lockdown,yama,landlock,apparmor,bpf" \
         </dev/null &
-    qemu=$!
-    wait $qemu
+    VM_CHILDREN+=($!)
+    wait $!
     status=$?
     sleep 0.3
-    kill $follow
-    wait $follow 2>/dev/null
+    vm_stop
     return $status
 }
