@@ -1,4 +1,6 @@
+internal import CorralEngine
 internal import CorralEvents
+internal import Glibc
 internal import NIOCore
 internal import ServiceLifecycle
 
@@ -7,7 +9,9 @@ struct EventStream: Sendable {
     /// Rendered events that may wait for the reader; beyond it the engine's own queue fills, then counts what is lost.
     static let pendingLimit = 256 << 10
 
-    let events: AsyncStream<Event>
+    let feed: EventFeed
+    /// Go on behind the past.
+    let follows: Bool
     let write: @Sendable (ByteBuffer) async throws -> Void
     /// Returns once the reader is gone.
     let disconnection: @Sendable () async -> Void
@@ -19,9 +23,7 @@ struct EventStream: Sendable {
         let lines = ByteMailbox(limit: Self.pendingLimit)
         return await withTaskGroup(of: Bool?.self) { group in
             group.addTask {
-                for await event in events {
-                    do { try await lines.write(ByteBuffer(bytes: event.jsonLine)) } catch { break }
-                }
+                try? await copy(to: lines)
                 lines.finish()
                 return nil
             }
@@ -44,5 +46,28 @@ struct EventStream: Sendable {
             group.cancelAll()
             return isThere ?? false
         }
+    }
+
+    private func copy(to lines: ByteMailbox) async throws {
+        if let past = feed.past {
+            do {
+                while let piece = try await past() { try await lines.write(ByteBuffer(bytes: piece)) }
+            } catch let error where !(error is CancellationError) {
+                let gap = Gap(.unreadable, error: "the rest of the past could not be read: \(error)")
+                let event = Event(time: Clock.now, seq: 0, sandbox: nil, body: .gap(gap))
+                try await lines.write(ByteBuffer(bytes: event.jsonLine))
+            }
+        }
+        guard follows else { return }
+        for await event in feed.live { try await lines.write(ByteBuffer(bytes: event.jsonLine)) }
+    }
+}
+
+private enum Clock {
+    /// Nanoseconds since 1970, UTC.
+    static var now: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }
