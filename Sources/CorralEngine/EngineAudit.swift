@@ -21,7 +21,7 @@ extension Engine {
         } catch {
             throw EngineError(.internal, "the audit journal could not be read", detail: ["\(error)"])
         }
-        return EventFeed(past: { try await past.next() }, live: live)
+        return EventFeed(past: { await past.next() }, live: live)
     }
 
     /// Tells readers and the journal what somebody asked for.

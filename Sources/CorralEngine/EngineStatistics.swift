@@ -1,5 +1,5 @@
 public import CorralEvents
-public import CorralKernel
+internal import CorralKernel
 public import CorralPolicy
 
 /// What an engine counts, as it was when asked. Counts are since this daemon began, and grow only.
@@ -23,6 +23,13 @@ public struct EngineStatistics: Sendable {
     public init(pool: PoolState) {
         self.pool = pool
     }
+}
+
+/// How often a program in the kernel ran, and for how long.
+public struct ProgramRunTime: Sendable, Equatable {
+    public var name: String
+    public var runs: UInt64
+    public var nanoseconds: UInt64
 }
 
 public struct MapFill: Sendable, Equatable {
@@ -68,7 +75,9 @@ extension Engine {
             statistics.verdicts = counts.byReason
             statistics.unchargedVerdicts = counts.uncharged
         }
-        statistics.programs = (try? hooks.programRunTimes()) ?? []
+        statistics.programs = ((try? hooks.programRuns()) ?? []).map {
+            ProgramRunTime(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds)
+        }
         statistics.names = nameService.resolver.statistics
         statistics.events = hub.statistics
         statistics.journal = journal.statistics

@@ -253,8 +253,9 @@ extension AuditRecord {
     }
 }
 
-extension Gap {
-    func text() -> String {
+extension Gap: CustomStringConvertible {
+    /// `the journal could not be written: since …, 12 events are lost, …`
+    public var description: String {
         let what =
             switch cause {
             case .tornLine: "the last line of the journal was torn"

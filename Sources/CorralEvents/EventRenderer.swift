@@ -142,7 +142,7 @@ public struct EventRenderer: Sendable {
                 }
             return "\(loss.count) \(loss.count == 1 ? "event" : "events"): \(cause)"
         case .audit(let record): return record.text()
-        case .gap(let gap): return gap.text()
+        case .gap(let gap): return gap.description
         }
     }
 

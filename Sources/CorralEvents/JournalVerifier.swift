@@ -55,7 +55,18 @@ public struct JournalVerifier: Sendable {
         public var isClosed = false
         /// The last line has no line break: it is being written, or was torn.
         public var endsWithinLine = false
+        /// What the journal itself states to be missing, the first `mostStatements`.
+        public var statements: [Statement] = []
+        public var statementCount = 0
     }
+
+    /// A `gap` record.
+    public struct Statement: Sendable, Equatable {
+        public var place: Place
+        public var gap: Gap
+    }
+
+    public static let mostStatements = 100
 
     /// What a record of the cause `retention` says.
     private struct Removal: Sendable {
@@ -188,6 +199,11 @@ public struct JournalVerifier: Sendable {
         switch event.body {
         case .gap(let gap) where gap.cause == .retention:
             removals.append(Removal(through: gap.through ?? 0, hash: gap.hash))
+        case .gap(let gap):
+            report.statementCount += 1
+            if report.statements.count < Self.mostStatements {
+                report.statements.append(Statement(place: place, gap: gap))
+            }
         case .audit(let audit): report.isClosed = audit.action == .stop
         default: break
         }

@@ -12,7 +12,7 @@ public struct VerdictCounts: Sendable, Equatable {
 }
 
 /// How often a program of Corral's ran, and for how long.
-public struct ProgramRunTime: Sendable, Equatable {
+public struct ProgramRuns: Sendable, Equatable {
     public var name: String
     public var runs: UInt64
     public var nanoseconds: UInt64
@@ -41,8 +41,8 @@ extension SandboxHooks {
     }
 
     /// Empty unless the host measures them (`sysctl kernel.bpf_stats_enabled=1`).
-    public func programRunTimes() throws(KernelError) -> [ProgramRunTime] {
-        var times: [ProgramRunTime] = []
+    public func programRuns() throws(KernelError) -> [ProgramRuns] {
+        var times: [ProgramRuns] = []
         func add(_ name: String, _ descriptor: Int32) throws(KernelError) {
             var info = bpf_prog_info()
             var size = UInt32(MemoryLayout<bpf_prog_info>.size)
@@ -50,7 +50,7 @@ extension SandboxHooks {
                 throw KernelError(call: "bpf_obj_get_info_by_fd", subject: name, errno: errno)
             }
             guard info.run_cnt > 0 else { return }
-            times.append(ProgramRunTime(name: name, runs: info.run_cnt, nanoseconds: info.run_time_ns))
+            times.append(ProgramRuns(name: name, runs: info.run_cnt, nanoseconds: info.run_time_ns))
         }
         for hook in BpfPrograms.cgroupHooks { try add(hook.name, try programs.cgroupProgram(hook.name)) }
         for hook in BpfPrograms.cgroupPacketHooks { try add(hook.name, try programs.cgroupPacketProgram(hook.name)) }

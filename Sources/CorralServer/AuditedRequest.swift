@@ -1,3 +1,4 @@
+internal import CorralAPI
 internal import CorralEngine
 internal import CorralEvents
 internal import Hummingbird

@@ -1,6 +1,5 @@
 internal import CorralEngine
 internal import CorralEvents
-internal import Glibc
 internal import NIOCore
 internal import ServiceLifecycle
 
@@ -50,24 +49,9 @@ struct EventStream: Sendable {
 
     private func copy(to lines: ByteMailbox) async throws {
         if let past = feed.past {
-            do {
-                while let piece = try await past() { try await lines.write(ByteBuffer(bytes: piece)) }
-            } catch let error where !(error is CancellationError) {
-                let gap = Gap(.unreadable, error: "the rest of the past could not be read: \(error)")
-                let event = Event(time: Clock.now, seq: 0, sandbox: nil, body: .gap(gap))
-                try await lines.write(ByteBuffer(bytes: event.jsonLine))
-            }
+            while let piece = await past() { try await lines.write(ByteBuffer(bytes: piece)) }
         }
         guard follows else { return }
         for await event in feed.live { try await lines.write(ByteBuffer(bytes: event.jsonLine)) }
-    }
-}
-
-private enum Clock {
-    /// Nanoseconds since 1970, UTC.
-    static var now: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }

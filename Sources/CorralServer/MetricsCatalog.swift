@@ -21,7 +21,7 @@ enum MetricsCatalog {
     }
 
     static let all: [Metric] = [
-        Metric("corral_build_info", .gauge, ["version", "kernel", "instance"], "1; the labels say what runs."),
+        Metric("corral_build_info", .gauge, ["version", "kernel", "name"], "1; the labels say what runs."),
         Metric("corral_pool_warm", .gauge, "Sandboxes that are ready to be claimed."),
         Metric("corral_pool_filling", .gauge, "Sandboxes that are being made for the pool."),
         Metric("corral_pool_target", .gauge, "Warm sandboxes that the pool is to hold."),
@@ -47,7 +47,7 @@ enum MetricsCatalog {
         Metric("corral_events_lost_total", .counter, ["stage"], "Events lost: kernel, reader or journal."),
         Metric("corral_journal_records_total", .counter, "Records that were written to the audit journal."),
         Metric("corral_journal_bytes_total", .counter, "Bytes of these records."),
-        Metric("corral_journal_gaps_total", .counter, "Gaps that the audit journal states."),
+        Metric("corral_journal_gaps_total", .counter, "Gaps that the audit journal states, those of retention left out."),
         Metric("corral_journal_queued", .gauge, "Events that wait to be written to the audit journal."),
         Metric("corral_journal_failing", .gauge, "1 while the audit journal cannot be written."),
         Metric("corral_journal_files", .gauge, "Files of the audit journal on disk."),

@@ -24,7 +24,7 @@ struct MetricsPage: Sendable {
         if let process = ProcessStatistics() { take(process) }
         registry.set(
             gauge: "corral_build_info",
-            [("version", version.version), ("kernel", version.kernel), ("instance", version.instance)], to: 1)
+            [("version", version.version), ("kernel", version.kernel), ("name", version.instance)], to: 1)
         return registry.exposition(help: MetricsCatalog.help)
     }
 

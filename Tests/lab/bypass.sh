@@ -5,12 +5,13 @@
 # captures at the far side and right behind the sandbox's veth), then its allowed twin from a sandbox (it must arrive).
 # All of it twice: as sandboxes run, and with capabilities kept and seccomp off, so that BPF alone is what stops it.
 #
-#   Tests/lab/bypass.sh [SECTION...]     paths paths-bpf-alone addresses life limits isolation events leftovers killed
+#   Tests/lab/bypass.sh [SECTION...]     paths paths-bpf-alone addresses life limits isolation events journal leftovers killed
 set -uo pipefail
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/sections.sh"
 . "$(dirname "$0")/sections_engine.sh"
 . "$(dirname "$0")/sections_names.sh"
+. "$(dirname "$0")/sections_journal.sh"
 lab_require
 
 passed=0 failed=0 skipped=0
@@ -68,7 +69,7 @@ egress:
 YAML
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names expiry budgets publish refusals enforce life limits isolation events leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names expiry budgets publish refusals enforce life limits isolation events journal leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

@@ -64,11 +64,18 @@ final class JournalHistory: Sendable {
         }
         cursor = Mutex(Cursor(files: files, notice: notice))
         guard let last = request.last else { return }
-        // Counted first, read again then: the newest are wanted, the oldest are sent first.
+        // Counted first, from the newest file on, and read then: the newest are wanted, the oldest are sent first.
+        let wanted = UInt64(max(0, last))
         var matching: UInt64 = 0
-        while let lines = try read() { matching += UInt64(lines.count(where: { $0 == UInt8(ascii: "\n") })) }
-        cursor.withLock { cursor in
-            cursor = Cursor(files: files, skipped: matching - min(matching, UInt64(max(0, last))), notice: notice)
+        var first = files.count
+        while first > 0, matching < wanted {
+            first -= 1
+            cursor.withLock { [first] in $0 = Cursor(files: [files[first]]) }
+            while let lines = try read() { matching += UInt64(lines.count(where: { $0 == UInt8(ascii: "\n") })) }
+        }
+        cursor.withLock { [first, matching] in
+            $0 = Cursor(
+                files: Array(files[first...]), skipped: matching - min(matching, wanted), notice: notice)
         }
     }
 
@@ -81,9 +88,18 @@ final class JournalHistory: Sendable {
         }
     }
 
-    /// Whole lines as `Event.jsonLine` has them; nil at the end.
-    func next() async throws -> [UInt8]? {
-        try await work.run { try self.read() }
+    /// Whole lines as `Event.jsonLine` has them; nil at the end. What cannot be read is told of by a `gap` event.
+    func next() async -> [UInt8]? {
+        do {
+            return try await work.run { try self.read() }
+        } catch {
+            cursor.withLock { cursor in
+                cursor.files = []
+                cursor.notice = nil
+            }
+            let gap = Gap(.unreadable, error: "\(error)")
+            return Event(time: Clock.realtime(), seq: 0, sandbox: nil, body: .gap(gap)).jsonLine
+        }
     }
 
     private func read() throws -> [UInt8]? {
@@ -150,10 +166,10 @@ final class JournalHistory: Sendable {
 /// Past events, then those that come: none twice, none left out between the two.
 public struct EventFeed: Sendable {
     /// Whole lines as `Event.jsonLine` has them; nil at the end. Nil: no past was asked for.
-    public var past: (@Sendable () async throws -> [UInt8]?)?
+    public var past: (@Sendable () async -> [UInt8]?)?
     public var live: AsyncStream<Event>
 
-    public init(past: (@Sendable () async throws -> [UInt8]?)? = nil, live: AsyncStream<Event>) {
+    public init(past: (@Sendable () async -> [UInt8]?)? = nil, live: AsyncStream<Event>) {
         self.past = past
         self.live = live
     }

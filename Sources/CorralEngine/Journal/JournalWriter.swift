@@ -77,7 +77,8 @@ struct JournalWriter: ~Copyable {
     }
 
     private mutating func state(_ gap: Gap) {
-        statistics.gaps += 1
+        // Retention is what the settings want.
+        if gap.cause != .retention { statistics.gaps += 1 }
         append(Event(time: now(), seq: 0, sandbox: nil, body: .gap(gap)))
     }
 
