@@ -134,6 +134,8 @@ public actor Engine {
             policyAudits: sandbox.applied?.policy.mode == .audit, command: sandbox.spec.command.arguments,
             ipv4: sandbox.warm.identity.ipv4, ipv6: sandbox.warm.identity.ipv6, hostPid: sandbox.warm.hostPid,
             createdAt: sandbox.createdAt, counters: counters, autoRemove: sandbox.spec.autoRemove,
+            budgets: sandbox.applied?.policy.budgets ?? EgressBudgets(),
+            dnsQueries: nameService.resolver.queries(of: ResolverClient(sandbox.warm.identity)),
             published: sandbox.published.map { publication, forwarder in
                 PortPublication(
                     hostAddress: publication.hostAddress, hostPort: forwarder.hostPort,

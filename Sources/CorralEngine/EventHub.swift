@@ -1,5 +1,6 @@
 internal import CorralKernel
 internal import CorralEvents
+internal import CorralPolicy
 internal import Synchronization
 
 /// Hands every event to every reader whose filter it passes. Called from the ring's thread and from the engine.
@@ -15,8 +16,15 @@ final class EventHub: Sendable {
         var epoch: UInt64
         var context: DecisionContext
         /// By policy number.
-        var policies: [UInt32: PolicyReference]
+        var policies: [UInt32: Terms]
         let refusals: RefusalLog
+    }
+
+    /// A policy that a number in a record means.
+    struct Terms: Sendable {
+        var reference: PolicyReference
+        var policy: Policy
+        var host: HostContext
     }
 
     private struct State: Sendable {
@@ -74,7 +82,7 @@ final class EventHub: Sendable {
         state.withLock { $0.known[slot] = known }
     }
 
-    func learn(policy: PolicyReference, number: UInt32, slot: UInt32) {
+    func learn(policy: Terms, number: UInt32, slot: UInt32) {
         state.withLock { $0.known[slot]?.policies[number] = policy }
     }
 
@@ -95,7 +103,10 @@ final class EventHub: Sendable {
             var context = known.context
             context.bootTime = Clock.realtimeAtBoot()
             context.remoteName = name
-            context.policy = decision.policy.flatMap { known.policies[$0] }
+            let terms = decision.policy.flatMap { known.policies[$0] }
+            context.policy = terms?.reference
+            context.rules = terms?.policy
+            context.host = terms?.host
             return (decision.event(in: context), known.refusals)
         }
         guard let found else { return }

@@ -157,7 +157,7 @@ final class SandboxNames: ResolverAuthority {
 
     func mayAnswer(_ address: IPAddress, for client: ResolverClient) -> Bool {
         guard let terms = terms(of: client) else { return false }
-        return !terms.host.isPrivateOrReserved(address) || terms.policy.permitsByBlock(address, host: terms.host)
+        return terms.policy.mayAnswer(address, host: terms.host)
     }
 
     func pin(

@@ -47,8 +47,8 @@ public struct SHA256: Sendable, Hashable {
         }
         for index in 16..<64 {
             let (near, far) = (schedule[index - 15], schedule[index - 2])
-            let low = rotated(near, 7) ^ rotated(near, 18) ^ near >> 3
-            let high = rotated(far, 17) ^ rotated(far, 19) ^ far >> 10
+            let low = rotated(near, 7) ^ rotated(near, 18) ^ near &>> 3
+            let high = rotated(far, 17) ^ rotated(far, 19) ^ far &>> 10
             schedule[index] = schedule[index - 16] &+ low &+ schedule[index - 7] &+ high
         }
         var (a, b, c, d) = (state[0], state[1], state[2], state[3])
@@ -75,7 +75,7 @@ public struct SHA256: Sendable, Hashable {
     }
 
     private static func rotated(_ word: UInt32, _ bits: UInt32) -> UInt32 {
-        word >> bits | word << (32 &- bits)
+        word &>> bits | word &<< (32 &- bits)
     }
 
     private static let initial: [UInt32] = [

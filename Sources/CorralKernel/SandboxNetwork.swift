@@ -43,9 +43,24 @@ public final class HostNetwork: Sendable {
     public static let insideName = "eth0"
 
     private let socket: NetlinkSocket
+    /// Sends frames out of the host's ends, past the host's own firewall.
+    private let frames: FileDescriptor
 
     public init() throws(KernelError) {
         socket = try NetlinkSocket(protocol: NETLINK_ROUTE)
+        frames = FileDescriptor(owning: try systemCall("socket(AF_PACKET)") { corral_frame_socket() })
+    }
+
+    /// Sends a whole frame towards a sandbox. That it was dropped on the way out is no error.
+    func send(frame: [UInt8], to interface: UInt32) throws(KernelError) {
+        let raw = frames.raw
+        do throws(KernelError) {
+            try systemCall("sendto(AF_PACKET)", on: "interface \(interface)") {
+                corral_frame_send(raw, interface, frame, frame.count)
+            }
+        } catch {
+            if error.errno != ENOBUFS { throw error }
+        }
     }
 
     /// Makes the pair with its far end in `netns`. Both ends stay down, so that no frame passes until `activate`.
@@ -97,6 +112,20 @@ public final class HostNetwork: Sendable {
             end.defaultRoute(by: Self.gateway4),
             end.defaultRoute(by: Self.gateway6),
         ])
+        try waitUntilRunning(host)
+    }
+
+    /// The host's end got its carrier when the other end came up, but drops what it is to send until the kernel's link
+    /// watch has seen that: a sandbox that is quick would lose its first answer, and TCP a second over it. Since Linux 6.8
+    /// asking is enough.
+    private func waitUntilRunning(_ link: VethLink) throws(KernelError) {
+        for attempt in 0..<500 {
+            if attempt > 0 { usleep(2000) }
+            // Flags of struct ifinfomsg.
+            let flags = try socket.perform([link.get()]).first?.payload.number(at: 8, as: UInt32.self)
+            if let flags, flags & UInt32(IFF_RUNNING) != 0 { return }
+        }
+        throw KernelError(call: "RTM_GETLINK", subject: link.name, errno: ETIMEDOUT, detail: "no carrier")
     }
 
     /// Deletes these links; ones that are gone already are passed over. The kernel takes about 20 ms whether for one or

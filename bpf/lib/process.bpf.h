@@ -61,9 +61,13 @@ static __always_inline void read_exe(struct task_struct *task, __u8 exe[CORRAL_E
 			mount = outer;
 			continue;
 		}
+		const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+
+		/* Checked and used in one register: the verifier of 6.1 forgets what it learnt of one that went by the stack. */
+		barrier_var(used);
 		if (used > CORRAL_EXE_BYTES - EXE_COMPONENT)
 			return;
-		long length = bpf_probe_read_kernel_str(exe + used, EXE_COMPONENT, BPF_CORE_READ(dentry, d_name.name));
+		long length = bpf_probe_read_kernel_str(exe + used, EXE_COMPONENT, name);
 
 		if (length <= 0)
 			return;
