@@ -94,7 +94,7 @@ test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 
 # Kernels to run under, as Tests/vm/vmtest.sh takes them.
 KERNELS ?= 6.1 6.12
-vmtest: setup
+vmtest: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	$(SWIFT) build $(SWIFT_FLAGS)
