@@ -2,6 +2,7 @@ internal import CorralEvents
 internal import CorralKernel
 internal import CorralPolicy
 internal import Glibc
+internal import Metrics
 internal import NIOCore
 
 /// From a claim to the end.
@@ -13,6 +14,8 @@ extension Engine {
         // A policy that does not compile costs no sandbox.
         var policyMap = try await policyMap(for: spec.policy)
         let claimed: WarmSandbox
+        let begun = ContinuousClock.now
+        let isWarm = !warm.isEmpty
         if let ready = warm.popLast() {
             warmStarts += 1
             claimed = ready
@@ -49,6 +52,7 @@ extension Engine {
             destroy(sandbox, cause: .removed)
             throw error
         }
+        (isWarm ? warmStartTimes : coldStartTimes).record(duration: ContinuousClock.now - begun)
         fill()
         return info(sandbox)
     }
@@ -188,6 +192,7 @@ extension Engine {
         sandbox.timeout?.cancel()
         if case .running = sandbox.state { conclude(sandbox, CommandResult(exitCode: 137, cause: cause)) }
         if case .claimed = sandbox.state { report(CommandResult(exitCode: 137, cause: cause), of: sandbox) }
+        reportKernelLosses(of: sandbox)
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
         names.remove(sandbox.warm.identity)

@@ -28,6 +28,8 @@ final class EventHub: Sendable {
     }
 
     private struct State: Sendable {
+        var journal: Journal?
+        var statistics = EventStatistics()
         var readers: [UInt64: Reader] = [:]
         var next: UInt64 = 0
         var known: [UInt32: Known] = [:]
@@ -41,9 +43,31 @@ final class EventHub: Sendable {
         self.names.withLock { $0 = names }
     }
 
-    func subscribe(_ filter: EventFilter, buffer: Int) -> AsyncStream<Event> {
+    /// Where all events but `syscall` go from now on. Set once.
+    func keep(in journal: Journal) {
+        state.withLock { $0.journal = journal }
+    }
+
+    var statistics: EventStatistics { state.withLock { $0.statistics } }
+
+    /// Events that the kernel had no room for.
+    func count(kernelLoss count: UInt64) {
+        state.withLock { $0.statistics.lostInKernel &+= count }
+    }
+
+    /// `mark`: told how far the journal reaches at the moment when the subscription begins.
+    func subscribe(
+        _ filter: EventFilter, buffer: Int, mark: CheckedContinuation<Journal.Position, Never>? = nil
+    ) -> AsyncStream<Event> {
         let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingOldest(buffer))
         let number = state.withLock { state in
+            if let mark {
+                if let journal = state.journal {
+                    journal.mark(mark)
+                } else {
+                    mark.resume(returning: Journal.Position(record: 0, unwritten: 0))
+                }
+            }
             state.next += 1
             state.readers[state.next] = Reader(filter: filter, continuation: continuation)
             return state.next
@@ -91,7 +115,10 @@ final class EventHub: Sendable {
     }
 
     func publish(_ event: Event) {
+        let type = event.type
         state.withLock { state in
+            state.statistics.published[type, default: 0] &+= 1
+            if type != .syscall { state.journal?.append(event) }
             for (number, reader) in state.readers where reader.filter.matches(event) {
                 if reader.lost > 0 {
                     let notice = Event(
@@ -99,11 +126,17 @@ final class EventHub: Sendable {
                     )
                     guard case .enqueued = reader.continuation.yield(notice) else {
                         state.readers[number]?.lost += 1
+                        state.statistics.lostByReaders &+= 1
                         continue
                     }
                     state.readers[number]?.lost = 0
                 }
-                if case .dropped = reader.continuation.yield(event) { state.readers[number]?.lost += 1 }
+                if case .dropped = reader.continuation.yield(event) {
+                    state.readers[number]?.lost += 1
+                    state.statistics.lostByReaders &+= 1
+                } else {
+                    state.statistics.delivered &+= 1
+                }
             }
         }
     }

@@ -137,6 +137,11 @@ final class SandboxNames: ResolverAuthority {
         }
     }
 
+    /// Addresses that are open by a name, over all sandboxes.
+    var openAddresses: Int {
+        state.withLock { state in state.tenants.values.reduce(0) { $0 + $1.pins.count } }
+    }
+
     // MARK: what the resolver asks
 
     func client(at address: IPAddress) -> ResolverClient? {

@@ -4,9 +4,9 @@ public import CorralPolicy
 public struct Event: Sendable, Equatable {
     /// Nanoseconds since 1970, UTC.
     public var time: Int64
-    /// Number of this event among those of its sandbox, from 1. 0 for events that take no number: `lost`.
+    /// Number of this event among those of its sandbox, from 1. 0 for events that take no number: `lost`, `audit`, `gap`.
     public var seq: UInt64
-    /// Nil only for a `lost` event that counts over all sandboxes.
+    /// Nil only for a `lost` event that counts over all sandboxes, and for `audit` and `gap` events that are about none.
     public var sandbox: SandboxReference?
     public var body: Body
 
@@ -18,6 +18,8 @@ public struct Event: Sendable, Equatable {
         case dns(NameQuery)
         case limit(LimitReached)
         case lost(Loss)
+        case audit(AuditRecord)
+        case gap(Gap)
     }
 
     public init(time: Int64, seq: UInt64, sandbox: SandboxReference?, body: Body) {
@@ -40,6 +42,8 @@ public enum EventType: String, Sendable, CaseIterable, Codable {
     case limit
     case policy
     case lost
+    case audit
+    case gap
 }
 
 /// The sandbox an event belongs to.
@@ -224,6 +228,8 @@ public struct Loss: Sendable, Equatable {
         case kernel
         /// This reader fell behind; others may have got them.
         case reader
+        /// The journal fell behind; readers may have got them.
+        case journal
     }
 
     public var count: UInt64
@@ -244,6 +250,8 @@ extension Event {
         case .dns: .dns
         case .limit: .limit
         case .lost: .lost
+        case .audit: .audit
+        case .gap: .gap
         }
     }
 
@@ -251,7 +259,7 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .dns, .limit, .lost: nil
+        case .sandbox, .dns, .limit, .lost, .audit, .gap: nil
         }
     }
 

@@ -2,7 +2,7 @@ public import CorralPolicy
 
 /// Which events a reader wants. An empty list accepts all; values of one list are alternatives, all lists must agree.
 ///
-/// A `lost` event is judged by its sandbox alone, so that no filter hides a gap.
+/// A `lost` or `gap` event is judged by its sandbox alone, so that no filter hides that something is missing.
 public struct EventFilter: Sendable, Equatable {
     /// The other side of a connection, or a name that was asked: by address or by name.
     public enum Destination: Sendable, Hashable {
@@ -36,7 +36,10 @@ public struct EventFilter: Sendable, Equatable {
 
     public func matches(_ event: Event) -> Bool {
         guard matches(event.sandbox) else { return false }
-        if case .lost = event.body { return true }
+        switch event.body {
+        case .lost, .gap: return true
+        default: break
+        }
         guard types.isEmpty || types.contains(event.type) else { return false }
         if !verdicts.isEmpty {
             guard let verdict = event.verdict, verdicts.contains(verdict) else { return false }

@@ -1,3 +1,4 @@
+internal import CorralEngine
 internal import CorralEvents
 internal import NIOCore
 internal import ServiceLifecycle
@@ -7,7 +8,9 @@ struct EventStream: Sendable {
     /// Rendered events that may wait for the reader; beyond it the engine's own queue fills, then counts what is lost.
     static let pendingLimit = 256 << 10
 
-    let events: AsyncStream<Event>
+    let feed: EventFeed
+    /// Go on behind the past.
+    let follows: Bool
     let write: @Sendable (ByteBuffer) async throws -> Void
     /// Returns once the reader is gone.
     let disconnection: @Sendable () async -> Void
@@ -19,9 +22,7 @@ struct EventStream: Sendable {
         let lines = ByteMailbox(limit: Self.pendingLimit)
         return await withTaskGroup(of: Bool?.self) { group in
             group.addTask {
-                for await event in events {
-                    do { try await lines.write(ByteBuffer(bytes: event.jsonLine)) } catch { break }
-                }
+                try? await copy(to: lines)
                 lines.finish()
                 return nil
             }
@@ -44,5 +45,13 @@ struct EventStream: Sendable {
             group.cancelAll()
             return isThere ?? false
         }
+    }
+
+    private func copy(to lines: ByteMailbox) async throws {
+        if let past = feed.past {
+            while let piece = await past() { try await lines.write(ByteBuffer(bytes: piece)) }
+        }
+        guard follows else { return }
+        for await event in feed.live { try await lines.write(ByteBuffer(bytes: event.jsonLine)) }
     }
 }

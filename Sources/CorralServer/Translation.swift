@@ -133,6 +133,16 @@ extension PoolStatus {
     }
 }
 
+extension JournalStatus {
+    init(_ statistics: JournalStatistics, _ engine: any SandboxEngine) {
+        self.init(
+            directory: engine.configuration.journalDirectory, record: statistics.headNumber, hash: statistics.headHash,
+            files: statistics.files, bytes: statistics.bytesOnDisk, queued: statistics.queued, lost: statistics.lost,
+            failing: statistics.isFailing
+        )
+    }
+}
+
 extension DoctorReport.Check {
     init(_ check: HostCheck) {
         let answer: DoctorReport.Answer

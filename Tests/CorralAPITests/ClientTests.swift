@@ -156,6 +156,40 @@ import Testing
         #expect(seen.lines == ["GET /v1/events?sandbox=a&type=egress&dst=10.0.0.0%2F8&dst=%2A.example"])
     }
 
+    @Test func thePastIsAskedFor() throws {
+        let seen = Log()
+        let server = try FakeServer { connection in
+            seen.add(connection.readHead()?.split(separator: " ").prefix(2).joined(separator: " ") ?? "")
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        }
+        let client = try Client(host: server.host)
+        let span = Client.EventSpan(since: 1_795_497_121_000_000_000, last: 5, follow: false)
+        #expect(try client.events(matching: try EventFilter(query: [("type", "audit")]), span).next() == nil)
+        #expect(try client.events().next() == nil)
+        #expect(
+            seen.lines == [
+                "GET /v1/events?type=audit&since=2026-11-24T05%3A12%3A01.000000000Z&last=5&follow=false", "GET /v1/events",
+            ])
+    }
+
+    /// Also while nothing comes.
+    @Test func waitingEndsOnceNobodyReadsTheOutput() throws {
+        let server = try FakeServer { connection in
+            _ = connection.readHead()
+            connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            connection.writeChunk(Array("{}\n".utf8))
+            usleep(3_000_000)
+        }
+        var ends: [Int32] = [0, 0]
+        #expect(pipe(&ends) == 0)
+        defer { close(ends[1]) }
+        let stream = try Client(host: server.host).events()
+        stream.output = ends[1]
+        #expect(try stream.next() == Array("{}\n".utf8))
+        close(ends[0])
+        #expect(throws: ClientError.outputClosed) { try stream.next() }
+    }
+
     @Test func anEventWithoutEndIsAnError() throws {
         let broken = try FakeServer(answer: "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{\"a")
         #expect(throws: ClientError.closed(during: "an event")) { try Client(host: broken.host).events().next() }
