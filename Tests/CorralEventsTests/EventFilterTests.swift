@@ -125,7 +125,7 @@ import Testing
         ("verdict", "no", "verdict: \"no\" is not one of allow, deny, would_deny"),
         (
             "type", "Egress",
-            "type: \"Egress\" is not one of sandbox, process, egress, ingress, dns, syscall, file, limit, policy, lost"
+            "type: \"Egress\" is not one of sandbox, process, egress, ingress, dns, syscall, file, limit, policy, lost, audit, gap"
         ),
         ("sandbox", "", "sandbox: \"\" is not a sandbox's id or name"),
         ("sandbox", "a/b", "sandbox: \"a/b\" is not a sandbox's id or name"),

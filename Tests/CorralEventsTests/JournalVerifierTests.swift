@@ -78,8 +78,9 @@ import Testing
             let report = Self.verify([lines])
             #expect(report.problems.map(\.place.line) == [index + 1])
             #expect(report.problems.map(\.finding) == [.altered(record: UInt64(index + 1))])
-            let intact = [1...UInt64(max(1, index)), UInt64(index + 2)...5]
-            if (1..<4).contains(index) { #expect(report.intact == intact) }
+            let number = UInt64(index) + 1
+            let intact = [number > 1 ? 1...(number - 1) : nil, number < 5 ? (number + 1)...5 : nil].compactMap { $0 }
+            #expect(report.intact == intact)
         }
     }
 
