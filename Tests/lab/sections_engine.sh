@@ -63,7 +63,7 @@ section_live() {
     done
     for i in $PERMITTED4 $PERMITTED6; do
         DETAIL=$(cat "$out") expect "TCP to $i went on undisturbed" grep -qE \
-            "\"target\":\"$i\",\"exchanges\":[0-9]{4},\"stage\":\"\",\"errno\":0}" "$out"
+            "\"target\":\"$i\",\"exchanges\":[0-9]{3,},\"stage\":\"\",\"errno\":0}" "$out"
     done
     DETAIL=$(cat "$LAB_DIR/live.err")
     expect "UDP to $PERMITTED4 went on undisturbed" test "$(field lost "$LAB_DIR/live.err" $PERMITTED4)$(field refused "$LAB_DIR/live.err" $PERMITTED4)" = 00
@@ -263,7 +263,7 @@ section_large() {
     expect "they came at 1 kHz or nearly" test "$(field refused "$LAB_DIR/large.out" $REFUSED6)" -gt 6000
     expect "each question to the permitted host was answered" test \
         "$(field lost "$LAB_DIR/large.out" $PERMITTED4)$(field refused "$LAB_DIR/large.out" $PERMITTED4)" = 00
-    expect "a connection to it went on" grep -qE "$PERMITTED6\",\"exchanges\":[0-9]{4,5},\"stage\":\"\"" "$LAB_DIR/large.out"
+    expect "a connection to it went on" grep -qE "$PERMITTED6\",\"exchanges\":[0-9]{3,},\"stage\":\"\"" "$LAB_DIR/large.out"
     unset DETAIL
     NAMED_POLICY=$large named_says "its names and its blocks decide" '"ok":true.*"errno":1,' \
         "getent ahosts a.wild.test >/dev/null; (/tmp/probe tcp4 $PERMITTED4 8000; /tmp/probe tcp4 $REFUSED4B 8000) | tr '\n' ' '"

@@ -149,7 +149,7 @@ section_expiry() {
     DETAIL=$result
     expect "before, while it lasts, after its end, resolved again" grep -qE \
         '"errno":1,.*"ok":true.*"errno":1,.*"ok":true' <<<"$result"
-    expect "a connection outlives the pin" grep -qE '"mode":"talk"[^}]*"exchanges":[0-9]{4},"stage":"","errno":0' <<<"$result"
+    expect "a connection outlives the pin" grep -qE '"mode":"talk"[^}]*"exchanges":[0-9]{3,},"stage":"","errno":0' <<<"$result"
     unset DETAIL
     # A policy that comes later keeps what it permits by name, and ends what it does not.
     local without=$LAB_DIR/without.yaml
@@ -163,7 +163,7 @@ section_expiry() {
     "$CORRAL_BIN/corral" policy apply "renamed$$" "$LAB_DIR/narrower.yaml" >/dev/null
     wait "$LIVE"
     DETAIL=$(cat "$LAB_DIR/renamed.out")
-    expect "a name that stays goes on through two policies" grep -qE "$PERMITTED4\",\"exchanges\":[0-9]{4},\"stage\":\"\"" "$LAB_DIR/renamed.out"
+    expect "a name that stays goes on through two policies" grep -qE "$PERMITTED4\",\"exchanges\":[0-9]{3,},\"stage\":\"\"" "$LAB_DIR/renamed.out"
     expect "a name that goes ends its connections" grep -qE "$REFUSED4B\",\"exchanges\":[0-9]+,\"stage\":\"(send|recv)\"" "$LAB_DIR/renamed.out"
     unset DETAIL
     # Without a daemon no name is resolved and nothing opens; what is open stays so until its time is over.
