@@ -150,4 +150,16 @@ import Testing
     func otherTextIsNoDestination(text: String) {
         #expect(EventFilter.Destination(text) == nil)
     }
+
+    /// What is about no sandbox is not about one of those that were asked for; what is missing may be of any.
+    @Test func eventsWithoutASandbox() {
+        let one = EventFilter(sandboxes: ["a1"])
+        let start = Event(time: 0, seq: 0, sandbox: nil, body: .audit(AuditRecord(.start)))
+        let gap = Event(time: 0, seq: 0, sandbox: nil, body: .gap(Gap(.writeFailed)))
+        #expect(!one.matches(start))
+        #expect(one.matches(gap))
+        #expect(EventFilter().matches(start))
+        #expect(EventFilter(sandboxes: [], types: [.egress]).matches(gap))
+        #expect(!EventFilter(sandboxes: [], types: [.egress]).matches(start))
+    }
 }

@@ -49,7 +49,8 @@ import Testing
             do {
                 _ = try Event(json: Array(line.utf8))
             } catch {
-                isKnown = error != .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
+                let unknown = "a type of event that this version knows, not \(type.rawValue)"
+                isKnown = error != .field("type", expected: unknown)
             }
             #expect(described.contains(type.rawValue) == isKnown, "\(type)")
         }
@@ -106,5 +107,9 @@ import Testing
             AuditRecord.Action.allCases.map(\.rawValue)
             + ["created", "claimed", "started", "paused", "resumed", "exited", "destroyed"]
         #expect(schema.constants(of: "action") == actions.sorted())
+        let page = try Self.page("AUDIT.md")
+        for word in AuditRecord.Action.allCases.map(\.rawValue) + Gap.Cause.allCases.map(\.rawValue) {
+            #expect(page.contains("`\(word)`"), "\(word)")
+        }
     }
 }

@@ -20,7 +20,8 @@ import Testing
         }
     }
 
-    private static func verify(_ files: [[[UInt8]]], head: SHA256? = nil, whole: Bool = true) -> JournalVerifier.Report {
+    private static func verify(_ files: [[[UInt8]]], head: SHA256? = nil, whole: Bool = true) -> JournalVerifier.Report
+    {
         var verifier = JournalVerifier(head: head, startsAtBeginning: whole)
         for (index, lines) in files.enumerated() {
             verifier.begin(file: "f\(index)")

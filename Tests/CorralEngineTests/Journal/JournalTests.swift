@@ -227,6 +227,15 @@ final class JournalPlace: Sendable {
         journal.close(with: JournalPlace.stop)
         #expect(gaps(try place.events()).map(\.cause) == [.unreadable])
         #expect(try place.verify().problems.isEmpty)
+        // It goes once it is as old as what is kept.
+        let aside = { try Files.names(in: place.directory.path).filter { $0.hasPrefix("torn-") } }
+        place.journal().close(with: JournalPlace.stop)
+        #expect(try aside().count == 1)
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        place.time.store(Int64(now.tv_sec + 91 * 86_400) * 1_000_000_000, ordering: .relaxed)
+        place.journal().close(with: JournalPlace.stop)
+        #expect(try aside().isEmpty)
     }
 
     @Test func aFileThatSomebodyRemovesIsMissedAndTold() async throws {
