@@ -243,7 +243,9 @@ extension AuditRecord {
         if let by { text += " by uid \(by.uid) pid \(by.pid)" }
         var details: [String] = []
         if let target { details.append(TerminalText.neutralised(target)) }
-        if let policy { details.append("policy \(TerminalText.neutralised(policy.name)) generation \(policy.generation)") }
+        if let policy {
+            details.append("policy \(TerminalText.neutralised(policy.name)) generation \(policy.generation)")
+        }
         if let signal { details.append("signal \(signal)") }
         if let command { details.append(command.map(TerminalText.quoted).joined(separator: " ")) }
         if case .refused(let code, let message) = outcome {

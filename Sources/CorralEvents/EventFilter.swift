@@ -35,11 +35,11 @@ public struct EventFilter: Sendable, Equatable {
     }
 
     public func matches(_ event: Event) -> Bool {
-        guard matches(event.sandbox) else { return false }
         switch event.body {
-        case .lost, .gap: return true
+        case .lost, .gap: return event.sandbox.map(matches) ?? true
         default: break
         }
+        guard sandboxes.isEmpty || event.sandbox.map(matches) == true else { return false }
         guard types.isEmpty || types.contains(event.type) else { return false }
         if !verdicts.isEmpty {
             guard let verdict = event.verdict, verdicts.contains(verdict) else { return false }
@@ -53,8 +53,8 @@ public struct EventFilter: Sendable, Equatable {
         return true
     }
 
-    private func matches(_ sandbox: SandboxReference?) -> Bool {
-        guard !sandboxes.isEmpty, let sandbox else { return true }
+    private func matches(_ sandbox: SandboxReference) -> Bool {
+        guard !sandboxes.isEmpty else { return true }
         return sandboxes.contains { wanted in
             wanted == sandbox.id || wanted == sandbox.name
                 || (wanted.utf8.count > Self.idPrefix.utf8.count && wanted.hasPrefix(Self.idPrefix)

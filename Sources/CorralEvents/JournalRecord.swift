@@ -25,7 +25,8 @@ public struct JournalRecord: Sendable, Equatable {
             Self.drop(Self.previousKey, from: &rest)
         else { return nil }
         let digits = rest.reversed().prefix { (0x30...0x39).contains($0) }.count
-        guard (1...20).contains(digits), let number = UInt64(String(decoding: rest.suffix(digits), as: UTF8.self)) else {
+        guard (1...20).contains(digits), let number = UInt64(String(decoding: rest.suffix(digits), as: UTF8.self))
+        else {
             return nil
         }
         rest = rest.dropLast(digits)

@@ -12,7 +12,8 @@ public struct SHA256: Sendable, Hashable {
 
     /// The hash of `message`.
     public init(of message: some Collection<UInt8>) {
-        self = message.withContiguousStorageIfAvailable { Self.hash(UnsafeRawBufferPointer($0)) }
+        self =
+            message.withContiguousStorageIfAvailable { Self.hash(UnsafeRawBufferPointer($0)) }
             ?? Array(message).withUnsafeBytes(Self.hash)
     }
 

@@ -30,13 +30,15 @@ enum MetricsCatalog {
             "From the request to the command's first instruction; start is warm or cold."),
         Metric("corral_sandboxes", .gauge, ["state"], "Sandboxes that were claimed and not removed."),
         Metric("corral_enforced_cgroups", .gauge, "Cgroups that Corral did not make and that are under a policy."),
-        Metric("corral_slots_used", .gauge, "Places for sandboxes and enforced cgroups in the kernel's maps, in use."),
+        Metric(
+            "corral_slots_used", .gauge, "Places for sandboxes and enforced cgroups in the kernel's maps, in use."),
         Metric("corral_slots_limit", .gauge, "Such places."),
         Metric("corral_pinned_addresses", .gauge, "Addresses that names have opened."),
         Metric("corral_pinned_addresses_limit", .gauge, "Such addresses that the kernel's map has room for."),
         Metric("corral_verdicts_total", .counter, ["reason"], "Decisions of the kernel about calls and frames."),
         Metric("corral_verdicts_uncharged_total", .counter, "Decisions that no sandbox could be charged with."),
-        Metric("corral_bpf_program_runs_total", .counter, ["program"], "Runs of a program, where the host counts them."),
+        Metric(
+            "corral_bpf_program_runs_total", .counter, ["program"], "Runs of a program, where the host counts them."),
         Metric("corral_bpf_program_run_seconds_total", .counter, ["program"], "Time that these runs took."),
         Metric("corral_dns_queries_total", .counter, "Messages from sandboxes to name servers."),
         Metric(
@@ -47,7 +49,8 @@ enum MetricsCatalog {
         Metric("corral_events_lost_total", .counter, ["stage"], "Events lost: kernel, reader or journal."),
         Metric("corral_journal_records_total", .counter, "Records that were written to the audit journal."),
         Metric("corral_journal_bytes_total", .counter, "Bytes of these records."),
-        Metric("corral_journal_gaps_total", .counter, "Gaps that the audit journal states, those of retention left out."),
+        Metric(
+            "corral_journal_gaps_total", .counter, "Gaps that the audit journal states, those of retention left out."),
         Metric("corral_journal_queued", .gauge, "Events that wait to be written to the audit journal."),
         Metric("corral_journal_failing", .gauge, "1 while the audit journal cannot be written."),
         Metric("corral_journal_files", .gauge, "Files of the audit journal on disk."),

@@ -27,7 +27,8 @@ struct ProcessStatistics: Sendable {
         residentBytes = (UInt64(exactly: fields[21]) ?? 0) &* UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
         openDescriptors = Self.entries("/proc/self/fd")
         var limit = rlimit()
-        mostDescriptors = getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 ? UInt64(limit.rlim_cur) : 0
+        let isKnown = getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0
+        mostDescriptors = isKnown ? UInt64(limit.rlim_cur) : 0
     }
 
     private static func text(_ path: String) -> String? {

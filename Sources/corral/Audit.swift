@@ -48,7 +48,8 @@ struct AuditVerify: ClientCommand {
         }
         var isIntact = true
         if directories.isEmpty {
-            isIntact = try verify(files: paths, named: paths.count == 1 ? paths[0] : "\(paths.count) files", whole: false)
+            let name = paths.count == 1 ? paths[0] : "\(paths.count) files"
+            isIntact = try verify(files: paths, named: name, whole: false)
         }
         for directory in directories {
             let files = try JournalFiles.names(in: directory)
@@ -81,11 +82,12 @@ struct AuditVerify: ClientCommand {
             lines.append("\(name): \(report.statementCount - report.statements.count) more gaps are stated")
         }
         let runs = report.intact.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound) to \($0.upperBound)" }
-        let counted = "\(report.lines) \(report.lines == 1 ? "line" : "lines") in \(report.files) \(report.files == 1 ? "file" : "files")"
+        func count(_ number: Int, _ thing: String) -> String { "\(number) \(thing)\(number == 1 ? "" : "s")" }
+        let counted = "\(count(report.lines, "line")) in \(count(report.files, "file"))"
         if report.problems.isEmpty {
             lines.append("\(name): intact: \(counted), \(runs.isEmpty ? "no record" : "records \(runs[0])")")
         } else {
-            lines.append("\(name): NOT INTACT: \(report.problems.count) \(report.problems.count == 1 ? "problem" : "problems"), \(counted)")
+            lines.append("\(name): NOT INTACT: \(count(report.problems.count, "problem")), \(counted)")
             lines.append("\(name): intact records: \(runs.isEmpty ? "none" : runs.joined(separator: ", "))")
         }
         if let last = report.last { lines.append("\(name): head: record \(last.number) \(last.hash)") }

@@ -168,7 +168,8 @@ import Testing
         #expect(try client.events().next() == nil)
         #expect(
             seen.lines == [
-                "GET /v1/events?type=audit&since=2026-11-24T05%3A12%3A01.000000000Z&last=5&follow=false", "GET /v1/events",
+                "GET /v1/events?type=audit&since=2026-11-24T05%3A12%3A01.000000000Z&last=5&follow=false",
+                "GET /v1/events",
             ])
     }
 

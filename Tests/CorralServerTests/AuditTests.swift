@@ -13,7 +13,8 @@ import Testing
             let client = try server.client()
             let policy = "{\"file\":\"p.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: p\\n\"}"
             let hash = SHA256(of: "apiVersion: corral/v1\nname: p\n".utf8)
-            _ = await client.request("POST", "/v1/sandboxes", body: "{\"command\":[\"id\",\"-u\"],\"policy\":\(policy)}")
+            _ = await client.request(
+                "POST", "/v1/sandboxes", body: "{\"command\":[\"id\",\"-u\"],\"policy\":\(policy)}")
             _ = await client.request("POST", "/v1/sandboxes/sb-1/kill", body: "{\"signal\":\"TERM\"}")
             _ = await client.request("PUT", "/v1/sandboxes/sb-1/policy", body: policy)
             _ = await client.request("DELETE", "/v1/sandboxes/sb-1?force=true")
@@ -78,7 +79,8 @@ import Testing
             let past = (1...4000).map { Self.line(UInt64($0)) }
             await server.engine.remember([Array(past[..<3000].joined()), Array(past[3000...].joined())])
             let client = try server.client()
-            await client.send("GET /v1/events?since=2026-11-24T05:12:01Z&last=9&type=sandbox HTTP/1.1\r\nHost: x\r\n\r\n")
+            let target = "/v1/events?since=2026-11-24T05:12:01Z&last=9&type=sandbox"
+            await client.send("GET \(target) HTTP/1.1\r\nHost: x\r\n\r\n")
             #expect(await client.readHead().status == 200)
             await server.engine.emit(
                 Event(time: 0, seq: 4001, sandbox: SandboxReference(id: "sb-1", name: "a1"), body: .sandbox(.claimed)))
@@ -96,9 +98,11 @@ import Testing
     @Test func withoutFollowingTheStreamEndsWithThePast() async throws {
         try await TestServer.run { server in
             await server.engine.remember([Self.line(1)])
-            let response = try await server.client().request("GET", "/v1/events?follow=false")
-            #expect(response.status == 200)
-            #expect(Array(response.body.utf8) == Self.line(1))
+            let client = try server.client()
+            await client.send("GET /v1/events?follow=false HTTP/1.1\r\nHost: x\r\n\r\n")
+            #expect(await client.readHead().status == 200)
+            #expect(await client.readChunk() == Self.line(1))
+            #expect(await client.readChunk() == [])
             #expect(await server.engine.histories == [HistoryRequest()])
             #expect(await eventually { await server.engine.subscriptionsEnded == 1 })
         }

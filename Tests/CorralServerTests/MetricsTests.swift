@@ -172,7 +172,8 @@ import Testing
         #expect(names.count > 10)
         let known = Set(MetricsCatalog.all.map(\.name))
         for name in names {
-            let base = ["_bucket", "_sum", "_count"].first(where: name.hasSuffix).map { String(name.dropLast($0.count)) }
+            let suffix = ["_bucket", "_sum", "_count"].first(where: name.hasSuffix)
+            let base = suffix.map { String(name.dropLast($0.count)) }
             #expect(known.contains(name) || known.contains(base ?? ""), "\(name)")
         }
     }

@@ -7,7 +7,7 @@ corral() { "$CORRAL_BIN/corral" "$@"; }
 refused_connections() {
     local count=$1
     shift
-    run "$@" -- bash -c "for ((i = 0; i < $count; i++)); do (exec 3<>/dev/tcp/$REFUSED4/80); done 2>/dev/null; true"
+    run -q "$@" -- bash -c "for ((i = 0; i < $count; i++)); do (exec 3<>/dev/tcp/$REFUSED4/80); done 2>/dev/null; true"
 }
 
 # NAME [TAIL-FLAG...]: the numbers of a sandbox's events in the journal, sorted, on one line.
@@ -100,7 +100,7 @@ section_journal() {
     equal "the journal loses nothing" 0 "$(metric 'corral_events_lost_total{stage="journal"}')"
     head=$(corral audit head | cut -d' ' -f2)
     text=$(corral audit verify --head "$head" "$audit")
-    equal "audit verify: ${text%%$'\n'*}" 0 $?
+    equal "audit verify finds the journal intact" 0 $?
 
     # Killed, with half a line at the end.
     kill -KILL "$LAB_DAEMON"
@@ -145,15 +145,15 @@ journal_tampering() {
         status=$?
         cp "$LAB_DIR/good.jsonl" "$file"
         DETAIL=$text
-        expect "$name: ${text%%$'\n'*}" grep -qE "$pattern" <<<"$status $text"
+        expect "audit verify, a line $name" grep -qE "$pattern" <<<"$status $text"
         unset DETAIL
     }
     tampered "removed" "^1 .*:7: before it, record 7 was removed" sed -i 7d "$file"
     tampered "altered" "^1 .*:9: record 9 was altered" sed -i '9s/"seq"/"sEq"/' "$file"
     tampered "swapped" "^1 .*:12: record 11 was moved" sed -i -n '11{h;n;G};p' "$file"
-    tampered "twice" "^1 .*:6: record 5 stands here once more" sed -i 5p "$file"
+    tampered "that stands twice" "^1 .*:6: record 5 stands here once more" sed -i 5p "$file"
     tampered "put in" "^1 .*:4: is no record" sed -i '4i {}' "$file"
-    tampered "its beginning removed" "^1 .*:1: begins with record 4" sed -i 1,3d "$file"
+    tampered "at the beginning removed" "^1 .*:1: begins with record 4" sed -i 1,3d "$file"
     # By the rules of docs/AUDIT.md alone.
     text=$(sed -n 9p "$file")
     equal "a hash by sha256sum" "$(sed -E 's/.*"hash":"([0-9a-f]*)"\}$/\1/' <<<"$text")" "$(head -c -76 <<<"$text" | sha256sum | cut -d' ' -f1)"
@@ -194,5 +194,6 @@ journal_full_disk() {
     rmdir "$audit"
     mv "$audit.before" "$audit"
     lab_corrald --allow-test-switches || fail "corrald starts again"
-    expect "the journal from before goes on" corral audit verify "$audit"
+    corral audit verify "$audit" >/dev/null
+    equal "the journal from before goes on" 0 $?
 }

@@ -15,6 +15,7 @@ struct JournalDirectory: Sendable, Equatable {
     let path: String
 
     private static let prefix = "audit-"
+    static let tornPrefix = "torn-"
     private static let suffix = ".jsonl"
 
     static func name(first: UInt64, prefix: String = prefix) -> String {
@@ -57,6 +58,15 @@ struct JournalDirectory: Sendable, Equatable {
                     modified: Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)))
         }
         return files.sorted { $0.first < $1.first }
+    }
+
+    /// Removes what recovery set aside, where it was last written before `time`.
+    func removeSetAside(before time: Int64) throws(FileError) {
+        for name in try Files.names(in: path) where name.hasPrefix(Self.tornPrefix) {
+            var status = stat()
+            guard lstat(path(of: name), &status) == 0 else { continue }
+            if Int64(status.st_mtim.tv_sec) < time / 1_000_000_000 { try remove(name) }
+        }
     }
 
     func remove(_ name: String) throws(FileError) {
@@ -134,7 +144,8 @@ struct JournalFile: ~Copyable {
         var written = 0
         while written < bytes.count {
             let result = bytes.withUnsafeBytes { buffer in
-                pwrite(descriptor, buffer.baseAddress.map { $0 + written }, bytes.count - written, off_t(offset) + written)
+                pwrite(
+                    descriptor, buffer.baseAddress.map { $0 + written }, bytes.count - written, off_t(offset) + written)
             }
             if result < 0 {
                 if errno == EINTR { continue }

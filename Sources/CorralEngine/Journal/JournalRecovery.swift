@@ -93,7 +93,7 @@ struct JournalRecovery {
     private static func freeName(
         for file: JournalDirectory.File, _ directory: JournalDirectory
     ) throws(FileError) -> String {
-        let base = JournalDirectory.name(first: file.first, prefix: "torn-")
+        let base = JournalDirectory.name(first: file.first, prefix: JournalDirectory.tornPrefix)
         var name = base
         var number = 1
         while try Files.status(directory.path(of: name)) != nil {

@@ -64,6 +64,7 @@ struct JournalWriter: ~Copyable {
             if let current { file = try JournalFile(directory.path(of: current.name), .write) }
             isOpen = true
             for gap in found.gaps { state(gap) }
+            try directory.removeSetAside(before: now() &- configuration.keepAge.components.seconds &* 1_000_000_000)
         } catch {
             fail(error)
         }
