@@ -23,7 +23,8 @@ SWIFT_FLAGS := -c release -Xlinker -no-pie -Xswiftc -enable-testing \
 	-Xswiftc -Xllvm -Xswiftc -sil-disable-pass=dead-store-elimination
 export CORRAL_SWIFT_FLAGS := $(SWIFT_FLAGS)
 
-BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Ibpf $(if $(MULTIARCH),-I/usr/include/$(MULTIARCH))
+BPF_ARCH := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86)
+BPF_FLAGS := -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -mcpu=v3 -O2 -g -Wall -Werror -Ibpf $(if $(MULTIARCH),-I/usr/include/$(MULTIARCH))
 MUSL_FLAGS := -static -s -Os -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -ffunction-sections -fdata-sections \
 	-Wl,--gc-sections -Wl,-z,noseparate-code \
 	-idirafter /usr/include $(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH)) -ISources/CorralControl/include

@@ -42,7 +42,9 @@ extension Event {
                     try fields.word("limit"), budget: try fields.optionalWord("budget"),
                     value: try fields.optionalNumber("value")))
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
-        case .process, .syscall, .file, .policy:
+        case .process: body = .process(try ProcessChange(fields))
+        case .syscall: body = .syscall(try Syscall(fields))
+        case .file, .policy:
             throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
         }
         let sandbox = try fields.optionalObject("sandbox").map { inner throws(EventParseError) in
@@ -109,7 +111,7 @@ extension NameQuery {
 }
 
 extension ProcessReference {
-    fileprivate init(_ fields: Fields) throws(EventParseError) {
+    init(_ fields: Fields) throws(EventParseError) {
         self.init(
             pid: try fields.number("pid"), hostPid: try fields.number("host_pid"), ppid: try fields.number("ppid"),
             uid: try fields.number("uid"), comm: try fields.string("comm"), exe: try fields.optionalString("exe"),
@@ -141,7 +143,7 @@ extension PolicyReference {
 }
 
 /// Members of one object, with the path to it for errors. A null counts as absent.
-private struct Fields {
+struct Fields {
     static let address = "an IPv4 or IPv6 address"
 
     private let value: JSONValue
@@ -174,6 +176,15 @@ private struct Fields {
 
     func string(_ key: String) throws(EventParseError) -> String {
         try require(key, try optionalString(key), "a string")
+    }
+
+    /// False where it is absent.
+    func bool(_ key: String) throws(EventParseError) -> Bool {
+        switch member(key) {
+        case nil: return false
+        case .bool(let value): return value
+        default: throw .field(path + key, expected: "true or false")
+        }
     }
 
     func strings(_ key: String) throws(EventParseError) -> [String] {
