@@ -144,15 +144,13 @@ static __always_inline int is_wanted(const struct caller *caller, const struct c
 	return caller->trace->mode == CORRAL_TRACE_EVENTS && row->wanted;
 }
 
-/* The state of the current thread; NULL for want of memory, which is counted. */
+/* The state of the current thread; NULL for want of memory. */
 static __always_inline struct thread *current_thread(const struct caller *caller, int *is_known)
 {
 	struct thread *thread = bpf_task_storage_get(&threads, caller->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!thread) {
-		__sync_fetch_and_add(&caller->trace->unjoined, 1);
+	if (!thread)
 		return NULL;
-	}
 	*is_known = thread->session == caller->trace->session;
 	if (!*is_known) {
 		thread->session = caller->trace->session;
@@ -221,6 +219,29 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	return 0;
 }
 
+static __always_inline void count_call(struct corral_trace_row *row, __s64 result)
+{
+	__sync_fetch_and_add(&row->calls, 1);
+	if (result < 0 && result >= -MAX_ERRNO)
+		__sync_fetch_and_add(&row->errors, 1);
+}
+
+/* A call whose beginning there was no memory to keep: it is counted, and its event is lost. */
+static __always_inline void count_unjoined(const struct caller *caller, struct pt_regs *regs, __s64 result)
+{
+	struct corral_trace_head unused = {};
+	struct corral_trace_row *row;
+	__u32 number = number_at_end(regs);
+	__u32 abi = call_abi(caller->task, &number);
+
+	row = find_row(caller, row_of(abi, number));
+	if (!row)
+		return;
+	count_call(row, result);
+	if (is_wanted(caller, row) && number_record(caller, &unused, 0))
+		count_lost(caller->slot);
+}
+
 SEC("raw_tp/sys_exit")
 int end_call(struct bpf_raw_tracepoint_args *context)
 {
@@ -235,13 +256,15 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 
 	if (!find_caller(&caller))
 		return 0;
+	regs = (void *)bpf_task_pt_regs(caller.task);
 	thread = current_thread(&caller, &is_known);
-	if (!thread)
+	if (!thread) {
+		count_unjoined(&caller, regs, result);
 		return 0;
+	}
 	is_joined = thread->pending;
 	if (thread->own && !is_joined)
 		return 0;
-	regs = (void *)bpf_task_pt_regs(caller.task);
 	if (is_joined) {
 		abi = thread->call.head.abi;
 		number = thread->call.number;
@@ -266,9 +289,7 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 		thread->call.head.flags = is_known ? CORRAL_TRACE_REFUSED : CORRAL_TRACE_UNSEEN;
 	}
 	thread->call.result = result;
-	__sync_fetch_and_add(&row->calls, 1);
-	if (result < 0 && result >= -MAX_ERRNO)
-		__sync_fetch_and_add(&row->errors, 1);
+	count_call(row, result);
 	if (thread->call.head.flags & CORRAL_TRACE_REFUSED)
 		__sync_fetch_and_add(&row->refused, 1);
 	if (thread->call.duration_ns)

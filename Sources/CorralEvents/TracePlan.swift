@@ -40,6 +40,8 @@ public enum TraceRows {
     public static let count = CORRAL_TRACE_ROWS
 
     /// Those that this machine's programs can use.
+    public static var nativeABI: SyscallABI { WireTrace.nativeABI }
+
     private static let abis: [(SyscallABI, UInt32)] = {
         let native = (WireTrace.nativeABI, CORRAL_ABI_NATIVE.rawValue)
         return WireTrace.nativeABI == .x86_64

@@ -344,11 +344,11 @@ struct corral_trace {
 	corral_u64 produced; /* bytes put into the ring for this sandbox, those of the ring's own headers too */
 	corral_u64 consumed; /* bytes that the controller has taken out; what lies between is in the ring */
 	corral_u64 quota;    /* that may be in the ring at once */
-	corral_u64 unjoined; /* calls whose entry could not be kept, for want of memory */
-	corral_u32 mode;     /* enum corral_trace_mode */
-	corral_u32 session;  /* counts how often it was switched on: what an earlier session knew of a thread means nothing */
-	corral_u32 init;     /* host pid of the sandbox's pid 1, which is Corral's own and not traced */
-	corral_u32 zero[3];
+	/* These two are written as one word. */
+	corral_u32 mode;    /* enum corral_trace_mode */
+	corral_u32 session; /* counts how often it was switched on: what an earlier session knew of a thread means nothing */
+	corral_u32 init;    /* host pid of the sandbox's pid 1, which is Corral's own and not traced */
+	corral_u32 zero[5];
 };
 
 /* One row of a sandbox's counts. All but `wanted` grow only. */
