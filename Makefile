@@ -7,6 +7,8 @@ SHELL := /bin/bash
 SWIFT ?= swift
 PACKAGES := libbpf-dev libelf-dev zlib1g-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux
+# What the tests run inside sandboxes and beside them.
+TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3-minimal
 
 # The compiler beside `swift` targets BPF; an unversioned clang on the PATH may be any other. Debian's serves as a substitute.
 SWIFT_BIN := $(shell dirname "$$(readlink -f "$$(command -v $(SWIFT))")" 2>/dev/null)
@@ -36,10 +38,11 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
 
-.PHONY: all setup bpf programs lab build test test-swift test-spawn test-bypass demo lint fmt check clean
+.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
 all: build
 
-setup:
+setup-tests: PACKAGES += $(TEST_PACKAGES)
+setup setup-tests:
 	@missing=$$(for p in $(PACKAGES); do \
 	    dpkg-query -W -f '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done); \
 	if [ -n "$$missing" ]; then \
@@ -69,9 +72,10 @@ $(PROGRAMS): build/bin/%: $$(wildcard Sources/%/*.c) $$(wildcard Sources/%/*.h) 
 	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@
 
 lab: $(LAB_PROGRAMS)
+build/lab/probe: $(wildcard Tests/lab/probe*.[ch])
 build/lab/%: Tests/lab/%.c Makefile
 	@mkdir -p $(@D)
-	gcc $(TEST_C_FLAGS) -static $< -o $@
+	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@   # small: the probe is carried into every sandbox
 
 build/bin/spawn-test: $(wildcard Tests/spawn/*.c Tests/spawn/*.h) Sources/CorralControl/include/corral_control.h Makefile
 	@mkdir -p $(@D)
@@ -81,13 +85,21 @@ build: setup
 	@$(MAKE) --no-print-directory bpf programs
 	$(SWIFT) build $(SWIFT_FLAGS)
 
-test: setup
+test: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	Tests/run.sh spawn swift bypass demo
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 	Tests/run.sh $*
+
+# Kernels to run under, as Tests/vm/vmtest.sh takes them.
+KERNELS ?= 6.1 6.12
+vmtest: setup
+	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
+	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	$(SWIFT) build $(SWIFT_FLAGS)
+	Tests/vm/vmtest.sh $(KERNELS)
 
 demo: build
 	@$(MAKE) --no-print-directory lab

@@ -63,23 +63,33 @@ const void *corral_embedded_veth(size_t *count)
 	return veth;
 }
 
+/* A verifier log comes as one message, of which the end says what was wrong: room is made by dropping what is oldest. */
 static int keep(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	char line[8192];
-	int length = vsnprintf(line, sizeof(line), format, arguments);
+	char *text;
+	int length;
 
-	if (level == LIBBPF_DEBUG || !log_text || length <= 0)
+	if (level == LIBBPF_DEBUG || !log_text)
 		return 0;
-	if ((size_t)length >= sizeof(line))
-		length = sizeof(line) - 1;
-	if (log_used + (size_t)length >= LOG_BYTES) {
-		size_t half = log_used / 2;
+	length = vasprintf(&text, format, arguments);
+	if (length < 0)
+		return 0;
+	size_t added = (size_t)length;
+	const char *from = text;
 
-		memmove(log_text, log_text + half, log_used - half);
-		log_used -= half;
+	if (added >= LOG_BYTES) {
+		from += added - (LOG_BYTES - 1);
+		added = LOG_BYTES - 1;
 	}
-	memcpy(log_text + log_used, line, (size_t)length + 1);
-	log_used += (size_t)length;
+	if (log_used + added >= LOG_BYTES) {
+		size_t dropped = log_used + added - (LOG_BYTES - 1);
+
+		memmove(log_text, log_text + dropped, log_used - dropped);
+		log_used -= dropped;
+	}
+	memcpy(log_text + log_used, from, added + 1);
+	log_used += added;
+	free(text);
 	return 0;
 }
 
@@ -116,14 +126,23 @@ int corral_tcx_attach(int program, uint32_t ifindex, int ingress)
 	return link;
 }
 
-int corral_clsact_attach(int program, uint32_t ifindex, int ingress)
+/* Before any other filter of its hook, in direct-action mode. */
+static struct bpf_tc_hook clsact_hook(uint32_t ifindex, int ingress)
 {
-	struct bpf_tc_hook hook = {
-		.sz = sizeof(hook),
+	return (struct bpf_tc_hook){
+		.sz = sizeof(struct bpf_tc_hook),
 		.ifindex = (int)ifindex,
 		.attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS,
 	};
-	struct bpf_tc_opts options = { .sz = sizeof(options), .prog_fd = program, .handle = 1, .priority = 1 };
+}
+enum { CLSACT_HANDLE = 1, CLSACT_PRIORITY = 1 };
+
+int corral_clsact_attach(int program, uint32_t ifindex, int ingress)
+{
+	struct bpf_tc_hook hook = clsact_hook(ifindex, ingress);
+	struct bpf_tc_opts options = {
+		.sz = sizeof(options), .prog_fd = program, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
+	};
 	int error = bpf_tc_hook_create(&hook);
 
 	if (error == 0 || error == -EEXIST)
@@ -132,6 +151,20 @@ int corral_clsact_attach(int program, uint32_t ifindex, int ingress)
 		errno = -error;
 		return -1;
 	}
+	return 0;
+}
+
+int corral_clsact_attached(uint32_t ifindex, int ingress, uint32_t *id)
+{
+	struct bpf_tc_hook hook = clsact_hook(ifindex, ingress);
+	struct bpf_tc_opts options = { .sz = sizeof(options), .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY };
+	int error = bpf_tc_query(&hook, &options);
+
+	if (error < 0) {
+		errno = -error;
+		return -1;
+	}
+	*id = options.prog_id;
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -109,6 +110,26 @@ int corral_wait_readable(int fd, int milliseconds)
 	struct pollfd entry = { .fd = fd, .events = POLLIN };
 
 	return poll(&entry, 1, milliseconds);
+}
+
+ssize_t corral_datagram_send(int fd, const uint8_t address[16], uint16_t port)
+{
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+
+	memcpy(&to.sin6_addr, address, sizeof(to.sin6_addr));
+	return sendto(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to));
+}
+
+int corral_frame_socket(void)
+{
+	return socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+}
+
+ssize_t corral_frame_send(int fd, uint32_t ifindex, const void *frame, size_t count)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)ifindex };
+
+	return sendto(fd, frame, count, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to));
 }
 
 int corral_netlink_prepare(int fd)

@@ -106,6 +106,7 @@ final class Provisioner: Sendable {
         let netns = spawned.netns
         let netlink = spawned.netlink
         let control = spawned.control
+        let probe = spawned.probe
         let interface = Self.interfaceName(instance: configuration.instance, slot: identity.slot)
         let plan = NetworkPlan(
             interfaceName: interface, alias: Self.aliasPrefix(configuration.instance) + id, ipv4: identity.ipv4,
@@ -116,6 +117,7 @@ final class Provisioner: Sendable {
             try hooks.attach(identity, name: id, ifindex: ifindex)
             try network.activate(plan, index: ifindex, inside: netlink)
             try hooks.verify(name: id, cgroup: directory, ifindex: ifindex)
+            try hooks.probe(identity, name: id, ifindex: ifindex, with: probe, network: network)
             let channel = InitChannel(control: control)
             guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
                 throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")

@@ -46,6 +46,8 @@ public struct CgroupLimits: Sendable, Equatable {
             return [
                 Setting(file: "memory.max", value: "\(memoryBytes)"),
                 Setting(file: "memory.swap.max", value: "0", isOptional: true),
+                // Whole or not at all: half a sandbox is of no use to anybody.
+                Setting(file: "memory.oom.group", value: "1"),
             ]
         case "cpu":
             guard let cpu else { return [] }

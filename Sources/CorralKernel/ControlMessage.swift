@@ -73,7 +73,7 @@ struct ReceivedMessage {
     /// `nil`: the other side has closed.
     static func receive(from socket: Int32, named name: String) throws(KernelError) -> ReceivedMessage? {
         var bytes = [UInt8](repeating: 0, count: 256)
-        var raw = [Int32](repeating: -1, count: 4)
+        var raw = [Int32](repeating: -1, count: 5)
         var count = 0
         let length: Int
         do throws(KernelError) {

@@ -33,7 +33,7 @@ public final class SandboxHooks: Sendable {
     private let sandboxes: Int32
     private let slotByCgroup: Int32
     private let slotByIfindex: Int32
-    private let counters: CounterPage
+    let counters: CounterPage
     private let usesTCX: Bool
 
     public init(programs: BpfPrograms, usesTCX: Bool) throws(KernelError) {
@@ -73,7 +73,7 @@ public final class SandboxHooks: Sendable {
     public func attach(
         _ identity: SandboxIdentity, name: String, cgroup: borrowing FileDescriptor, cgroupID: UInt64, policy: PolicyMap
     ) throws(KernelError) {
-        try prepare(identity, policy: policy)
+        try prepare(identity.probing, policy: policy)
         let directory = pins(of: name)
         try makeDirectory(directory)
         for hook in BpfPrograms.cgroupHooks {
@@ -110,10 +110,13 @@ public final class SandboxHooks: Sendable {
         }
     }
 
+    /// Programs of the veth hooks, and whether each is on ingress, as the host sees it.
+    private static let vethHooks: [(name: String, ingress: Int32)] = [("from_sandbox", 1), ("to_sandbox", 0)]
+
     /// Puts the veth hooks on an interface that is still down, and makes it known.
     public func attach(_ identity: SandboxIdentity, name: String, ifindex: UInt32) throws(KernelError) {
-        try write(identity, ifindex: ifindex)
-        for (program, ingress) in [("from_sandbox", Int32(1)), ("to_sandbox", Int32(0))] {
+        try write(identity.probing, ifindex: ifindex)
+        for (program, ingress) in Self.vethHooks {
             let raw = try programs.vethProgram(program)
             if usesTCX {
                 let link = corral_tcx_attach(raw, ifindex, ingress)
@@ -150,12 +153,18 @@ public final class SandboxHooks: Sendable {
             }
             try expect(first, count, isProgram: programs.cgroupProgram(hook.name), "\(hook.name) of \(name)")
         }
-        guard usesTCX else { return }
-        for (program, ingress) in [("from_sandbox", Int32(1)), ("to_sandbox", Int32(0))] {
-            var count: UInt32 = 0
+        for (program, ingress) in Self.vethHooks {
+            var count: UInt32 = 1
             var first: UInt32 = 0
-            guard corral_tcx_attached(ifindex, ingress, &count, &first) == 0 else {
-                throw KernelError(call: "BPF_PROG_QUERY", subject: "\(program) of \(name)", errno: errno)
+            if usesTCX {
+                guard corral_tcx_attached(ifindex, ingress, &count, &first) == 0 else {
+                    throw KernelError(call: "BPF_PROG_QUERY", subject: "\(program) of \(name)", errno: errno)
+                }
+            } else {
+                // Others may follow it; what it drops they do not see.
+                guard corral_clsact_attached(ifindex, ingress, &first) == 0 else {
+                    throw KernelError(call: "bpf_tc_query", subject: "\(program) of \(name)", errno: errno)
+                }
             }
             try expect(first, count, isProgram: programs.vethProgram(program), "\(program) of \(name)")
         }

@@ -43,9 +43,24 @@ public final class HostNetwork: Sendable {
     public static let insideName = "eth0"
 
     private let socket: NetlinkSocket
+    /// Sends frames out of the host's ends, past the host's own firewall.
+    private let frames: FileDescriptor
 
     public init() throws(KernelError) {
         socket = try NetlinkSocket(protocol: NETLINK_ROUTE)
+        frames = FileDescriptor(owning: try systemCall("socket(AF_PACKET)") { corral_frame_socket() })
+    }
+
+    /// Sends a whole frame towards a sandbox. That it was dropped on the way out is no error.
+    func send(frame: [UInt8], to interface: UInt32) throws(KernelError) {
+        let raw = frames.raw
+        do throws(KernelError) {
+            try systemCall("sendto(AF_PACKET)", on: "interface \(interface)") {
+                corral_frame_send(raw, interface, frame, frame.count)
+            }
+        } catch {
+            if error.errno != ENOBUFS { throw error }
+        }
     }
 
     /// Makes the pair with its far end in `netns`. Both ends stay down, so that no frame passes until `activate`.

@@ -80,6 +80,8 @@ public struct SpawnRequest: Sendable {
     public let netlink: FileDescriptor
     /// The network namespace.
     public let netns: FileDescriptor
+    /// For `SandboxHooks.probe`.
+    public let probe: ProbeMeans
 }
 
 /// Makes sandboxes through corral-spawn, a small helper process: forking the daemon itself would copy its page tables.
@@ -99,6 +101,8 @@ public final class Spawner: Sendable {
     /// corral-spawn itself gives a sandbox up after a shorter time.
     private static let timeoutMilliseconds: Int32 = 60_000
     private static let name = "corral-spawn"
+    /// Of a successful reply.
+    private static let descriptorCount = 5
 
     private let state = Mutex(State())
 
@@ -131,14 +135,15 @@ public final class Spawner: Sendable {
                 detail: "cannot \(ControlStage.describe(message.uint32(at: 20)))")
         }
         let pid = message.int32(at: 24)
-        guard pid > 1, message.descriptors.count == 4 else {
+        guard pid > 1, message.descriptors.count == Self.descriptorCount else {
             throw ReceivedMessage.malformed("a reply without its descriptors", from: Self.name)
         }
         // The shared owners close theirs.
         let descriptors = message.descriptors
         return SpawnedSandbox(
             pid: pid, pidfd: try Self.duplicate(descriptors[0]), control: try Self.duplicate(descriptors[1]),
-            netlink: try Self.duplicate(descriptors[2]), netns: try Self.duplicate(descriptors[3]))
+            netlink: try Self.duplicate(descriptors[2]), netns: try Self.duplicate(descriptors[3]),
+            probe: ProbeMeans(datagram: descriptors[4], refused: message.uint32(at: 28)))
     }
 
     /// Ends the helper and waits for that; sandboxes stay. Later calls of `spawn` fail.
@@ -206,7 +211,7 @@ public final class Spawner: Sendable {
                 guard message.type == CORRAL_SPAWN_REPLY.rawValue, message.tag == tag else {
                     throw ReceivedMessage.malformed("type \(message.type)", from: name)
                 }
-                let count = message.int32(at: 16) == 0 ? 4 : 0
+                let count = message.int32(at: 16) == 0 ? descriptorCount : 0
                 try message.expect(
                     size: MemoryLayout<corral_spawn_reply>.size, descriptors: count...count, from: name)
                 return message

@@ -72,7 +72,7 @@ static struct failure arrange_descriptors(int *setup, int *control, int *upper, 
 
 static _Noreturn void give_up(int setup, struct failure failure)
 {
-	(void)send_setup(setup, failure, NULL, 0);
+	(void)send_setup(setup, &(struct setup_message){failure, 0}, NULL, 0);
 	_exit(1);
 }
 
@@ -82,7 +82,8 @@ void child_main(const struct corral_spawn_request *request, int setup, int contr
 	unsigned count = sizeof trees / sizeof trees[0];
 	int netlink = -1, upper = -1;
 	char last_uid[24];
-	struct failure failure, parent;
+	struct setup_message parent;
+	struct failure failure;
 
 	append_decimal(last_uid, request->uid_count - 1);
 	signal(SIGCHLD, SIG_DFL);
@@ -91,6 +92,7 @@ void child_main(const struct corral_spawn_request *request, int setup, int contr
 	failure = open_network(&netlink);
 	if (!failure.error && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
 		failure = failed(CORRAL_STAGE_PIVOT);
+	uint32_t refused = refused_calls();
 	if (!receive_setup(setup, &parent, trees, &count))
 		_exit(1); /* the parent failed and knows why, or is gone */
 	if (!failure.error && count != 1 + request->mount_count)
@@ -107,7 +109,7 @@ void child_main(const struct corral_spawn_request *request, int setup, int contr
 	if (failure.error)
 		give_up(setup, failure);
 
-	if (!send_setup(setup, SUCCESS, &netlink, 1))
+	if (!send_setup(setup, &(struct setup_message){SUCCESS, refused}, &netlink, 1))
 		_exit(1);
 	char *const argv[] = {"corral-init", last_uid, NULL};
 	char *const envp[] = {NULL};

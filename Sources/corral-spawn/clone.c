@@ -121,10 +121,11 @@ static struct failure clone_tree(const char *path, _Bool read_only, int user_nam
 
 /* Does for the child what only the host's root can, and lets it go on. */
 static struct failure provide(const struct corral_spawn_request *request, const struct request_descriptors *descriptors,
-			      pid_t pid, int setup, int *netns)
+			      int setup, const struct host *host, struct sandbox *sandbox)
 {
 	int trees[1 + CORRAL_SPAWN_MOUNTS];
 	unsigned count = 0;
+	pid_t pid = sandbox->pid;
 	struct failure failure = join_v1_cgroups(descriptors, pid);
 	autofd user_namespace = -1;
 
@@ -136,15 +137,18 @@ static struct failure provide(const struct corral_spawn_request *request, const 
 	user_namespace = open_proc(pid, "ns/user");
 	if (user_namespace < 0)
 		return failed(CORRAL_STAGE_IDMAP);
-	*netns = open_proc(pid, "ns/net");
-	if (*netns < 0)
+	sandbox->netns = open_proc(pid, "ns/net");
+	if (sandbox->netns < 0)
+		return failed(CORRAL_STAGE_NETLINK);
+	sandbox->datagram = open_datagram(sandbox->netns, host->netns);
+	if (sandbox->datagram < 0)
 		return failed(CORRAL_STAGE_NETLINK);
 
 	failure = clone_tree(request->image, 1, user_namespace, CORRAL_STAGE_LOWER, &trees[count++]);
 	for (uint32_t i = 0; i < request->mount_count && !failure.error; i++)
 		failure = clone_tree(request->mounts[i].source, request->mounts[i].flags & CORRAL_MOUNT_READ_ONLY,
 				     user_namespace, CORRAL_STAGE_BIND, &trees[count++]);
-	if (!failure.error && !send_setup(setup, SUCCESS, trees, count))
+	if (!failure.error && !send_setup(setup, &(struct setup_message){SUCCESS, 0}, trees, count))
 		failure = failed(CORRAL_STAGE_CLONE);
 	for (unsigned i = 0; i < count; i++)
 		close_fd(&trees[i]);
@@ -152,30 +156,31 @@ static struct failure provide(const struct corral_spawn_request *request, const 
 }
 
 /* Until the child has become corral-init: a report, then the end of the set-up socket, which closes on exec. */
-static struct failure await_init(int setup, int *netlink, int64_t deadline)
+static struct failure await_init(int setup, struct sandbox *sandbox, int64_t deadline)
 {
-	struct failure failure;
+	struct setup_message report;
 	unsigned count = 1;
 
-	if (!wait_readable(setup, deadline) || !receive_setup(setup, &failure, netlink, &count))
+	if (!wait_readable(setup, deadline) || !receive_setup(setup, &report, &sandbox->netlink, &count))
 		return failed(CORRAL_STAGE_CLONE);
-	if (failure.error)
-		return failure;
+	if (report.failure.error)
+		return report.failure;
 	if (count != 1)
 		return (struct failure){EPROTO, CORRAL_STAGE_NETLINK};
+	sandbox->refused = report.refused;
 
 	count = 0;
 	if (!wait_readable(setup, deadline))
 		return failed(CORRAL_STAGE_INIT);
-	if (receive_setup(setup, &failure, NULL, &count))
-		return failure;
+	if (receive_setup(setup, &report, NULL, &count))
+		return report.failure;
 	if (errno != ECONNRESET)
 		return failed(CORRAL_STAGE_INIT);
 	return SUCCESS;
 }
 
 struct failure spawn_sandbox(const struct corral_spawn_request *request, const struct request_descriptors *descriptors,
-			     int init_executable, struct sandbox *sandbox)
+			     const struct host *host, struct sandbox *sandbox)
 {
 	autofd setup = -1;
 	autofd child_setup = -1;
@@ -207,15 +212,15 @@ struct failure spawn_sandbox(const struct corral_spawn_request *request, const s
 		return failed(CORRAL_STAGE_CLONE);
 	if (pid == 0) {
 		close_fd(&setup);
-		child_main(request, child_setup, child_control, init_executable);
+		child_main(request, child_setup, child_control, host->init);
 	}
 	sandbox->pid = (pid_t)pid;
 	close_fd(&child_setup);
 	close_fd(&child_control);
 
-	struct failure failure = provide(request, descriptors, sandbox->pid, setup, &sandbox->netns);
+	struct failure failure = provide(request, descriptors, setup, host, sandbox);
 	if (!failure.error)
-		failure = await_init(setup, &sandbox->netlink, deadline);
+		failure = await_init(setup, sandbox, deadline);
 	if (failure.error)
 		end_child(sandbox->pidfd);
 	return failure;

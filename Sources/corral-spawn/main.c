@@ -35,13 +35,16 @@ int main(void)
 	static struct corral_spawn_request request;
 
 	settle();
-	int init = seal_executable(CORRAL_INIT_FD);
-	if (init < 0)
+	const struct host host = {
+		.init = seal_executable(CORRAL_INIT_FD),
+		.netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC),
+	};
+	if (host.init < 0 || host.netns < 0)
 		return 71; /* EX_OSERR */
 	close(CORRAL_INIT_FD);
 	for (;;) {
 		struct request_descriptors descriptors = {0};
-		struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1};
+		struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1, .datagram = -1};
 		struct failure failure = {0};
 
 		switch (receive_request(CORRAL_CONTROL_FD, &request, &descriptors)) {
@@ -53,7 +56,7 @@ int main(void)
 			failure = (struct failure){EINVAL, CORRAL_STAGE_REQUEST};
 			break;
 		case RECEIVED_REQUEST:
-			failure = spawn_sandbox(&request, &descriptors, init, &sandbox);
+			failure = spawn_sandbox(&request, &descriptors, &host, &sandbox);
 			break;
 		}
 		send_reply(CORRAL_CONTROL_FD, request.header.tag, failure, &sandbox);
@@ -64,5 +67,6 @@ int main(void)
 		close_fd(&sandbox.control);
 		close_fd(&sandbox.netlink);
 		close_fd(&sandbox.netns);
+		close_fd(&sandbox.datagram);
 	}
 }

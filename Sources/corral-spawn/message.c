@@ -162,36 +162,35 @@ void send_reply(int socket, uint64_t tag, struct failure failure, const struct s
 		.error = failure.error,
 		.stage = failure.stage,
 		.pid = failure.error ? 0 : sandbox->pid,
+		.refused = failure.error ? 0 : sandbox->refused,
 	};
-	const int descriptors[] = {sandbox->pidfd, sandbox->control, sandbox->netlink, sandbox->netns};
+	const int descriptors[] = {sandbox->pidfd, sandbox->control, sandbox->netlink, sandbox->netns,
+		sandbox->datagram};
 
 	/* A reply that cannot be delivered means that corrald is gone; the next receive says so too. */
-	(void)send_with(socket, &reply, sizeof reply, descriptors, failure.error ? 0 : 4);
+	(void)send_with(socket, &reply, sizeof reply, descriptors, failure.error ? 0 : 5);
 }
 
-_Bool send_setup(int socket, struct failure failure, const int *descriptors, unsigned count)
+_Bool send_setup(int socket, const struct setup_message *message, const int *descriptors, unsigned count)
 {
-	const struct setup_message message = {failure};
-	return send_with(socket, &message, sizeof message, descriptors, count);
+	return send_with(socket, message, sizeof *message, descriptors, count);
 }
 
-_Bool receive_setup(int socket, struct failure *failure, int *descriptors, unsigned *count)
+_Bool receive_setup(int socket, struct setup_message *message, int *descriptors, unsigned *count)
 {
-	struct setup_message message;
 	int came[DESCRIPTORS_MAX];
 	unsigned arrived;
 	_Bool truncated = 0;
-	ssize_t length = receive(socket, &message, sizeof message, came, &arrived, &truncated);
+	ssize_t length = receive(socket, message, sizeof *message, came, &arrived, &truncated);
 
 	if (length < 0)
 		return 0;
-	if (length != sizeof message || truncated || arrived > *count) {
+	if (length != sizeof *message || truncated || arrived > *count) {
 		close_all(came, arrived);
 		errno = length == 0 ? ECONNRESET : EPROTO;
 		return 0;
 	}
 	memcpy(descriptors, came, arrived * sizeof(int));
 	*count = arrived;
-	*failure = message.failure;
 	return 1;
 }

@@ -9,6 +9,7 @@
  *   kernelfs.c its /proc, /sys and /dev
  *   sealed.c   the copy of corral-init that it runs
  *   mount.c    the mount calls the two share
+ *   probe.c    calls that the sandbox's hooks have to refuse
  *   support.c  descriptors, small files, decimal digits
  */
 #ifndef CORRAL_SPAWN_H
@@ -44,11 +45,19 @@ struct sandbox {
 	int control; /* corrald's end */
 	int netlink;
 	int netns;
+	int datagram;
+	uint32_t refused; /* enum corral_probe */
 };
 
 /* Closes if it is open, and forgets. Keeps errno. */
 void close_fd(int *fd);
 #define autofd __attribute__((cleanup(close_fd))) int
+
+/* What the host gives every sandbox. */
+struct host {
+	int init; /* corral-init's executable */
+	int netns; /* the network namespace that we live in */
+};
 
 enum received { RECEIVED_REQUEST, RECEIVED_MALFORMED, RECEIVED_NOTHING, RECEIVED_END };
 
@@ -72,19 +81,26 @@ void send_reply(int socket, uint64_t tag, struct failure failure, const struct s
 
 /* Returns when corral-init has been executed, or nothing of it is left. At most SPAWN_SECONDS. */
 struct failure spawn_sandbox(const struct corral_spawn_request *request, const struct request_descriptors *descriptors,
-			     int init_executable, struct sandbox *sandbox);
+			     const struct host *host, struct sandbox *sandbox);
 #define SPAWN_SECONDS 10
 
 /* What parent and child say to each other over the set-up socket of one spawn. */
 struct setup_message {
 	struct failure failure;
+	uint32_t refused; /* enum corral_probe, from the child */
 };
 
 /* `count` descriptors, at most 1 + CORRAL_SPAWN_MOUNTS, travel with it. False with errno. */
-_Bool send_setup(int socket, struct failure failure, const int *descriptors, unsigned count);
+_Bool send_setup(int socket, const struct setup_message *message, const int *descriptors, unsigned count);
 
 /* False with errno (ECONNRESET: the other side is gone). `count` holds the room, then what came. */
-_Bool receive_setup(int socket, struct failure *failure, int *descriptors, unsigned *count);
+_Bool receive_setup(int socket, struct setup_message *message, int *descriptors, unsigned *count);
+
+/* The UDP socket of a SPAWN_REPLY. Comes back to the network namespace `home` or ends the process. -1 with errno. */
+int open_datagram(int netns, int home);
+
+/* Makes the calls of enum corral_probe and returns those that were refused. Nothing is sent: there is no route yet. */
+uint32_t refused_calls(void);
 
 /* The child's whole life before corral-init. */
 _Noreturn void child_main(const struct corral_spawn_request *request, int setup, int control, int init_executable);

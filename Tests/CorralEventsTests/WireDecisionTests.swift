@@ -93,7 +93,7 @@ import Testing
 
     @Test(
         arguments: [
-            ("type", 1...2), ("hook", 0...7), ("verdict", 0...2),
+            ("type", 1...2), ("hook", 0...8), ("verdict", 0...2),
             ("reason", 0...UInt8(CORRAL_REASON_COUNT.rawValue - 1)),
         ] as [(String, ClosedRange<UInt8>)])
     func numbersOutsideAnEnumerationAreErrorsAndThoseInsideAreNot(name: String, known: ClosedRange<UInt8>) throws {

@@ -50,7 +50,12 @@ import Testing
         let limits = CgroupLimits(cpu: 1.5, memoryBytes: 1 << 20, pids: 7)
         #expect(limits.controllers == ["memory", "cpu", "pids"])
         #expect(limits.v2Settings("cpu") == [.init(file: "cpu.max", value: "150000 100000")])
-        #expect(limits.v2Settings("memory").first == .init(file: "memory.max", value: "1048576"))
+        #expect(
+            limits.v2Settings("memory") == [
+                .init(file: "memory.max", value: "1048576"),
+                .init(file: "memory.swap.max", value: "0", isOptional: true),
+                .init(file: "memory.oom.group", value: "1"),
+            ])
         #expect(limits.v1Settings("pids") == [.init(file: "pids.max", value: "7")])
         #expect(CgroupLimits().controllers.isEmpty)
     }

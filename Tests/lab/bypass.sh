@@ -67,6 +67,12 @@ egress:
     - cidr: "2000::/3"
 YAML
 
+# What each attempt was stopped by is read from here.
+: >"$LAB_DIR/events"
+: >"$LAB_DIR/table"
+"$CORRAL_BIN/corral" tail -e egress --verdict deny -o json >"$LAB_DIR/events" 2>/dev/null &
+LAB_PIDS+=($!)
+
 sections=("$@")
 [ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names expiry budgets publish refusals enforce life limits isolation events leftovers killed)
 for section in "${sections[@]}"; do
@@ -77,6 +83,18 @@ for section in "${sections[@]}"; do
     *) "section_$section" ;;
     esac
 done
+# The paths as docs/BYPASS.md shows them.
+if [ -n "${CORRAL_BYPASS_TABLE:-}" ] && [ $failed -eq 0 ]; then
+    awk -F'\t' '
+        !($1 in seen) { order[++n] = $1; seen[$1] = 1 }
+        $2 == "bpf" { alone[$1] = $3; next }
+        { run[$1] = $3 }
+        END {
+            print "| path | stopped by, as sandboxes run | stopped by, with capabilities kept and seccomp off |"
+            print "|---|---|---|"
+            for (i = 1; i <= n; i++) printf "| %s | %s | %s |\n", order[i], run[order[i]], alone[order[i]]
+        }' "$LAB_DIR/table" >"$CORRAL_BYPASS_TABLE"
+fi
 if [ $failed -ne 0 ]; then
     echo "-- corrald's log"
     tail -15 "$LAB_DIR/corrald.log"

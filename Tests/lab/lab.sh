@@ -19,6 +19,9 @@ LAB_DAEMON=
 PERMITTED4=203.0.113.10 PERMITTED6=2001:db8:1::10
 REFUSED4=203.0.113.66 REFUSED4B=198.51.100.66 REFUSED6=2001:db8:2::66
 METADATA=169.254.169.254
+# The IPv4 addresses of the two servers, carried in IPv6 ones (RFC 6052, RFC 3056).
+PERMITTED_NAT64=64:ff9b::cb00:710a REFUSED_NAT64=64:ff9b::cb00:7142
+PERMITTED_6TO4=2002:cb00:710a::1 REFUSED_6TO4=2002:cb00:7142::1
 
 lab_skip() {
     echo "skipped: $1"
@@ -126,8 +129,8 @@ lab_up() {
     lab_link ctp "$LAB_PERMITTED" 1
     lab_link ctr "$LAB_REFUSED" 2
     lab_link ctc "$LAB_CLIENT" 3
-    lab_addresses "$LAB_PERMITTED" 1 $PERMITTED4 $PERMITTED6
-    lab_addresses "$LAB_REFUSED" 2 $REFUSED4 $REFUSED4B $REFUSED6
+    lab_addresses "$LAB_PERMITTED" 1 $PERMITTED4 $PERMITTED6 $PERMITTED_NAT64 $PERMITTED_6TO4
+    lab_addresses "$LAB_REFUSED" 2 $REFUSED4 $REFUSED4B $REFUSED6 $REFUSED_NAT64 $REFUSED_6TO4
     ip -n "$LAB_HOST" addr add $METADATA/32 dev lo
     lab_start permitted "$LAB_PERMITTED" "$LAB_BIN/labserver" permitted 80 443 8000-8003
     lab_start refused "$LAB_REFUSED" "$LAB_BIN/labserver" refused 80 443 8000-8003

@@ -83,6 +83,12 @@ static int answer_connection(int fd) {
 	if (strncmp(data, "GET ", 4) && strncmp(data, "HEAD ", 5)) {
 		for (ssize_t sent = 0; sent < got;) {
 			ssize_t n = send(fd, data + sent, (size_t)(got - sent), MSG_NOSIGNAL);
+			if (n < 0 && errno == EAGAIN) {
+				/* A peer that reads nothing for a second has gone. */
+				struct pollfd writable = {.fd = fd, .events = POLLOUT};
+				if (poll(&writable, 1, 1000) != 1) return 0;
+				continue;
+			}
 			if (n < 0) return 0;
 			sent += n;
 		}

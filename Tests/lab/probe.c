@@ -5,6 +5,8 @@
 //
 // Prints {"mode":…,"stage":…,"errno":…,"ok":…,"ms":…}: `stage` is the call that failed ("" when none did), `ok` is whether an
 // answer came, or for the crafted packets, which nobody answers, whether all were handed to the kernel.
+#include "probe.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -24,27 +26,26 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 
-#define WAIT_MS 400
 #define MPTCP 262
 #define UDPLITE 136
 
-static const char *mode, *address, *other;
-static uint16_t port;
-static int64_t started;
+const char *mode, *address, *other;
+uint16_t port;
+int64_t started;
 
-static int64_t now_ms(void) {
+int64_t now_ms(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static _Noreturn void finish(const char *stage, int error, int ok) {
+_Noreturn void finish(const char *stage, int error, int ok) {
 	printf("{\"mode\":\"%s\",\"target\":\"%s\",\"port\":%u,\"stage\":\"%s\",\"errno\":%d,\"ok\":%s,\"ms\":%lld}\n", mode, address,
 		port, stage, error, ok ? "true" : "false", (long long)(now_ms() - started));
 	exit(ok ? 0 : 1);
 }
 
-static _Noreturn void failed(const char *stage) { finish(stage, errno, 0); }
+_Noreturn void failed(const char *stage) { finish(stage, errno, 0); }
 
 static int is_mode(const char *name) { return strcmp(mode, name) == 0; }
 static int starts(const char *prefix) { return strncmp(mode, prefix, strlen(prefix)) == 0; }
@@ -52,12 +53,7 @@ static int has(const char *part) { return strstr(mode, part) != NULL; }
 
 // Addresses
 
-struct target {
-	struct sockaddr_storage address;
-	socklen_t size;
-};
-
-static struct target target_of(const char *text, int mapped) {
+struct target target_of(const char *text, int mapped) {
 	struct target t = {.size = 0};
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&t.address;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&t.address;
@@ -77,7 +73,7 @@ static struct target target_of(const char *text, int mapped) {
 	return t;
 }
 
-static int socket_for(const struct target *t, int type, int protocol) {
+int socket_for(const struct target *t, int type, int protocol) {
 	int fd = socket(t->address.ss_family, type, protocol);
 	if (fd < 0) failed("socket");
 	struct timeval wait = {.tv_usec = WAIT_MS * 1000};
@@ -86,9 +82,12 @@ static int socket_for(const struct target *t, int type, int protocol) {
 	return fd;
 }
 
-static _Noreturn void expect_answer(int fd) {
+_Noreturn void expect_answer(int fd) {
 	char data[65536];
 	if (recv(fd, data, sizeof data, 0) <= 0) failed("recv");
+	// Both sides of a connection end here: otherwise the server goes on telling a sandbox that is no more, and a capture counts it.
+	if (shutdown(fd, SHUT_WR) == 0)
+		while (recv(fd, data, sizeof data, 0) > 0) continue;
 	finish("", 0, 1);
 }
 
@@ -400,72 +399,6 @@ static _Noreturn void own_address(void) {
 	finish("", 0, 1);
 }
 
-/// Sends a datagram to ADDRESS every 5 ms, for as long as it lives or OTHER seconds.
-static _Noreturn void loop(void) {
-	struct target t = target_of(address, 0);
-	int64_t end = started + (other ? atoll(other) : 10) * 1000;
-	unsigned long sent = 0, refused = 0;
-	while (now_ms() < end) {
-		int fd = socket_for(&t, SOCK_DGRAM, 0);
-		if (sendto(fd, "ping", 4, 0, (struct sockaddr *)&t.address, t.size) < 0) refused++;
-		else sent++;
-		close(fd);
-		usleep(5000);
-	}
-	printf("{\"mode\":\"loop\",\"sent\":%lu,\"refused\":%lu}\n", sent, refused);
-	exit(0);
-}
-
-// One TCP connection that asks and is answered once a millisecond, until it breaks or OTHER seconds are over.
-static _Noreturn void talk(void) {
-	struct target t = target_of(address, 0);
-	int64_t end = started + (other ? atoll(other) : 10) * 1000;
-	unsigned long exchanges = 0;
-	const char *stage = "";
-	int fd = socket_for(&t, SOCK_STREAM, 0), error = 0;
-	char data[16];
-	struct timeval limit = {.tv_sec = 1};
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	if (connect(fd, (struct sockaddr *)&t.address, t.size) < 0) failed("connect");
-	while (now_ms() < end) {
-		ssize_t got = send(fd, "ping", 4, MSG_NOSIGNAL);
-		stage = "send";
-		if (got == 4) {
-			got = recv(fd, data, sizeof data, 0);
-			stage = "recv";
-		}
-		if (got <= 0) {
-			error = got < 0 ? errno : ECONNRESET;
-			break;
-		}
-		stage = "";
-		exchanges++;
-		usleep(1000);
-	}
-	printf("{\"mode\":\"talk\",\"target\":\"%s\",\"exchanges\":%lu,\"stage\":\"%s\",\"errno\":%d}\n", address, exchanges, stage,
-		error);
-	exit(0);
-}
-
-// A datagram from a socket of its own once a millisecond, each of which should be answered, for OTHER seconds.
-static _Noreturn void ask(void) {
-	struct target t = target_of(address, 0);
-	int64_t end = started + (other ? atoll(other) : 10) * 1000;
-	unsigned long answered = 0, refused = 0, lost = 0;
-	while (now_ms() < end) {
-		int fd = socket_for(&t, SOCK_DGRAM, 0);
-		char data[16];
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-		if (sendto(fd, "ping", 4, 0, (struct sockaddr *)&t.address, t.size) < 0) refused++;
-		else if (poll(&p, 1, WAIT_MS) == 1 && recv(fd, data, sizeof data, 0) == 4) answered++;
-		else lost++;
-		close(fd);
-		usleep(800);
-	}
-	printf("{\"mode\":\"ask\",\"target\":\"%s\",\"answered\":%lu,\"refused\":%lu,\"lost\":%lu}\n", address, answered, refused, lost);
-	exit(0);
-}
-
 int main(int argc, char **argv) {
 	if (argc < 4) {
 		fprintf(stderr, "usage: probe MODE ADDRESS PORT [OTHER]\n");
@@ -477,7 +410,7 @@ int main(int argc, char **argv) {
 	other = argc > 4 ? argv[4] : NULL;
 	started = now_ms();
 	int needs_other = has("spoofip") || starts("lsrr") || starts("rthdr") || is_mode("elsewhere") || is_mode("sendmmsg") ||
-		is_mode("ownaddress");
+		is_mode("ownaddress") || starts("freebind") || is_mode("reconnect");
 	if (needs_other && !other) finish("usage", EINVAL, 0);
 	if (starts("tcp")) stream(0, 0);
 	if (starts("mptcp")) stream(0, MPTCP);
@@ -497,5 +430,9 @@ int main(int argc, char **argv) {
 	if (is_mode("loop")) loop();
 	if (is_mode("talk")) talk();
 	if (is_mode("ask")) ask();
+	if (is_mode("ring-tcp")) ring_connect();
+	if (starts("freebind")) free_bind();
+	if (is_mode("bindtodevice")) bind_to_device();
+	if (is_mode("reconnect")) reconnect();
 	finish("usage", EINVAL, 0);
 }

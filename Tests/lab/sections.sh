@@ -8,6 +8,17 @@ TWIN_TCP4="tcp4 $PERMITTED4 8000" TWIN_TCP6="tcp6 $PERMITTED6 8000"
 TWIN_UDP4="udp4 $PERMITTED4 8000" TWIN_UDP6="udp6 $PERMITTED6 8000"
 
 settle() { sleep 0.03; }
+attempts=0
+
+# CAPTURE: until nothing comes any more, answers to what a slow machine has just sent.
+quiet() {
+    local i
+    for ((i = 0; i < 20; i++)); do
+        settle
+        lab_count "$1"
+        [ "$LAB_FRAMES" -eq 0 ] && return
+    done
+}
 
 # NAME WHERE ERRNO "ATTEMPT" "TWIN" ["TWIN WITH CAPABILITIES"]
 #   WHERE  the capture that must see the control and must not see the attempt: refused, permitted, or link (no router passes
@@ -37,10 +48,11 @@ path() {
         return
     fi
 
-    lab_count "$capture"
+    quiet "$capture"
     lab_count near-capture
+    attempts=$((attempts + 1))
     # shellcheck disable=SC2086
-    result=$(lab_probe "$POLICY" "${flags[@]}" -- $attempt 2>&1)
+    result=$(lab_probe "$POLICY" "${flags[@]}" --name "attempt$attempts" -- $attempt 2>&1)
     settle
     lab_count near-capture
     [ "$where" = refused+ ] || near=$LAB_FRAMES
@@ -49,6 +61,7 @@ path() {
     if [ "$where" != link ]; then
         lab_count "$capture"
         far=$LAB_FRAMES
+        seen+=" $LAB_CAPTURED"
     fi
     if [[ $result != '{"mode"'* ]]; then
         fail "$name" "the probe did not run: $result"
@@ -88,7 +101,30 @@ path() {
         fail "$name" "the allowed twin did not arrive ($LAB_FRAMES frames): $result"
         return
     fi
-    pass "$name" "control arrived, 0 frames, twin arrived"
+    local stopped
+    stopped=$(stopped_by "attempt$attempts" "$result")
+    pass "$name" "0 frames, control and twin arrived; stopped by $stopped"
+    printf '%s\t%s\t%s\n' "${name% (BPF alone)}" "${ALONE:-as run}" "$stopped" >>"$LAB_DIR/table"
+}
+
+# SANDBOX PROBE-OUTPUT: hook and reason of the first denial of a sandbox; without one, the call that failed.
+stopped_by() {
+    local i line
+    for ((i = 0; i < 15; i++)); do
+        line=$(grep -m1 -F "\"name\":\"$1\"},\"type\":\"egress\",\"verdict\":\"deny\"" "$LAB_DIR/events")
+        if [[ $line =~ \"reason\":\"([a-z_]+)\",\"hook\":\"([a-z_0-9]+)\" ]]; then
+            echo "${BASH_REMATCH[2]}, ${BASH_REMATCH[1]}"
+            return
+        fi
+        # What the sandbox's own seccomp filter or capabilities refuse never reaches a hook.
+        [[ $2 =~ \"stage\":\"(socket|setsockopt|io_uring_setup|ioctl|netlink)\",\"errno\":([0-9]+) ]] && break
+        sleep 0.02
+    done
+    if [[ $2 =~ \"stage\":\"([a-z_A-Z0-9]+)\",\"errno\":([0-9]+) ]]; then
+        echo "the sandbox itself, ${BASH_REMATCH[1]}"
+    else
+        echo "veth_egress, no event"
+    fi
 }
 
 # NAME PROBE-OUTPUT PART: passes when the probe ran and its line contains the part.
@@ -131,6 +167,12 @@ section_paths() {
     path "MPTCP, permitted host" permitted 1 "mptcp4 $p4 8000" "$TWIN_TCP4"
     path "UDP-Lite" refused 1 "udplite4 $r4 8000" "$TWIN_UDP4"
     path "UDP-Lite, permitted host" permitted 1 "udplite4 $p4 8000" "$TWIN_UDP4"
+    path "connected to one, then to another" refused 1 "reconnect $r4 8000 $p4" "reconnect $p4 8000 $p4"
+    path "NAT64 address of a refused host" refused 1 "tcp6 $REFUSED_NAT64 8000" "tcp6 $PERMITTED_NAT64 8000"
+    path "6to4 address of a refused host" refused 1 "tcp6 $REFUSED_6TO4 8000" "tcp6 $PERMITTED_6TO4 8000"
+    path "SO_BINDTODEVICE" refused - "bindtodevice $r4 8000" "bindtodevice $p4 8000"
+    path "IPV6_FREEBIND, source spoof" permitted - "freebind6 $p6 8000 2001:db8:9::7" "$TWIN_UDP6"
+    path "io_uring connect" refused - "ring-tcp $r4 8000" "$TWIN_TCP4" "ring-tcp $p4 8000"
     path "ping socket" refused - "ping4 $r4 0" "$TWIN_UDP4"
     path "raw socket, UDP v4" refused 1 "raw-udp $r4 8000" "$TWIN_UDP4"
     path "raw socket, TCP v4" refused 1 "raw-tcp $r4 8000" "$TWIN_TCP4"
@@ -405,8 +447,18 @@ section_leftovers() {
     equal "corrald starts again" 0 $?
 }
 
+# How many of this instance's sandboxes run the probe.
+probes() {
+    local dir pid
+    for dir in $(lab_cgroups); do
+        for pid in $(cat "$dir/cgroup.procs" 2>/dev/null); do
+            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = probe ] && echo "$pid"
+        done
+    done | sort -u | wc -l
+}
+
 section_killed() {
-    local flags refused permitted control
+    local permitted control i
     lab_count refused-capture
     control=$(lab_control udp4 "$REFUSED4" 8000)
     settle
@@ -415,6 +467,11 @@ section_killed() {
     lab_probe "$POLICY" -- loop "$REFUSED4" 8000 20 >/dev/null 2>&1 &
     lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 20 >/dev/null 2>&1 &
     lab_probe "$POLICY" "${SWITCHES[@]}" -- loop "$REFUSED4" 8000 20 >/dev/null 2>&1 &
+    for ((i = 0; i < 100; i++)); do
+        [ "$(probes)" -eq 3 ] && break
+        sleep 0.1
+    done
+    lab_count permitted-capture
     sleep 1
     lab_count permitted-capture
     expect "before: the permitted traffic flows" test "$LAB_FRAMES" -gt 0
@@ -424,14 +481,7 @@ section_killed() {
     LAB_DAEMON=
     lab_count permitted-capture
     sleep 1.5
-    local dir pid probes=0
-    for dir in $(lab_cgroups); do
-        for pid in $(cat "$dir/cgroup.procs" 2>/dev/null); do
-            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = probe ] && echo "$pid"
-        done
-    done | sort -u >"$LAB_DIR/probes"
-    probes=$(wc -l <"$LAB_DIR/probes")
-    equal "corrald killed: all three go on trying" 3 "$probes"
+    equal "corrald killed: all three go on trying" 3 "$(probes)"
     lab_count permitted-capture
     permitted=$LAB_FRAMES
     lab_count refused-capture

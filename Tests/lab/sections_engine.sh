@@ -31,8 +31,9 @@ apply() { "$CORRAL_BIN/corral" policy apply "$1$$" "$2" 2>&1; }
 # The line of a probe in a file: FIELD FILE TARGET -> number
 field() { grep -F "\"target\":\"$3\"" "$2" | grep -oE "\"$1\":[0-9]+" | head -1 | cut -d: -f2; }
 
-# The TCP and UDP of the last count. What else a server hears is from the host: that a peer it still writes to is gone.
-transport() { grep -oE '"proto":(6|17),[^}]*' <<<"$LAB_CAPTURED"; }
+# The TCP and UDP of the last count, to one address if one is given. What else a server hears is from the host: that a peer
+# it still writes to is gone.
+transport() { grep -oE "\"dst\":\"${1:-[^\"]*}\",\"proto\":(6|17),[^}]*" <<<"$LAB_CAPTURED"; }
 
 section_live() {
     local both=$LAB_DIR/both.yaml narrow=$LAB_DIR/narrow.yaml result frames i out=$LAB_DIR/live.out
@@ -214,7 +215,7 @@ section_enforce() {
     wait $loop
     lab_count refused-capture
     # The wider policy lets the closing of earlier connections to the other address pass.
-    equal "meanwhile nothing got past" "" "$(grep -oF "\"dst\":\"$REFUSED4B\"" <<<"$LAB_CAPTURED")"
+    equal "meanwhile nothing got past" "" "$(transport "$REFUSED4B")"
     answered "under the next daemon" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
     equal "the hooks of the last daemon are gone" 1 "$(find /sys/fs/bpf/corral -path "*+enforced/*" -name connect4 | grep -c "$id")"
     lab_stop_corrald

@@ -90,7 +90,7 @@ section_names() {
     named "dig @$REFUSED4 permitted.test +time=1 +tries=1; dig +tcp @$REFUSED6 refused.test +time=1 +tries=1" >/dev/null
     settle
     lab_count refused-capture
-    equal "nothing of it arrives at that server" 0 "$LAB_FRAMES"
+    equal "nothing of it arrives at that server" "" "$(transport | grep '"dport":53,')"
     result=$("$CORRAL_BIN/corral" run -q -i --policy "$POLICY" -- sh -c "dig @8.8.8.8 permitted.test +time=1 +tries=1" 2>&1)
     DETAIL=$result expect "a policy without names: the query fails" test "${result/status: /}" = "$result"
     named_says "a big answer comes by TCP" "^\"8x*\"" "dig +short big.wild.test TXT | sort"
@@ -135,7 +135,7 @@ section_names() {
     result=$(named "/tmp/probe packet-udp $REFUSED4 53" "${SWITCHES[@]}")
     settle
     lab_count refused-capture
-    equal "AF_PACKET to port 53 of a refused host (BPF alone)" 0 "$LAB_FRAMES"
+    equal "AF_PACKET to port 53 of a refused host (BPF alone)" "" "$(transport | grep '"dport":53,')"
     answered "it was sent" "$result" '"ok":true'
 }
 

@@ -37,9 +37,12 @@ extern char image[128], cgroup_root[256], pids_root[256];
 void prepare_host(const char *programs);
 void clean_host(void);
 
+/* Of a successful SPAWN_REPLY. */
+#define SPAWN_DESCRIPTORS 5
+
 struct sandbox {
 	struct corral_spawn_reply reply;
-	int pidfd, control, netlink, netns;
+	int pidfd, control, netlink, netns, datagram;
 	char cgroup[288], pids[288];
 	unsigned descriptors; /* that came with the reply */
 };

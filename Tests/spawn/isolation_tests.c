@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static _Bool is_one_of(const char *text, const char *const *list)
@@ -78,6 +81,15 @@ static void test_mounts(struct sandbox *sandbox)
 		    "nothing lies above the root");
 }
 
+/* The overlay marks with one that a directory no longer shows what the image has there. */
+static _Bool tmpfs_keeps_user_attributes(void)
+{
+	int file = (int)syscall(SYS_memfd_create, "attributes", MFD_CLOEXEC);
+	_Bool kept = fsetxattr(file, "user.corral", "y", 1, 0) == 0;
+	close(file);
+	return kept;
+}
+
 static void test_files(struct spawner *spawner, struct sandbox *sandbox)
 {
 	char path[512];
@@ -86,8 +98,11 @@ static void test_files(struct spawner *spawner, struct sandbox *sandbox)
 		"the image can be written inside");
 	snprintf(path, sizeof path, "grep -q root '%s/etc/passwd'", image);
 	check(system(path) == 0, "and is unchanged outside");
-	check_shell(sandbox, "rm -r /tools && mkdir /tools && test -z \"$(ls -A /tools)\"", 0,
-		"a directory replaced inside is empty");
+	if (tmpfs_keeps_user_attributes())
+		check_shell(sandbox, "rm -r /tools && mkdir /tools && test -z \"$(ls -A /tools)\"", 0,
+			"a directory replaced inside is empty");
+	else
+		printf("  skip  a directory of the image cannot be removed before Linux 6.6: tmpfs keeps no user attributes\n");
 	check_shell(sandbox, "touch /usr/x 2>/dev/null", 1, "/usr is read-only");
 	check_shell(sandbox, "test $(stat -c %u:%g /usr/bin/env) = 0:0", 0, "the host's files look like root's");
 	check_shell(sandbox,
@@ -98,8 +113,7 @@ static void test_files(struct spawner *spawner, struct sandbox *sandbox)
 	check_shell(sandbox, "! touch /dev/x 2>/dev/null && ! chmod 0 /dev/null 2>/dev/null && touch /dev/shm/x", 0,
 		    "/dev is read-only but for /dev/shm");
 	check_shell(sandbox,
-		"! head -c1 /proc/kcore >/dev/null 2>&1 && test -z \"$(cat /proc/keys /proc/timer_list 2>/dev/null)\"",
-		0,
+		"test $(cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null | head -c 1 | wc -c) = 0", 0,
 		    "what /proc tells about the host is hidden");
 	check_shell(sandbox,
 		"! sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward' 2>/dev/null && ! sh -c 'echo h > /proc/sysrq-trigger' 2>/dev/null",

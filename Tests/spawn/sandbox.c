@@ -31,7 +31,7 @@ struct corral_spawn_request usual_request(void)
 static struct sandbox request_spawn_in(struct spawner *spawner, struct corral_spawn_request *request, _Bool frozen)
 {
 	static unsigned number;
-	struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1};
+	struct sandbox sandbox = {.pidfd = -1, .control = -1, .netlink = -1, .netns = -1, .datagram = -1};
 	int sent[2] = {-1, -1}, came[8];
 	unsigned count = 1;
 	char procs[320];
@@ -59,11 +59,12 @@ static struct sandbox request_spawn_in(struct spawner *spawner, struct corral_sp
 	if (receive(spawner->fd, &sandbox.reply, sizeof sandbox.reply, came,
 		&sandbox.descriptors) != sizeof sandbox.reply)
 		die("no reply from corral-spawn");
-	if (sandbox.descriptors == 4) {
+	if (sandbox.descriptors == SPAWN_DESCRIPTORS) {
 		sandbox.pidfd = came[0];
 		sandbox.control = came[1];
 		sandbox.netlink = came[2];
 		sandbox.netns = came[3];
+		sandbox.datagram = came[4];
 	}
 	return sandbox;
 }
@@ -84,7 +85,7 @@ struct sandbox make_sandbox(struct spawner *spawner)
 	struct corral_hello hello;
 	struct sandbox sandbox = request_spawn(spawner, &request);
 
-	if (sandbox.reply.error || sandbox.descriptors != 4)
+	if (sandbox.reply.error || sandbox.descriptors != SPAWN_DESCRIPTORS)
 		die("spawn: errno %d in stage %u", sandbox.reply.error, sandbox.reply.stage);
 	if (receive(sandbox.control, &hello, sizeof hello, NULL,
 		NULL) != sizeof hello || hello.header.type != CORRAL_HELLO)
@@ -104,6 +105,7 @@ _Bool destroy(struct sandbox *sandbox)
 		close(sandbox->control);
 		close(sandbox->netlink);
 		close(sandbox->netns);
+		close(sandbox->datagram);
 	}
 	return rmdir(sandbox->cgroup) == 0 && (!sandbox->pids[0] || rmdir(sandbox->pids) == 0) && gone;
 }

@@ -41,6 +41,11 @@ static void test_network(struct sandbox *sandbox)
 	_Bool first = ioctl(sandbox->netlink, SIOCGIFNAME, &request) == 0 && strcmp(request.ifr_name, "lo") == 0;
 	request = (struct ifreq){.ifr_ifindex = 2};
 	check(first && ioctl(sandbox->netlink, SIOCGIFNAME, &request) != 0, "there is no other interface");
+	request.ifr_ifindex = 1;
+	first = ioctl(sandbox->datagram, SIOCGIFNAME, &request) == 0 && strcmp(request.ifr_name, "lo") == 0;
+	request.ifr_ifindex = 2;
+	check(first && ioctl(sandbox->datagram, SIOCGIFNAME, &request) != 0, "the UDP socket is in the same namespace");
+	check(sandbox->reply.refused == 0, "without hooks no call of the child is refused");
 	check_shell(sandbox, "test $(cat /proc/sys/net/ipv4/ip_unprivileged_port_start) = 0", 0,
 		"low ports need no privilege");
 	check_shell(sandbox, "test \"$(cat /proc/sys/net/ipv4/ping_group_range | tr '\\t' ' ')\" = '0 65535'", 0,

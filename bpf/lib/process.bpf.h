@@ -52,9 +52,13 @@ static __always_inline void read_path(struct vfsmount *vfsmount, struct dentry *
 			mount = outer;
 			continue;
 		}
+		const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+
+		/* Checked and used in one register: the verifier of 6.1 forgets what it learnt of one that went by the stack. */
+		barrier_var(used);
 		if (used > CORRAL_EXE_BYTES - EXE_COMPONENT)
 			return;
-		long length = bpf_probe_read_kernel_str(path + used, EXE_COMPONENT, BPF_CORE_READ(dentry, d_name.name));
+		long length = bpf_probe_read_kernel_str(path + used, EXE_COMPONENT, name);
 
 		if (length <= 0)
 			return;

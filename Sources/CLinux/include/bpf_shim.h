@@ -33,6 +33,9 @@ int corral_clsact_attach(int program, uint32_t ifindex, int ingress);
 int corral_bpf_attached(int target, int type, uint32_t *count, uint32_t *first_id);
 int corral_tcx_attached(uint32_t ifindex, int ingress, uint32_t *count, uint32_t *first_id);
 
+/* Number of the program that `corral_clsact_attach` put on an interface. ENOENT: there is none. */
+int corral_clsact_attached(uint32_t ifindex, int ingress, uint32_t *id);
+
 /* Kernel-wide number of a program. */
 int corral_bpf_program_id(int program, uint32_t *id);
 

@@ -47,6 +47,15 @@ ssize_t corral_receive_message(int fd, void *bytes, size_t capacity, int *fds, s
 /* Waits until one of POLLIN, POLLHUP, POLLERR. 1 when it came, 0 after `milliseconds` (-1: no limit). */
 int corral_wait_readable(int fd, int milliseconds);
 
+/* ---- probes ---- */
+
+/* One byte from an AF_INET6 socket to an address (IPv4 as ::ffff:a.b.c.d), without waiting. */
+ssize_t corral_datagram_send(int fd, const uint8_t address[16], uint16_t port);
+
+/* A socket for sending whole frames in the calling thread's network namespace; it receives nothing. */
+int corral_frame_socket(void);
+ssize_t corral_frame_send(int fd, uint32_t ifindex, const void *frame, size_t count);
+
 /* ---- netlink ---- */
 
 /* A netlink socket that answers with extended errors, and without the request's own bytes. */

@@ -7,7 +7,7 @@
  * descriptors before it looks at anything else, and drops what does not fit.
  *
  *   corrald -> corral-spawn   SPAWN_REQUEST  + cgroup descriptors
- *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns   (none on error)
+ *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns, UDP socket (none on error)
  *   corral-init -> corrald    HELLO          when it is parked
  *   corrald -> corral-init    EXEC, SIGNAL
  *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends | EXEC_FAILED; later EXITED
@@ -114,13 +114,28 @@ struct corral_spawn_request {
 	struct corral_mount mounts[CORRAL_SPAWN_MOUNTS];
 };
 
-/* On success `error` is 0 and four descriptors come with it, in the order of the comment at the top. */
+/*
+ * Calls that the hooks of a sandbox under the deny-all policy refuse. Before corral-init takes its place, the child makes
+ * each of them; without a hook it would succeed or find no route.
+ */
+enum corral_probe {
+	CORRAL_PROBE_SOCK_CREATE = 1u << 0, /* a raw socket */
+	CORRAL_PROBE_CONNECT4 = 1u << 1,
+	CORRAL_PROBE_CONNECT6 = 1u << 2,
+	CORRAL_PROBE_SENDMSG4 = 1u << 3,
+	CORRAL_PROBE_SENDMSG6 = 1u << 4,
+};
+
+/*
+ * On success `error` is 0 and five descriptors come with it, in the order of the comment at the top. The UDP socket is one of
+ * AF_INET6 in the sandbox's network namespace that no cgroup hook of the sandbox sees; what it sends ends at the next host.
+ */
 struct corral_spawn_reply {
 	struct corral_control_header header;
 	int32_t error; /* errno */
 	uint32_t stage; /* enum corral_stage */
 	int32_t pid;	/* of corral-init, on the host */
-	uint32_t zero;
+	uint32_t refused; /* enum corral_probe: calls of the child that failed with EPERM */
 };
 
 struct corral_hello {

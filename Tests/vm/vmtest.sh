@@ -1,0 +1,84 @@
+#!/bin/bash
+# Runs Corral's release binaries under other kernels: Debian's own, each in a virtual machine of its own, with cgroup v2 alone
+# and no network but what the tests make. Nothing is installed but the packages below, nothing leaves build/vm.
+#
+#   Tests/vm/vmtest.sh [KERNEL...]      default: 6.1 6.12
+#
+# KERNEL is a series, of which the newest cloud kernel in the apt sources is taken, or a release in full
+# (6.12.117+deb12-cloud-amd64). Output of each machine goes to build/vm/KERNEL.log, its kernel's to build/vm/KERNEL.dmesg.
+#
+#   CORRAL_VM_SECONDS   limit for each machine, 600
+#   CORRAL_VM_CHECKS    what Tests/vm/inside.sh runs
+#   CORRAL_VM_ACCEL     how QEMU runs it: tcg,thread=multi, which works everywhere; kvm is ten times faster where there is KVM
+#   CORRAL_REQUIRE_KERNEL=1   what cannot run has failed
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+. Tests/vm/machine.sh
+
+passed=0 failed=0 skipped=0
+table=()
+# KERNEL RESULT SECONDS P F S
+row() {
+    table+=("$(printf '%-30s %-32s %5s s %7s %7s %7s' "$@")")
+    passed=$((passed + $4)) failed=$((failed + $5)) skipped=$((skipped + $6))
+}
+finish() {
+    echo
+    printf '%-30s %-32s %7s %7s %7s %7s\n' kernel result time passed failed skipped
+    printf '%s\n' "${table[@]}"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ]
+    exit
+}
+# KERNEL REASON
+impossible() {
+    echo "vmtest: $2" >&2
+    if [ "${CORRAL_REQUIRE_KERNEL:-}" = 1 ]; then row "$1" "not run: $2" 0 0 1 0; else row "$1" "not run: $2" 0 0 0 1; fi
+}
+
+[ $# -gt 0 ] || set -- 6.1 6.12
+for program in .build/release/{corrald,corral,corralPackageTests.xctest} build/lab/probe build/bin/spawn-test; do
+    [ -x $program ] || { echo "vmtest: $program is missing: run make vmtest" >&2; exit 1; }
+done
+if ! reason=$(vm_prepare); then
+    impossible "$*" "$reason"
+    finish
+fi
+trap vm_cleanup EXIT
+trap 'exit 130' INT TERM
+vm_root || { echo "vmtest: the disk's contents cannot be put together" >&2; exit 1; }
+
+for wanted; do
+    if ! release=$(vm_kernel "$wanted"); then
+        impossible "$wanted" "$release"
+        continue
+    fi
+    log=$VM_DIR/$release.log dmesg=$VM_DIR/$release.dmesg
+    echo "== $release"
+    if ! vm_disk "$release"; then
+        row "$release" "no disk could be made" 0 0 1 0
+        continue
+    fi
+    begun=$SECONDS
+    vm_run "$release" "$log" "$dmesg"
+    status=$?
+    took=$((SECONDS - begun))
+    # The guest's own last line, whatever was printed before it.
+    counts=$(grep -aoE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1 | grep -oE '[0-9]+' | tr '\n' ' ')
+    end=$(grep -aoE '^vm: ended with [0-9]+$' "$log" | grep -oE '[0-9]+$')
+    read -r p f s <<<"${counts:-0 0 0}"
+    if [ "$status" = 124 ]; then
+        row "$release" "not done after ${CORRAL_VM_SECONDS:-600} s" $took "$p" $((f + 1)) "$s"
+    elif [ -z "$end" ]; then
+        echo "-- the machine ended without a result (qemu: $status); its kernel's last lines:"
+        tail -n 30 "$dmesg"
+        row "$release" "no result" $took "$p" $((f + 1)) "$s"
+    elif [ "$end" != 0 ] && [ "$f" = 0 ]; then
+        row "$release" "ended with $end" $took "$p" 1 "$s"
+    elif [ $((p + f + s)) = 0 ]; then
+        row "$release" "ran no test" $took 0 1 0
+    else
+        row "$release" "$(grep -aoE '^vm: summary .*$' "$log" | cut -d' ' -f3-)" $took "$p" "$f" "$s"
+    fi
+done
+finish
