@@ -30,6 +30,9 @@ public actor Engine {
     var warmStarts: UInt64 = 0
     /// Sandboxes that are being destroyed.
     var pending = 0
+    /// Once a sandbox has been traced.
+    var trace: SyscallTrace?
+    var nextWatcher: UInt64 = 0
 
     /// Makes ready what the host needs and removes what an earlier daemon left. Throws before anything is half on.
     public init(configuration: EngineConfiguration) async throws {
@@ -73,8 +76,11 @@ public actor Engine {
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
         try await nameService.stop()
-        let host = host
-        try await making.run { try host.close() }
+        let (host, trace) = (host, trace)
+        try await making.run {
+            trace?.close()
+            try host.close()
+        }
     }
 
     /// Sleeps even in a task that has been cancelled.

@@ -6,7 +6,7 @@ internal import Synchronization
 final class EventHub: Sendable {
     private struct Reader: Sendable {
         let filter: EventFilter
-        let continuation: AsyncStream<Event>.Continuation
+        let queue: EventQueue
         var lost: UInt64 = 0
     }
 
@@ -34,16 +34,20 @@ final class EventHub: Sendable {
     }
 
     func subscribe(_ filter: EventFilter, buffer: Int) -> AsyncStream<Event> {
-        let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingOldest(buffer))
+        let subscription = open(filter, buffer: buffer)
+        return AsyncStream(unfolding: { await subscription.queue.next() })
+    }
+
+    func open(_ filter: EventFilter, buffer: Int) -> Subscription {
+        let queue = EventQueue(capacity: buffer)
         let number = state.withLock { state in
             state.next += 1
-            state.readers[state.next] = Reader(filter: filter, continuation: continuation)
+            state.readers[state.next] = Reader(filter: filter, queue: queue)
             return state.next
         }
-        continuation.onTermination = { [weak self] _ in
+        return Subscription(queue) { [weak self] in
             _ = self?.state.withLock { $0.readers.removeValue(forKey: number) }
         }
-        return stream
     }
 
     func learn(_ known: Known, slot: UInt32) {
@@ -79,20 +83,33 @@ final class EventHub: Sendable {
         found.refusals.add(found.event)
     }
 
+    /// From the reader of the trace. Decoded only where somebody wants it.
+    func receive(_ record: WireTrace) {
+        let found = state.withLock { state -> DecisionContext? in
+            guard let known = state.known[record.slot], known.epoch == record.epoch else { return nil }
+            let sandbox = known.context.sandbox
+            let isWanted =
+                record.type != .syscall
+                || state.readers.values.contains { $0.filter.mayMatch(record.type, of: sandbox) }
+            guard isWanted else { return nil }
+            return known.context
+        }
+        guard var context = found else { return }
+        context.bootTime = Clock.realtimeAtBoot()
+        publish(record.event(in: context))
+    }
+
     func publish(_ event: Event) {
         state.withLock { state in
             for (number, reader) in state.readers where reader.filter.matches(event) {
+                var notice: Event?
                 if reader.lost > 0 {
-                    let notice = Event(
+                    notice = Event(
                         time: event.time, seq: 0, sandbox: nil, body: .lost(Loss(count: reader.lost, place: .reader))
                     )
-                    guard case .enqueued = reader.continuation.yield(notice) else {
-                        state.readers[number]?.lost += 1
-                        continue
-                    }
-                    state.readers[number]?.lost = 0
                 }
-                if case .dropped = reader.continuation.yield(event) { state.readers[number]?.lost += 1 }
+                let isTaken = reader.queue.add(event, after: notice)
+                state.readers[number]?.lost = isTaken ? 0 : reader.lost + 1
             }
         }
     }
@@ -100,7 +117,7 @@ final class EventHub: Sendable {
     func finish() {
         let readers = state.withLock { state in
             defer { state.readers = [:] }
-            return state.readers.values.map(\.continuation)
+            return state.readers.values.map(\.queue)
         }
         for reader in readers { reader.finish() }
     }

@@ -65,7 +65,7 @@ extension ProcessChange.Action {
 }
 
 /// Names of signals as strace writes them; those of x86-64 and arm64, which agree.
-enum SignalNumber {
+public enum SignalNumber {
     private static let names: [String] = """
         SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM
         SIGTERM SIGSTKFLT SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGXCPU SIGXFSZ SIGVTALRM SIGPROF
@@ -73,7 +73,7 @@ enum SignalNumber {
         """.split(whereSeparator: \.isWhitespace).map(String.init)
 
     /// `SIGKILL`, `SIGRT_3`; otherwise the number.
-    static func name(_ number: some BinaryInteger) -> String {
+    public static func name(_ number: some BinaryInteger) -> String {
         if number >= 1, number <= names.count { return names[Int(number) - 1] }
         if number >= 32, number <= 64 { return "SIGRT_\(number - 32)" }
         return String(number)

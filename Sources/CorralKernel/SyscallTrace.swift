@@ -31,7 +31,7 @@ public struct SyscallCount: Sendable, Equatable {
 public final class SyscallTrace: Sendable {
     private struct State {
         /// By slot: those that are traced.
-        var sessions: [UInt32: TraceSession] = [:]
+        var sessions: [UInt32: SyscallTally] = [:]
         var links: [SharedDescriptor] = []
     }
 
@@ -73,11 +73,11 @@ public final class SyscallTrace: Sendable {
         // Closures of the mutex cannot throw a typed error.
         let result = state.withLock { state -> Result<Void, KernelError> in
             do throws(KernelError) {
-                let session: TraceSession
+                let session: SyscallTally
                 if let running = state.sessions[slot] {
                     session = running
                 } else {
-                    session = try TraceSession()
+                    session = try SyscallTally()
                     try session.put(in: rows, slot: slot)
                     state.sessions[slot] = session
                 }
@@ -126,9 +126,9 @@ public final class SyscallTrace: Sendable {
 
     public var isAttached: Bool { state.withLock { !$0.links.isEmpty } }
 
-    /// Calls that were made at least once, the most frequent first; nil while the sandbox is not traced.
-    public func counts(of slot: UInt32) -> [SyscallCount]? {
-        state.withLock { $0.sessions[slot] }?.counts()
+    /// Of the session that runs; nil while the sandbox is not traced. Good after its end, too.
+    public func tally(of slot: UInt32) -> SyscallTally? {
+        state.withLock { $0.sessions[slot] }
     }
 
     /// Returns once every record that was written before the call has been delivered.
@@ -143,18 +143,18 @@ public final class SyscallTrace: Sendable {
     }
 }
 
-/// The rows of one traced sandbox, in our own memory.
+/// The counts of one traced sandbox, in our own memory.
 ///
 /// Safety: the memory is written by BPF programs on every CPU; it is touched through atomic operations alone, and mapped
 /// until this object goes.
-private final class TraceSession: @unchecked Sendable {
+public final class SyscallTally: @unchecked Sendable {
     private static let stride = MemoryLayout<corral_trace_row>.stride
     private static let size = stride * Int(TraceRows.count)
 
     private let descriptor: SharedDescriptor
     private let base: UnsafeMutableRawPointer
 
-    init() throws(KernelError) {
+    fileprivate init() throws(KernelError) {
         var options = bpf_map_create_opts()
         options.sz = MemoryLayout<bpf_map_create_opts>.size
         options.map_flags = UInt32(BPF_F_MMAPABLE)
@@ -171,7 +171,7 @@ private final class TraceSession: @unchecked Sendable {
         munmap(base, Self.size)
     }
 
-    func put(in outer: Int32, slot: UInt32) throws(KernelError) {
+    fileprivate func put(in outer: Int32, slot: UInt32) throws(KernelError) {
         var key = slot
         var value = descriptor.raw
         guard bpf_map_update_elem(outer, &key, &value, 0) == 0 else {
@@ -182,13 +182,14 @@ private final class TraceSession: @unchecked Sendable {
     private func word(_ row: Int, _ index: Int) -> UnsafeMutableRawPointer { base + row * Self.stride + index * 8 }
 
     /// Events are made of these rows, and of no others.
-    func want(_ rows: [UInt32]) {
+    fileprivate func want(_ rows: [UInt32]) {
         var wanted = [Bool](repeating: false, count: Int(TraceRows.count))
         for row in rows { wanted[Int(row)] = true }
         for (row, isWanted) in wanted.enumerated() { corral_atomic_store(word(row, 4), isWanted ? 1 : 0) }
     }
 
-    func counts() -> [SyscallCount] {
+    /// Calls that were made at least once, the most frequent first.
+    public func counts() -> [SyscallCount] {
         var counts: [SyscallCount] = []
         for row in 0..<Int(TraceRows.count) {
             let calls = corral_atomic_load(word(row, 0))
@@ -205,7 +206,7 @@ private final class TraceSession: @unchecked Sendable {
 
 /// The map `traces` in our own memory.
 ///
-/// Safety: as `TraceSession`.
+/// Safety: as `SyscallTally`.
 final class TracePage: @unchecked Sendable {
     private static let stride = MemoryLayout<corral_trace>.stride
     private static let size = stride * Int(CORRAL_MAX_SLOTS)

@@ -1,12 +1,8 @@
 internal import CorralEvents
 internal import NIOCore
-internal import ServiceLifecycle
 
 /// Events to one reader as JSON lines: each at once, those already waiting in one piece.
 struct EventStream: Sendable {
-    /// Rendered events that may wait for the reader; beyond it the engine's own queue fills, then counts what is lost.
-    static let pendingLimit = 256 << 10
-
     let events: AsyncStream<Event>
     let write: @Sendable (ByteBuffer) async throws -> Void
     /// Returns once the reader is gone.
@@ -16,33 +12,8 @@ struct EventStream: Sendable {
 
     /// Until the events end, the reader leaves or the server must let go. Returns false when the reader is gone.
     func run() async -> Bool {
-        let lines = ByteMailbox(limit: Self.pendingLimit)
-        return await withTaskGroup(of: Bool?.self) { group in
-            group.addTask {
-                for await event in events {
-                    do { try await lines.write(ByteBuffer(bytes: event.jsonLine)) } catch { break }
-                }
-                lines.finish()
-                return nil
-            }
-            group.addTask {
-                while let piece = await lines.read() {
-                    do { try await write(piece) } catch { return false }
-                }
-                return Task.isCancelled ? nil : true
-            }
-            group.addTask {
-                await disconnection()
-                return Task.isCancelled ? nil : false
-            }
-            group.addTask {
-                await interruption()
-                return Task.isCancelled ? nil : true
-            }
-            var isThere: Bool?
-            while isThere == nil, let next = await group.next() { isThere = next }
-            group.cancelAll()
-            return isThere ?? false
+        await LineStream(write: write, disconnection: disconnection, interruption: interruption).run { lines in
+            for await event in events { try await lines.write(ByteBuffer(bytes: event.jsonLine)) }
         }
     }
 }

@@ -14,6 +14,8 @@ public protocol SandboxEngine: Sendable {
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
     func remove(_ reference: String, force: Bool) async throws
     func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>
+    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed
+    func syscalls(of reference: String) async throws -> [SyscallUse]?
     func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement
     func enforcements() async -> [Enforcement]
     func releaseEnforcement(_ reference: String) async throws
