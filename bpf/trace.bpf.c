@@ -134,7 +134,7 @@ static __always_inline void emit_call(const struct caller *caller, struct thread
 
 static __always_inline struct corral_trace_row *find_row(const struct caller *caller, __u32 index)
 {
-	void *rows = bpf_map_lookup_elem(&trace_rows, &caller->slot);
+	void *rows = bpf_map_lookup_elem(&trace_rows, &caller->trace->rows);
 
 	return rows ? bpf_map_lookup_elem(rows, &index) : NULL;
 }

@@ -37,7 +37,7 @@ public final class SyscallTrace: Sendable {
 
     private let object: BpfObject
     private let traces: TracePage
-    private let rows: Int32
+    private let pool: TraceRowsPool
     private let ring: TraceRing
     private let state = Mutex(State())
 
@@ -53,7 +53,7 @@ public final class SyscallTrace: Sendable {
         programs: BpfPrograms, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void
     ) throws(KernelError) {
         object = try programs.loadTrace()
-        rows = try object.map("trace_rows")
+        pool = TraceRowsPool(outer: try object.map("trace_rows"))
         traces = try TracePage(map: object.map("traces"))
         let plans = try object.map("trace_plans")
         for plan in TraceRows.plans {
@@ -66,7 +66,7 @@ public final class SyscallTrace: Sendable {
         ring = try TraceRing(map: object.map("trace"), traces: traces, deliver: deliver)
     }
 
-    /// Traces a sandbox, or changes what is told of it. `.none` ends it.
+    /// Traces a sandbox, or changes what is told of it. `.none` ends it. ENOSPC: too many are traced.
     /// - Parameter initPid: host pid of its pid 1, whose own calls are not traced.
     public func select(_ selection: TraceSelection, slot: UInt32, initPid: Int32) throws(KernelError) {
         guard selection != .none else { return stop(slot) }
@@ -77,12 +77,11 @@ public final class SyscallTrace: Sendable {
                 if let running = state.sessions[slot] {
                     session = running
                 } else {
-                    session = try SyscallTally()
-                    try session.put(in: rows, slot: slot)
+                    session = SyscallTally(try pool.take(), of: pool)
                     state.sessions[slot] = session
                 }
-                session.want(TraceRows.rows(of: selection))
-                traces.start(slot, events: selection != .counts, initPid: initPid)
+                session.rows.want(TraceRows.rows(of: selection))
+                traces.start(slot, events: selection != .counts, initPid: initPid, rows: session.rows.index)
                 if state.links.isEmpty {
                     try attach(&state)
                     ring.resume()
@@ -103,10 +102,8 @@ public final class SyscallTrace: Sendable {
         state.withLock { state in
             guard state.sessions.removeValue(forKey: slot) != nil else { return }
             traces.stop(slot)
-            var key = slot
-            _ = bpf_map_delete_elem(rows, &key)
             if state.sessions.isEmpty {
-                // In the other order: no end is seen without its beginning.
+                // The other way round: no end is seen without its beginning.
                 while state.links.popLast() != nil {}
                 ring.pause()
             }
@@ -143,62 +140,31 @@ public final class SyscallTrace: Sendable {
     }
 }
 
-/// The counts of one traced sandbox, in our own memory.
-///
-/// Safety: the memory is written by BPF programs on every CPU; it is touched through atomic operations alone, and mapped
-/// until this object goes.
-public final class SyscallTally: @unchecked Sendable {
-    private static let stride = MemoryLayout<corral_trace_row>.stride
-    private static let size = stride * Int(TraceRows.count)
+/// The counts of one traced sandbox, from when its trace was switched on.
+public final class SyscallTally: Sendable {
+    fileprivate let rows: TraceRowsMap
+    private let pool: TraceRowsPool
 
-    private let descriptor: SharedDescriptor
-    private let base: UnsafeMutableRawPointer
-
-    fileprivate init() throws(KernelError) {
-        var options = bpf_map_create_opts()
-        options.sz = MemoryLayout<bpf_map_create_opts>.size
-        options.map_flags = UInt32(BPF_F_MMAPABLE)
-        let raw = bpf_map_create(BPF_MAP_TYPE_ARRAY, "trace_rows", 4, UInt32(Self.stride), TraceRows.count, &options)
-        guard raw >= 0 else { throw KernelError(call: "bpf_map_create", subject: "trace_rows", errno: errno) }
-        descriptor = SharedDescriptor(FileDescriptor(owning: raw))
-        guard let base = corral_map_shared(raw, Self.size, true) else {
-            throw KernelError(call: "mmap", subject: "trace_rows", errno: errno)
-        }
-        self.base = base
+    fileprivate init(_ rows: TraceRowsMap, of pool: TraceRowsPool) {
+        self.rows = rows
+        self.pool = pool
     }
 
     deinit {
-        munmap(base, Self.size)
-    }
-
-    fileprivate func put(in outer: Int32, slot: UInt32) throws(KernelError) {
-        var key = slot
-        var value = descriptor.raw
-        guard bpf_map_update_elem(outer, &key, &value, 0) == 0 else {
-            throw KernelError(call: "bpf_map_update_elem", subject: "trace_rows[\(slot)]", errno: errno)
-        }
-    }
-
-    private func word(_ row: Int, _ index: Int) -> UnsafeMutableRawPointer { base + row * Self.stride + index * 8 }
-
-    /// Events are made of these rows, and of no others.
-    fileprivate func want(_ rows: [UInt32]) {
-        var wanted = [Bool](repeating: false, count: Int(TraceRows.count))
-        for row in rows { wanted[Int(row)] = true }
-        for (row, isWanted) in wanted.enumerated() { corral_atomic_store(word(row, 4), isWanted ? 1 : 0) }
+        pool.give(back: rows)
     }
 
     /// Calls that were made at least once, the most frequent first.
     public func counts() -> [SyscallCount] {
         var counts: [SyscallCount] = []
         for row in 0..<Int(TraceRows.count) {
-            let calls = corral_atomic_load(word(row, 0))
+            let calls = rows.load(row, 0)
             guard calls > 0 else { continue }
             let call = TraceRows.call(of: UInt32(row)) ?? ("others", TraceRows.nativeABI)
             counts.append(
                 SyscallCount(
-                    name: call.name, abi: call.abi, calls: calls, errors: corral_atomic_load(word(row, 1)),
-                    refused: corral_atomic_load(word(row, 2)), duration: corral_atomic_load(word(row, 3))))
+                    name: call.name, abi: call.abi, calls: calls, errors: rows.load(row, 1),
+                    refused: rows.load(row, 2), duration: rows.load(row, 3)))
         }
         return counts.sorted { ($1.calls, $0.name) < ($0.calls, $1.name) }
     }
@@ -206,7 +172,7 @@ public final class SyscallTally: @unchecked Sendable {
 
 /// The map `traces` in our own memory.
 ///
-/// Safety: as `SyscallTally`.
+/// Safety: as `TraceRowsMap`.
 final class TracePage: @unchecked Sendable {
     private static let stride = MemoryLayout<corral_trace>.stride
     private static let size = stride * Int(CORRAL_MAX_SLOTS)
@@ -239,12 +205,12 @@ final class TracePage: @unchecked Sendable {
     }
 
     /// A sandbox that is traced already keeps its session.
-    func start(_ slot: UInt32, events: Bool, initPid: Int32) {
+    func start(_ slot: UInt32, events: Bool, initPid: Int32, rows: UInt32) {
         let before = corral_atomic_load(word(slot, Self.mode))
         var session = before >> 32
         if before & 0xffff_ffff == UInt64(CORRAL_TRACE_OFF.rawValue) { session = (session + 1) & 0xffff_ffff }
         corral_atomic_store(word(slot, Self.quota), Self.quotaBytes)
-        corral_atomic_store(word(slot, Self.initPid), UInt64(UInt32(bitPattern: initPid)))
+        corral_atomic_store(word(slot, Self.initPid), UInt64(rows) << 32 | UInt64(UInt32(bitPattern: initPid)))
         let mode = events ? CORRAL_TRACE_EVENTS : CORRAL_TRACE_COUNTS
         corral_atomic_store(word(slot, Self.mode), session << 32 | UInt64(mode.rawValue))
     }

@@ -95,9 +95,8 @@ final class TraceRing: @unchecked Sendable {
                     Waiter(until: state.consumed + UInt64(CORRAL_TRACE_RING_BYTES), continuation: continuation))
                 return false
             }
-            if isOver { continuation.resume() }
+            if isOver { continuation.resume() } else { wake() }
         }
-        wake()
     }
 
     private func wake() {

@@ -41,6 +41,9 @@ typedef uint64_t corral_u64;
 
 #define CORRAL_DNS_PORT 53u
 
+/* Sandboxes that may be traced at once. */
+#define CORRAL_MAX_TRACED 1024u
+
 /* Entries one compiled policy may have. The trie allocates as it fills. */
 #define CORRAL_MAX_POLICY_ENTRIES 1048576u
 
@@ -348,7 +351,8 @@ struct corral_trace {
 	corral_u32 mode;    /* enum corral_trace_mode */
 	corral_u32 session; /* counts how often it was switched on: what an earlier session knew of a thread means nothing */
 	corral_u32 init;    /* host pid of the sandbox's pid 1, which is Corral's own and not traced */
-	corral_u32 zero[5];
+	corral_u32 rows;    /* index in `trace_rows` */
+	corral_u32 zero[4];
 };
 
 /* One row of a sandbox's counts. All but `wanted` grow only. */

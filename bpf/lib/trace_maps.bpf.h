@@ -21,10 +21,10 @@ struct corral_trace_rows_map {
 	__uint(value_size, sizeof(struct corral_trace_row));
 };
 
-/* slot -> one row for each call; there only while the sandbox is traced. */
+/* One row for each call, for each sandbox that is traced. Kept for the next one: to replace one takes milliseconds. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, CORRAL_MAX_SLOTS);
+	__uint(max_entries, CORRAL_MAX_TRACED);
 	__type(key, __u32);
 	__array(values, struct corral_trace_rows_map);
 } trace_rows SEC(".maps");
