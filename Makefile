@@ -36,9 +36,9 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
-LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
+LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls
 
-.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
+.PHONY: all setup setup-tests bpf syscalls programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
 all: build
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
@@ -63,6 +63,10 @@ build/bpf/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) Makefile
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
 	$(OBJCOPY) -g $@   # DWARF goes, BTF stays
+
+# Only when the kernel has new calls: the result is kept with the sources.
+syscalls:
+	bpf/syscalls.sh
 
 programs: $(PROGRAMS)
 .SECONDEXPANSION:

@@ -11,6 +11,7 @@ set -uo pipefail
 . "$(dirname "$0")/sections.sh"
 . "$(dirname "$0")/sections_engine.sh"
 . "$(dirname "$0")/sections_names.sh"
+. "$(dirname "$0")/sections_trace.sh"
 lab_require
 
 passed=0 failed=0 skipped=0
@@ -74,7 +75,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names expiry budgets publish refusals enforce life limits isolation events leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names expiry budgets publish refusals trace enforce life limits isolation events leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in
