@@ -25,7 +25,8 @@ SWIFT_FLAGS := -c release -Xlinker -no-pie -Xswiftc -enable-testing \
 	-Xswiftc -Xllvm -Xswiftc -sil-disable-pass=dead-store-elimination
 export CORRAL_SWIFT_FLAGS := $(SWIFT_FLAGS)
 
-BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Ibpf $(if $(MULTIARCH),-I/usr/include/$(MULTIARCH))
+BPF_ARCH := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86)
+BPF_FLAGS := -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -mcpu=v3 -O2 -g -Wall -Werror -Ibpf $(if $(MULTIARCH),-I/usr/include/$(MULTIARCH))
 MUSL_FLAGS := -static -s -Os -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -ffunction-sections -fdata-sections \
 	-Wl,--gc-sections -Wl,-z,noseparate-code \
 	-idirafter /usr/include $(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH)) -ISources/CorralControl/include
@@ -35,9 +36,9 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
-LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe
+LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls
 
-.PHONY: all setup setup-tests bpf programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
+.PHONY: all setup setup-tests bpf syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
@@ -62,6 +63,10 @@ build/bpf/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) Makefile
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
 	$(OBJCOPY) -g $@   # DWARF goes, BTF stays
+
+# Only when the kernel has new calls: the result is kept with the sources.
+syscalls:
+	bpf/syscalls.sh
 
 programs: $(PROGRAMS)
 .SECONDEXPANSION:

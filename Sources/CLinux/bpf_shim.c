@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #if !__has_embed("../../build/bpf/cgroup.bpf.o") || !__has_embed("../../build/bpf/egress.bpf.o") || \
-	!__has_embed("../../build/bpf/veth.bpf.o")
+	!__has_embed("../../build/bpf/trace.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
 #error "build/bpf/*.bpf.o are missing: run `make bpf` before `swift build`"
 #endif
 
@@ -22,6 +22,10 @@ _Alignas(8) static const unsigned char cgroup[] = {
 
 _Alignas(8) static const unsigned char egress[] = {
 #embed "../../build/bpf/egress.bpf.o"
+};
+
+_Alignas(8) static const unsigned char trace[] = {
+#embed "../../build/bpf/trace.bpf.o"
 };
 
 _Alignas(8) static const unsigned char veth[] = {
@@ -45,6 +49,12 @@ const void *corral_embedded_egress(size_t *count)
 {
 	*count = sizeof(egress);
 	return egress;
+}
+
+const void *corral_embedded_trace(size_t *count)
+{
+	*count = sizeof(trace);
+	return trace;
 }
 
 const void *corral_embedded_veth(size_t *count)

@@ -362,6 +362,11 @@ uint64_t corral_atomic_load(const void *word)
 	return __atomic_load_n((const uint64_t *)word, __ATOMIC_RELAXED);
 }
 
+void corral_atomic_store(void *word, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)word, value, __ATOMIC_RELEASE);
+}
+
 uint64_t corral_atomic_add(void *word, uint64_t amount)
 {
 	return __atomic_fetch_add((uint64_t *)word, amount, __ATOMIC_RELAXED);

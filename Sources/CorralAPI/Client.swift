@@ -1,5 +1,6 @@
 public import CorralEvents
 internal import FoundationEssentials
+internal import Glibc
 
 /// Calls corrald over its unix socket. Synchronous: a command-line program starts faster without an event loop. Use one
 /// from one thread at a time; it keeps a connection open between calls.
@@ -119,6 +120,21 @@ public final class Client {
         return EventLines(connection)
     }
 
+    /// Traces a sandbox for as long as the lines are read. The last line, after the command's end, is a `SyscallCounts`.
+    /// - Parameter syscalls: names, `@` and a group, or `counts`; empty for all.
+    public func trace(_ reference: String, syscalls: [String]) throws(ClientError) -> EventLines {
+        let query = syscalls.map { "syscall=\(Self.percentEncoded($0))" }.joined(separator: "&")
+        let connection = try ClientConnection(path: path)
+        try connection.send("GET", Self.path(of: reference) + "/trace" + (query.isEmpty ? "" : "?" + query))
+        try Self.expectSuccess(connection)
+        return EventLines(connection)
+    }
+
+    /// Calls since the trace of a sandbox was switched on.
+    public func syscalls(of reference: String) throws(ClientError) -> SyscallCounts {
+        try call("GET", Self.path(of: reference) + "/syscalls")
+    }
+
     // MARK: Exchanges
 
     private func call<Answer: Decodable>(
@@ -216,8 +232,17 @@ public final class EventLines {
 
     /// Waits for events; returns whole lines with their line breaks, as many as have come, or nil when corrald ends
     /// the stream.
-    public func next() throws(ClientError) -> [UInt8]? {
-        while let piece = try connection.readPiece(waiting: true) {
+    /// - Parameter interruption: a descriptor; once it can be read, the result is empty.
+    public func next(orReadable interruption: Int32? = nil) throws(ClientError) -> [UInt8]? {
+        while let piece = try connection.readPiece(waiting: interruption == nil) {
+            if piece.isEmpty, let interruption {
+                var polled = [
+                    pollfd(fd: connection.socket.descriptor, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: interruption, events: Int16(POLLIN), revents: 0),
+                ]
+                if poll(&polled, nfds_t(polled.count), -1) > 0, polled[1].revents != 0 { return [] }
+                continue
+            }
             guard let last = piece.lastIndex(of: UInt8(ascii: "\n")) else {
                 guard partial.count + piece.count <= Self.longestLine else {
                     throw .badResponse("an event of more than \(Self.longestLine) bytes")

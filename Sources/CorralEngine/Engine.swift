@@ -34,6 +34,9 @@ public actor Engine {
     let coldStartTimes = Timer(label: "corral_sandbox_start_duration_seconds", dimensions: [("start", "cold")])
     /// Sandboxes that are being destroyed.
     var pending = 0
+    /// Once a sandbox has been traced.
+    var trace: SyscallTrace?
+    var nextWatcher: UInt64 = 0
 
     /// Makes ready what the host needs and removes what an earlier daemon left. Throws before anything is half on.
     public init(configuration: EngineConfiguration) async throws {
@@ -82,12 +85,13 @@ public actor Engine {
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
         try await nameService.stop()
-        let (host, journal) = (host, journal)
+        let (host, journal, trace) = (host, journal, trace)
         try await making.run {
             defer {
                 let stop = AuditRecord(.stop, by: .thisProcess)
                 journal.close(with: Event(time: Clock.realtime(), seq: 0, sandbox: nil, body: .audit(stop)))
             }
+            trace?.close()
             try host.close()
         }
     }

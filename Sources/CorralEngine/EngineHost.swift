@@ -69,6 +69,13 @@ final class EngineHost: Sendable {
         )
     }
 
+    /// Blocks; for a work queue.
+    func loadTrace(
+        deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void
+    ) throws(KernelError) -> SyscallTrace {
+        try SyscallTrace(programs: programs, deliver: deliver)
+    }
+
     /// Once no sandbox is left.
     func close() throws {
         provisioner.spawner.stop()

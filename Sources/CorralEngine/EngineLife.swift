@@ -13,6 +13,7 @@ extension Engine {
         try admit(spec)
         // A policy that does not compile costs no sandbox.
         var policyMap = try await policyMap(for: spec.policy)
+        try await prepareTrace(for: spec.policy?.trace ?? .none)
         let claimed: WarmSandbox
         let begun = ContinuousClock.now
         let isWarm = !warm.isEmpty
@@ -90,6 +91,7 @@ extension Engine {
         try sandbox.warm.cgroup.apply(
             CgroupLimits(cpu: limits.cpu, memoryBytes: limits.memoryBytes, pids: limits.pids), pid: sandbox.warm.hostPid
         )
+        try retrace(sandbox)
         emit(.sandbox(.claimed), sandbox)
         listen(to: sandbox)
     }
@@ -153,6 +155,7 @@ extension Engine {
         sandbox.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
         emit(.sandbox(.exited(exitCode: result.exitCode)), sandbox)
         report(result, of: sandbox)
+        finishWatchers(of: sandbox)
         guard sandbox.spec.autoRemove, !sandbox.isAttached else { return }
         // Its output has to be read first; a client that never comes does not keep it for ever.
         let id = sandbox.id

@@ -61,6 +61,7 @@ extension Engine {
     public func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
         let id = try find(reference).id
         let map = try await policyMap(for: policy)
+        try await prepareTrace(for: policy.trace)
         let sandbox = try find(id)
         if case .exited = sandbox.state {
             throw EngineError(.conflict, "the command of sandbox \(sandbox.name) has ended")
@@ -68,10 +69,12 @@ extension Engine {
         let before = sandbox.applied
         sandbox.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: (before?.generation ?? 0) + 1)
         do {
+            try retrace(sandbox)
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
         } catch {
             sandbox.applied = before
+            try? retrace(sandbox)
             throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
         }
         let (hooks, warm, host) = (host.provisioner.hooks, sandbox.warm, host)

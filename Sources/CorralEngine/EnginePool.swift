@@ -67,6 +67,7 @@ extension Engine {
         Task {
             do {
                 try await destroying.run { try provisioner.destroy(sandbox) }
+                await endTrace(of: sandbox)
                 slots.give(back: sandbox.identity.slot)
             } catch {
                 // The slot stays taken: something of the old tenant may live on.

@@ -7,7 +7,7 @@ internal import Synchronization
 final class EventHub: Sendable {
     private struct Reader: Sendable {
         let filter: EventFilter
-        let continuation: AsyncStream<Event>.Continuation
+        let queue: EventQueue
         var lost: UInt64 = 0
     }
 
@@ -59,7 +59,14 @@ final class EventHub: Sendable {
     func subscribe(
         _ filter: EventFilter, buffer: Int, mark: CheckedContinuation<Journal.Position, Never>? = nil
     ) -> AsyncStream<Event> {
-        let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingOldest(buffer))
+        let subscription = open(filter, buffer: buffer, mark: mark)
+        return AsyncStream(unfolding: { await subscription.queue.next() })
+    }
+
+    func open(
+        _ filter: EventFilter, buffer: Int, mark: CheckedContinuation<Journal.Position, Never>? = nil
+    ) -> Subscription {
+        let queue = EventQueue(capacity: buffer)
         let number = state.withLock { state in
             if let mark {
                 if let journal = state.journal {
@@ -69,13 +76,12 @@ final class EventHub: Sendable {
                 }
             }
             state.next += 1
-            state.readers[state.next] = Reader(filter: filter, continuation: continuation)
+            state.readers[state.next] = Reader(filter: filter, queue: queue)
             return state.next
         }
-        continuation.onTermination = { [weak self] _ in
+        return Subscription(queue) { [weak self] in
             _ = self?.state.withLock { $0.readers.removeValue(forKey: number) }
         }
-        return stream
     }
 
     func learn(_ known: Known, slot: UInt32) {
@@ -114,28 +120,40 @@ final class EventHub: Sendable {
         found.refusals.add(found.event)
     }
 
+    /// From the reader of the trace. Decoded only where somebody wants it.
+    func receive(_ record: WireTrace) {
+        let found = state.withLock { state -> DecisionContext? in
+            guard let known = state.known[record.slot], known.epoch == record.epoch else { return nil }
+            let sandbox = known.context.sandbox
+            let isWanted =
+                record.type != .syscall
+                || state.readers.values.contains { $0.filter.mayMatch(record.type, of: sandbox) }
+            guard isWanted else { return nil }
+            return known.context
+        }
+        guard var context = found else { return }
+        context.bootTime = Clock.realtimeAtBoot()
+        publish(record.event(in: context))
+    }
+
     func publish(_ event: Event) {
         let type = event.type
         state.withLock { state in
             state.statistics.published[type, default: 0] &+= 1
             if type != .syscall { state.journal?.append(event) }
             for (number, reader) in state.readers where reader.filter.matches(event) {
+                var notice: Event?
                 if reader.lost > 0 {
-                    let notice = Event(
+                    notice = Event(
                         time: event.time, seq: 0, sandbox: nil, body: .lost(Loss(count: reader.lost, place: .reader))
                     )
-                    guard case .enqueued = reader.continuation.yield(notice) else {
-                        state.readers[number]?.lost += 1
-                        state.statistics.lostByReaders &+= 1
-                        continue
-                    }
-                    state.readers[number]?.lost = 0
                 }
-                if case .dropped = reader.continuation.yield(event) {
-                    state.readers[number]?.lost += 1
-                    state.statistics.lostByReaders &+= 1
-                } else {
+                if reader.queue.add(event, after: notice) {
+                    state.readers[number]?.lost = 0
                     state.statistics.delivered &+= 1
+                } else {
+                    state.readers[number]?.lost = reader.lost + 1
+                    state.statistics.lostByReaders &+= 1
                 }
             }
         }
@@ -144,7 +162,7 @@ final class EventHub: Sendable {
     func finish() {
         let readers = state.withLock { state in
             defer { state.readers = [:] }
-            return state.readers.values.map(\.continuation)
+            return state.readers.values.map(\.queue)
         }
         for reader in readers { reader.finish() }
     }

@@ -16,6 +16,12 @@ final class LiveSandbox {
         var generation: UInt32
     }
 
+    /// Somebody who wants its system calls, whatever the policy asks for.
+    struct Watcher {
+        var selection: TraceSelection
+        var queue: EventQueue
+    }
+
     let warm: WarmSandbox
     let name: String
     let spec: SandboxSpec
@@ -34,6 +40,7 @@ final class LiveSandbox {
     var started: CheckedContinuation<CommandSession, any Error>?
     var timeout: Task<Void, Never>?
     var lostReported: UInt64 = 0
+    var watchers: [UInt64: Watcher] = [:]
     /// Those of the policy in force that have taken effect.
     var budgetsReported: Set<LimitReached.Budget> = []
     var published: [(publication: PortPublication, forwarder: PortForwarder)] = []

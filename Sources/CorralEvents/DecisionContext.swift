@@ -54,13 +54,17 @@ extension WireDecision.Process {
     /// Of a uid that the sandbox does not have; the kernel shows it the same way inside (/proc/sys/kernel/overflowuid).
     private static let overflowUID: UInt32 = 65534
 
-    fileprivate func reference(in context: DecisionContext) -> ProcessReference {
+    func reference(in context: DecisionContext) -> ProcessReference {
         let uid = hostUID &- context.uidBase
         return ProcessReference(
             pid: pid, hostPid: hostPid, ppid: ppid,
             uid: hostUID >= context.uidBase && uid < context.uidCount ? uid : Self.overflowUID, comm: comm, exe: exe,
             // A pid may be used again, its pid and start time together may not.
-            execID: "\(hostPid)-\(String(startedAt, radix: 36))-\(execCount)"
+            execID: Self.execID(hostPid: hostPid, startedAt: startedAt, execCount: execCount)
         )
+    }
+
+    static func execID(hostPid: UInt32, startedAt: UInt64, execCount: UInt32) -> String {
+        "\(hostPid)-\(String(startedAt, radix: 36))-\(execCount)"
     }
 }

@@ -17,6 +17,8 @@ public struct Event: Sendable, Equatable {
         case ingress(Traffic)
         case dns(NameQuery)
         case limit(LimitReached)
+        case process(ProcessChange)
+        case syscall(Syscall)
         case lost(Loss)
         case audit(AuditRecord)
         case gap(Gap)
@@ -249,6 +251,8 @@ extension Event {
         case .ingress: .ingress
         case .dns: .dns
         case .limit: .limit
+        case .process: .process
+        case .syscall: .syscall
         case .lost: .lost
         case .audit: .audit
         case .gap: .gap
@@ -259,17 +263,34 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
+        case .sandbox, .dns, .limit, .process, .syscall, .lost, .audit, .gap: nil
+        }
+    }
+
+    /// The call that a syscall event reports.
+    public var syscall: Syscall? {
+        if case .syscall(let call) = body { call } else { nil }
+    }
+
+    /// Who did it; nil where that is not known, or nobody did.
+    public var process: ProcessReference? {
+        switch body {
+        case .egress(let traffic), .ingress(let traffic): traffic.process
+        case .process(let change): change.process
+        case .syscall(let call): call.process
         case .sandbox, .dns, .limit, .lost, .audit, .gap: nil
         }
     }
+
+    private var isRefusedCall: Bool { syscall?.isRefused ?? false }
 
     /// The question that a dns event reports.
     public var nameQuery: NameQuery? {
         if case .dns(let query) = body { query } else { nil }
     }
 
-    public var verdict: Verdict? { traffic?.verdict ?? nameQuery?.verdict }
-    public var reason: Reason? { traffic?.reason ?? nameQuery?.reason }
+    public var verdict: Verdict? { traffic?.verdict ?? nameQuery?.verdict ?? (isRefusedCall ? .deny : nil) }
+    public var reason: Reason? { traffic?.reason ?? nameQuery?.reason ?? (isRefusedCall ? .syscallNotAllowed : nil) }
 }
 
 extension Lifecycle {

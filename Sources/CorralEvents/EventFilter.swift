@@ -53,6 +53,11 @@ public struct EventFilter: Sendable, Equatable {
         return true
     }
 
+    /// Whether some event of this type and sandbox may pass.
+    public func mayMatch(_ type: EventType, of sandbox: SandboxReference) -> Bool {
+        (types.isEmpty || types.contains(type)) && matches(sandbox)
+    }
+
     private func matches(_ sandbox: SandboxReference) -> Bool {
         guard !sandboxes.isEmpty else { return true }
         return sandboxes.contains { wanted in

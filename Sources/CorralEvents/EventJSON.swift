@@ -54,6 +54,8 @@ extension Event {
                 json.key("value")
                 json.number(value)
             }
+        case .process(let change): change.write(to: &json)
+        case .syscall(let call): call.write(to: &json)
         case .lost(let loss):
             json.key("count")
             json.number(loss.count)
@@ -74,12 +76,7 @@ extension Lifecycle {
         case .created, .claimed, .paused, .resumed, .destroyed: break
         case .started(let command):
             json.key("command")
-            json.beginArray()
-            for argument in command {
-                json.separate()
-                json.string(argument)
-            }
-            json.endArray()
+            json.strings(command)
         case .exited(let exitCode):
             json.key("exit_code")
             json.number(exitCode)
@@ -194,7 +191,7 @@ extension PolicyReference {
 }
 
 extension ProcessReference {
-    fileprivate func write(to json: inout JSONWriter) {
+    func write(to json: inout JSONWriter) {
         json.beginObject()
         json.key("pid")
         json.number(pid)

@@ -44,7 +44,9 @@ extension Event {
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
         case .audit: body = .audit(try AuditRecord(fields))
         case .gap: body = .gap(try Gap(fields))
-        case .process, .syscall, .file, .policy:
+        case .process: body = .process(try ProcessChange(fields))
+        case .syscall: body = .syscall(try Syscall(fields))
+        case .file, .policy:
             throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
         }
         let sandbox = try fields.optionalObject("sandbox").map { inner throws(EventParseError) in
@@ -111,7 +113,7 @@ extension NameQuery {
 }
 
 extension ProcessReference {
-    fileprivate init(_ fields: Fields) throws(EventParseError) {
+    init(_ fields: Fields) throws(EventParseError) {
         self.init(
             pid: try fields.number("pid"), hostPid: try fields.number("host_pid"), ppid: try fields.number("ppid"),
             uid: try fields.number("uid"), comm: try fields.string("comm"), exe: try fields.optionalString("exe"),
@@ -185,6 +187,15 @@ struct Fields {
     func optionalHash(_ key: String) throws(EventParseError) -> SHA256? {
         guard let text = try optionalString(key) else { return nil }
         return try require(key, SHA256(text), "64 hexadecimal digits in lower case")
+    }
+
+    /// False where it is absent.
+    func bool(_ key: String) throws(EventParseError) -> Bool {
+        switch member(key) {
+        case nil: return false
+        case .bool(let value): return value
+        default: throw .field(path + key, expected: "true or false")
+        }
     }
 
     func strings(_ key: String) throws(EventParseError) -> [String] {

@@ -43,7 +43,7 @@ public struct EventRenderer: Sendable {
                 switch event.body {
                 case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
                 case .dns(let query): compact(query)
-                case .sandbox, .limit, .lost, .audit, .gap: emphasis(event) + detail(event)
+                case .sandbox, .limit, .process, .syscall, .lost, .audit, .gap: emphasis(event) + detail(event)
                 }
             return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
         case .table:
@@ -54,7 +54,7 @@ public struct EventRenderer: Sendable {
                     time, sandbox, event.verdict.map(word) ?? "-", event.type.rawValue,
                     traffic?.proto?.description ?? query?.transport.rawValue ?? "-",
                     traffic?.remote.map(text) ?? query.map { TerminalText.neutralised($0.name) } ?? "-",
-                    traffic?.process.map(text) ?? "-", event.reason?.rawValue ?? "-",
+                    event.process.map(text) ?? "-", event.reason?.rawValue ?? "-",
                 ],
                 last: detail(event), verdict: event.verdict
             ) + "\n"
@@ -103,6 +103,9 @@ public struct EventRenderer: Sendable {
         case .gap: paint("gap ", .magenta)
         case .sandbox: "sandbox "
         case .audit: "audit "
+        case .process(let change): "process \(text(change.process)) "
+        case .syscall(let call):
+            (call.isRefused ? paint("DENY ", .red) + " " : "") + "syscall \(text(call.process)) "
         case .egress, .ingress, .dns: ""
         }
     }
@@ -133,6 +136,8 @@ public struct EventRenderer: Sendable {
                 case (.budget, _): ""
                 }
             return "\(name) at \(value)\(unit)"
+        case .process(let change): return change.line
+        case .syscall(let call): return call.line
         case .lost(let loss):
             let cause =
                 switch loss.place {

@@ -50,6 +50,19 @@ struct JSONWriter {
         bytes.append(UInt8(ascii: "\n"))
     }
 
+    mutating func strings(_ texts: [String]) {
+        beginArray()
+        for text in texts {
+            separate()
+            string(text)
+        }
+        endArray()
+    }
+
+    mutating func bool(_ value: Bool) {
+        bytes.append(contentsOf: (value ? "true" : "false").utf8)
+    }
+
     mutating func null() {
         bytes.append(contentsOf: "null".utf8)
     }

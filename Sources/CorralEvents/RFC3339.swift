@@ -20,7 +20,7 @@ public enum RFC3339 {
     }
 
     /// `05:12:01.123`, UTC.
-    static func appendTimeOfDay(_ nanoseconds: Int64, to bytes: inout [UInt8]) {
+    public static func appendTimeOfDay(_ nanoseconds: Int64, to bytes: inout [UInt8]) {
         appendClock(Parts(nanoseconds), digits: 3, to: &bytes)
     }
 

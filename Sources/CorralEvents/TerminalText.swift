@@ -2,12 +2,19 @@
 public enum TerminalText {
     /// `text` with every character that a terminal might obey or that hides or reorders others written out: `\x1b`,
     /// `\u{202e}`. The backslash is doubled, so the result is unambiguous. Never holds a line break.
-    public static func neutralised(_ text: String) -> String {
-        if text.utf8.allSatisfy({ (0x20...0x7e).contains($0) && $0 != UInt8(ascii: "\\") }) { return text }
+    public static func neutralised(_ text: String) -> String { printable(text, doublingBackslash: true) }
+
+    /// As `neutralised`, for text that has its own escapes: a backslash stays as it is.
+    static func printable(_ text: String) -> String { printable(text, doublingBackslash: false) }
+
+    private static func printable(_ text: String, doublingBackslash: Bool) -> String {
+        if text.utf8.allSatisfy({ (0x20...0x7e).contains($0) && ($0 != UInt8(ascii: "\\") || !doublingBackslash) }) {
+            return text
+        }
         var result = ""
         result.reserveCapacity(text.utf8.count + 16)
         for scalar in text.unicodeScalars {
-            if scalar == "\\" {
+            if scalar == "\\", doublingBackslash {
                 result += "\\\\"
             } else if scalar.value < 0x80 {
                 if (0x20...0x7e).contains(scalar.value) {

@@ -57,6 +57,15 @@ public final class BpfPrograms: Sendable {
         "slot_by_ifindex", "flows", "announced", "verdicts", "decisions",
     ]
 
+    /// The programs of the trace, loaded beside the others with their maps. Nothing of them is pinned: the trace ends with
+    /// the daemon.
+    func loadTrace() throws(KernelError) -> BpfObject {
+        let trace = try BpfObject(name: "trace", corral_embedded_trace)
+        for name in Self.mapNames { try trace.reuse(map: name, from: objects.egress) }
+        try trace.load()
+        return trace
+    }
+
     /// Valid while this object lives.
     func map(_ name: String) throws(KernelError) -> Int32 {
         try objects.egress.map(name)

@@ -129,6 +129,12 @@ public final class SandboxCgroup: Sendable {
         return 0
     }
 
+    /// Whether a process is in it that has not ended.
+    public var isPopulated: Bool {
+        guard let content = try? CgroupFile.read("\(path)/cgroup.events") else { return false }
+        return Self.value(of: "populated", in: content) != 0
+    }
+
     /// Kills every process in it, those that fork meanwhile too. Does not wait for them to be gone.
     public func killAll() {
         // Fails only when the directory has been removed: then there is nobody.

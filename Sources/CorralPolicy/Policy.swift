@@ -12,6 +12,8 @@ public struct Policy: Sendable, Hashable {
     public var deny: [EgressRule]
     /// `egress.limits`.
     public var budgets: EgressBudgets
+    /// `trace.syscalls`.
+    public var trace: TraceSelection
     public var limits: ResourceLimits
     public var files: Files
     public var env: [String: String]
@@ -28,8 +30,8 @@ public struct Policy: Sendable, Hashable {
 
     public init(
         name: String, mode: Mode = .enforce, allow: [EgressRule] = [], deny: [EgressRule] = [],
-        budgets: EgressBudgets = EgressBudgets(), limits: ResourceLimits = ResourceLimits(), files: Files = Files(),
-        env: [String: String] = [:],
+        budgets: EgressBudgets = EgressBudgets(), trace: TraceSelection = .none,
+        limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:],
         file: String = ""
     ) {
         self.name = name
@@ -37,6 +39,7 @@ public struct Policy: Sendable, Hashable {
         self.allow = allow
         self.deny = deny
         self.budgets = budgets
+        self.trace = trace
         self.limits = limits
         self.files = files
         self.env = env

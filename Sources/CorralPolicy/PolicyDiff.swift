@@ -188,6 +188,7 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
             ("egress.limits.connections", budgets.connections.map(String.init)),
             ("egress.limits.rate", budgets.bitsPerSecond.map(BitRate.text)),
             ("egress.limits.dnsQueries", budgets.dnsQueries.map(String.init)),
+            ("trace.syscalls", "\(policy.trace)"),
             ("limits.cpu", limits.cpu.map { "\($0)" }), ("limits.memory", limits.memory.map(ByteSize.text)),
             ("limits.pids", limits.pids.map { "\($0)" }), ("limits.disk", limits.disk.map(ByteSize.text)),
             ("limits.timeout", limits.timeout.map(DurationText.text)), ("files.image", policy.files.image),

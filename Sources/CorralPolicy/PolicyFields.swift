@@ -45,7 +45,7 @@ extension FieldReader {
                 }
             case "egress": egress(node, &policy)
             case "syscalls": syscalls(node)
-            case "trace": trace(node)
+            case "trace": trace(node, &policy)
             case "limits": limits(node, &policy)
             case "files": files(node, &policy)
             case "env": env(node, &policy)
@@ -85,15 +85,36 @@ extension FieldReader {
         }
     }
 
-    mutating func trace(_ node: YamlNode) {
+    mutating func trace(_ node: YamlNode, _ policy: inout Policy) {
         for entry in mapping(node, "trace") ?? [] {
             let (key, value) = (entry.key, entry.value)
             guard key == "syscalls" else {
                 unknown(key, value, "trace", ["syscalls"])
                 continue
             }
-            if case .scalar("none", _) = value.value { continue }
-            notSupported(value, "trace.syscalls")
+            switch value.value {
+            case .scalar("none", _): policy.trace = .none
+            case .scalar("counts", _): policy.trace = .counts
+            case .scalar("all", _): policy.trace = .all
+            case .sequence(let words):
+                var names: Set<String> = []
+                for (index, word) in words.enumerated() {
+                    let field = "trace.syscalls[\(index)]"
+                    guard let text = string(word, field, "a system call, or @ and a group") else { continue }
+                    do throws(UnknownSyscall) {
+                        names.formUnion(try TraceSelection.names(of: text))
+                    } catch {
+                        note(
+                            word, field, "\(quoted(text)) is no system call and no group of them",
+                            error.nearest ?? "a name such as openat, or a group such as @network")
+                    }
+                }
+                policy.trace = names.isEmpty ? .none : .calls(names)
+            default:
+                note(
+                    value, "trace.syscalls", "is \(kind(value))",
+                    "none, counts, all, or a list of system calls and @groups")
+            }
         }
     }
 

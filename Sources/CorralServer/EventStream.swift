@@ -1,13 +1,9 @@
 internal import CorralEngine
 internal import CorralEvents
 internal import NIOCore
-internal import ServiceLifecycle
 
 /// Events to one reader as JSON lines: each at once, those already waiting in one piece.
 struct EventStream: Sendable {
-    /// Rendered events that may wait for the reader; beyond it the engine's own queue fills, then counts what is lost.
-    static let pendingLimit = 256 << 10
-
     let feed: EventFeed
     /// Go on behind the past.
     let follows: Bool
@@ -19,32 +15,7 @@ struct EventStream: Sendable {
 
     /// Until the events end, the reader leaves or the server must let go. Returns false when the reader is gone.
     func run() async -> Bool {
-        let lines = ByteMailbox(limit: Self.pendingLimit)
-        return await withTaskGroup(of: Bool?.self) { group in
-            group.addTask {
-                try? await copy(to: lines)
-                lines.finish()
-                return nil
-            }
-            group.addTask {
-                while let piece = await lines.read() {
-                    do { try await write(piece) } catch { return false }
-                }
-                return Task.isCancelled ? nil : true
-            }
-            group.addTask {
-                await disconnection()
-                return Task.isCancelled ? nil : false
-            }
-            group.addTask {
-                await interruption()
-                return Task.isCancelled ? nil : true
-            }
-            var isThere: Bool?
-            while isThere == nil, let next = await group.next() { isThere = next }
-            group.cancelAll()
-            return isThere ?? false
-        }
+        await LineStream(write: write, disconnection: disconnection, interruption: interruption).run(copy)
     }
 
     private func copy(to lines: ByteMailbox) async throws {

@@ -18,6 +18,8 @@ public protocol SandboxEngine: Sendable {
     /// Tells readers and the journal what somebody asked for. Does not wait.
     func record(_ audit: AuditRecord, sandbox: SandboxReference?)
     func statistics() async -> EngineStatistics
+    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed
+    func syscalls(of reference: String) async throws -> [SyscallUse]?
     func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement
     func enforcements() async -> [Enforcement]
     func releaseEnforcement(_ reference: String) async throws

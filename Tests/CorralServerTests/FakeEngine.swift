@@ -13,6 +13,7 @@ actor FakeEngine: SandboxEngine {
     private(set) var applied: [(reference: String, policy: Policy)] = []
     private(set) var enforced: [(target: CgroupReference, entry: Enforcement)] = []
     private(set) var removals: [(reference: String, force: Bool)] = []
+    private(set) var traced: [(reference: String, selection: TraceSelection)] = []
     private(set) var filters: [EventFilter] = []
     private var createError: EngineError?
     private var live: [String: SandboxInfo] = [:]
@@ -119,6 +120,30 @@ actor FakeEngine: SandboxEngine {
         continuation.onTermination = { _ in Task { await self.subscriptionEnded() } }
         subscriptions.append(continuation)
         return stream
+    }
+
+    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed {
+        _ = try await sandbox(reference)
+        traced.append((reference, selection))
+        let process = ProcessReference(
+            pid: 7, hostPid: 4711, ppid: 1, uid: 0, comm: "cat", exe: nil, execID: "4711-a-1")
+        let call = Syscall(
+            thread: 7, process: process, name: "getppid", abi: .x86_64, arguments: [], outcome: .returned(1),
+            duration: 90)
+        let (stream, continuation) = AsyncStream<Event>.makeStream()
+        continuation.yield(
+            Event(time: 1, seq: 1, sandbox: SandboxReference(id: reference, name: reference), body: .syscall(call)))
+        continuation.finish()
+        return TraceFeed(events: stream) { Self.uses }
+    }
+
+    static let uses = [
+        SyscallUse(name: "getppid", abi: .x86_64, calls: 3, errors: 1, refused: 1, duration: 270)
+    ]
+
+    func syscalls(of reference: String) async throws -> [SyscallUse]? {
+        _ = try await sandbox(reference)
+        return traced.contains { $0.reference == reference } ? Self.uses : nil
     }
 
     private func subscriptionEnded() { endedSubscriptions += 1 }

@@ -38,6 +38,12 @@ struct file {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
+
+struct fs_struct {
+	struct path pwd;
 };
 
 struct upid {
@@ -49,8 +55,39 @@ struct pid {
 	struct upid numbers[1]; /* level + 1 of them */
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads that have not begun to exit */
+	unsigned int flags;
+	int group_exit_code;
+	__u64 utime; /* of threads that have exited */
+	__u64 stime;
+	unsigned long long sum_sched_runtime;
+	unsigned long maxrss;
+};
+
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+
+/* x86-64's; another architecture has members of other names. */
+struct thread_info {
+	__u32 status;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
+	struct sched_entity se;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct signal_struct *signal;
+	int exit_code;
+	__u64 utime;
+	__u64 stime;
+	int pid;
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
@@ -58,6 +95,27 @@ struct task_struct {
 	__u64 start_boottime;
 	__u32 self_exec_id; /* u64 since 5.7; the low half is enough */
 };
+
+#if defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	__u64 regs[31];
+	__u64 orig_x0;
+	__s32 syscallno;
+};
+#else
+struct pt_regs {
+	unsigned long bp;
+	unsigned long bx;
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+};
+#endif
 
 #pragma clang attribute pop
 

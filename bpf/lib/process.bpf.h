@@ -34,20 +34,11 @@ static __always_inline __u32 pid_number(struct task_struct *task, unsigned int l
 	return number;
 }
 
-/* Walks from the executable's dentry up to the root of its mount namespace, the last component first. */
-static __always_inline void read_exe(struct task_struct *task, __u8 exe[CORRAL_EXE_BYTES])
+/* Walks from a dentry up to the root of its mount namespace, the last component first. */
+static __always_inline void read_path(struct vfsmount *vfsmount, struct dentry *dentry, __u8 path[CORRAL_EXE_BYTES])
 {
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
-	struct vfsmount *vfsmount;
-	struct dentry *dentry;
-	struct mount *mount;
+	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	__u32 used = 0;
-
-	if (!file)
-		return;
-	vfsmount = BPF_CORE_READ(file, f_path.mnt);
-	dentry = BPF_CORE_READ(file, f_path.dentry);
-	mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 
 	for (int step = 0; step < EXE_STEPS; step++) {
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
@@ -67,13 +58,21 @@ static __always_inline void read_exe(struct task_struct *task, __u8 exe[CORRAL_E
 		barrier_var(used);
 		if (used > CORRAL_EXE_BYTES - EXE_COMPONENT)
 			return;
-		long length = bpf_probe_read_kernel_str(exe + used, EXE_COMPONENT, name);
+		long length = bpf_probe_read_kernel_str(path + used, EXE_COMPONENT, name);
 
 		if (length <= 0)
 			return;
 		used += (__u32)length & (2 * EXE_COMPONENT - 1);
 		dentry = parent;
 	}
+}
+
+static __always_inline void read_exe(struct task_struct *task, __u8 exe[CORRAL_EXE_BYTES])
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+
+	if (file)
+		read_path(BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry), exe);
 }
 
 static __always_inline void describe_process(struct corral_event *event)

@@ -6,5 +6,6 @@
 #include "bpf_shim.h"
 #include "linux_shim.h"
 #include "seccomp_shim.h"
+#include "trace_shim.h"
 
 #endif

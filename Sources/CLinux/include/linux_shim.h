@@ -117,6 +117,7 @@ void *corral_map_shared(int fd, size_t count, bool writable);
 
 /* Relaxed; the memory may change at any time under the kernel's or another process's hand. Aligned to 8. */
 uint64_t corral_atomic_load(const void *word);
+void corral_atomic_store(void *word, uint64_t value); /* what was written before is seen before */
 uint64_t corral_atomic_add(void *word, uint64_t amount); /* the value before */
 
 /* CLOCK_BOOTTIME. */

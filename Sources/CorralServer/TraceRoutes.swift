@@ -1,0 +1,73 @@
+internal import CorralAPI
+internal import CorralEngine
+internal import CorralEvents
+internal import CorralPolicy
+internal import FoundationEssentials
+internal import HTTPTypes
+internal import Hummingbird
+internal import NIOCore
+internal import ServiceLifecycle
+
+/// `/v1/sandboxes/{ref}/trace` and `/v1/sandboxes/{ref}/syscalls`.
+struct TraceRoutes: Sendable {
+    /// Events that the reader of a trace may fall behind; a quarter of them calls.
+    static let eventBuffer = 262_144
+
+    let engine: any SandboxEngine
+
+    /// Query: `syscall`, repeatable, a call, `@` and a group, `all` or `counts`. Ends with the sandbox's command; the last
+    /// line holds the counts.
+    func trace(_ routed: RoutedRequest) async throws -> Response {
+        var words: [String] = []
+        for (key, value) in routed.query {
+            guard key == "syscall" else {
+                throw Failure.invalidRequest("unknown query key \"\(key)\"; expected syscall")
+            }
+            words.append(value)
+        }
+        let selection: TraceSelection
+        do {
+            selection = try TraceSelection(words: words)
+        } catch {
+            throw Failure.invalidRequest("syscall: \(TerminalText.neutralised(error.description))")
+        }
+        let feed = try await engine.trace(routed.reference, selection, buffer: Self.eventBuffer)
+        let context = routed.context
+        return Response(
+            status: .ok, headers: [.contentType: "application/x-ndjson", .cacheControl: "no-store"],
+            body: ResponseBody { writer in
+                let out = StreamWriter(writer, channel: context.channel)
+                let stream = LineStream(
+                    write: { try await out.write($0) }, disconnection: { await context.disconnection() },
+                    interruption: { try? await gracefulShutdown() })
+                let isThere = await stream.run { lines in
+                    for await event in feed.events { try await lines.write(ByteBuffer(bytes: event.jsonLine)) }
+                    let encoder = JSONEncoder()
+                    encoder.outputFormatting = [.sortedKeys]
+                    let last = Array(try encoder.encode(SyscallCounts(feed.counts()))) + [UInt8(ascii: "\n")]
+                    try await lines.write(ByteBuffer(bytes: last))
+                }
+                guard isThere else { throw ClientGone() }
+                try await APIResponder.finish(out)
+            }
+        )
+    }
+
+    func counts(_ routed: RoutedRequest) async throws -> Response {
+        guard let uses = try await engine.syscalls(of: routed.reference) else {
+            throw Failure(.conflict, "conflict", "the system calls of sandbox \(routed.reference) are not traced")
+        }
+        return .json(SyscallCounts(uses))
+    }
+}
+
+extension SyscallCounts {
+    init(_ uses: [SyscallUse]) {
+        self.init(
+            syscalls: uses.map {
+                Entry(
+                    name: $0.name, abi: $0.abi.rawValue, calls: $0.calls, errors: $0.errors, refused: $0.refused,
+                    durationNs: $0.duration)
+            })
+    }
+}

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The trace of system calls and processes. Attached only while some sandbox asks for it: the kernel takes every task of the
+ * host through the slow path of system calls while a program is on sys_enter or sys_exit.
+ *
+ * seccomp answers before sys_enter. A call that it refuses has no beginning here and an end all the same, which is how the
+ * two are told apart; see `settle` for what else ends without having begun.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "lib/process.bpf.h"
+#include "lib/trace_call.bpf.h"
+#include "lib/trace_maps.bpf.h"
+
+/* include/linux/sched/signal.h */
+#define SIGNAL_GROUP_EXIT 0x00000004
+
+/* Largest error number; results of -1 to -4095 are errors. */
+#define MAX_ERRNO 4095
+
+/* The current task and its sandbox. */
+struct caller {
+	__u32 slot;
+	struct corral_trace *trace;
+	struct task_struct *task;
+};
+
+static __always_inline int find_caller(struct caller *caller)
+{
+	__u64 cgroup;
+	__u32 *slot;
+
+	caller->task = (void *)bpf_get_current_task_btf();
+	/* Processes of the host are in no pid namespace of a sandbox. This spares them the look-up. */
+	if (!caller->task->thread_pid || !caller->task->thread_pid->level)
+		return 0;
+	cgroup = bpf_get_current_cgroup_id();
+	slot = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
+	if (!slot)
+		return 0;
+	caller->slot = *slot;
+	caller->trace = bpf_map_lookup_elem(&traces, &caller->slot);
+	return caller->trace && caller->trace->mode != CORRAL_TRACE_OFF;
+}
+
+static __always_inline __u64 epoch_of(__u32 slot)
+{
+	struct corral_sandbox *sandbox = bpf_map_lookup_elem(&sandboxes, &slot);
+
+	return sandbox ? sandbox->epoch : 0;
+}
+
+static __always_inline int is_own(const struct caller *caller)
+{
+	struct task_struct *task = caller->task;
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *parent = BPF_CORE_READ(leader, real_parent);
+	__u32 init = caller->trace->init;
+
+	return (__u32)BPF_CORE_READ(leader, tgid) == init ||
+	       ((__u32)BPF_CORE_READ(parent, tgid) == init &&
+		BPF_CORE_READ(parent, self_exec_id) == BPF_CORE_READ(leader, self_exec_id));
+}
+
+static __always_inline void describe(struct corral_trace_head *head, const struct caller *caller)
+{
+	struct task_struct *task = caller->task;
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	unsigned int level = pid_level(leader);
+	__u64 ids = bpf_get_current_pid_tgid();
+
+	head->version = CORRAL_ABI_VERSION;
+	head->slot = caller->slot;
+	head->epoch = epoch_of(caller->slot);
+	head->pid = pid_number(leader, level);
+	head->ppid = pid_number(BPF_CORE_READ(leader, real_parent), level);
+	head->tid = pid_number(task, level);
+	head->host_pid = ids >> 32;
+	head->host_tid = (__u32)ids;
+	head->exec_count = BPF_CORE_READ(leader, self_exec_id);
+	head->start_ns = BPF_CORE_READ(leader, start_boottime);
+}
+
+/* Takes the sandbox's next number. 0 when its share of the ring is used up: the number is then lost. */
+static __always_inline int number_record(const struct caller *caller, struct corral_trace_head *head, __u32 size)
+{
+	struct corral_counters *counter = bpf_map_lookup_elem(&counters, &caller->slot);
+	struct corral_trace *trace = caller->trace;
+
+	if (!counter)
+		return 0;
+	head->seq = __sync_fetch_and_add(&counter->seq, 1) + 1;
+	if (trace->produced - trace->consumed + size <= trace->quota)
+		return 1;
+	__sync_fetch_and_add(&counter->lost, 1);
+	return 0;
+}
+
+static __always_inline void count_lost(__u32 slot)
+{
+	struct corral_counters *counter = bpf_map_lookup_elem(&counters, &slot);
+
+	if (counter)
+		__sync_fetch_and_add(&counter->lost, 1);
+}
+
+/* Room that a record takes in the ring: with its header, in steps of 8. */
+static __always_inline __u32 ring_size(__u32 size)
+{
+	return ((size + 7) & ~7u) + BPF_RINGBUF_HDR_SZ;
+}
+
+/* The controller reads by the clock, so that nothing here wakes it. */
+static __always_inline void emit_call(const struct caller *caller, struct thread *thread)
+{
+	__u32 used = thread->call.used, size;
+
+	if (used > CORRAL_TRACE_DATA)
+		used = CORRAL_TRACE_DATA;
+	size = __builtin_offsetof(struct corral_syscall, data) + used;
+	thread->call.head.size = size;
+	thread->call.head.type = CORRAL_TRACE_SYSCALL;
+	thread->call.head.host_uid = bpf_get_current_uid_gid();
+	bpf_get_current_comm(thread->call.head.comm, sizeof(thread->call.head.comm));
+	if (!number_record(caller, &thread->call.head, ring_size(size)))
+		return;
+	if (bpf_ringbuf_output(&trace, &thread->call, size, BPF_RB_NO_WAKEUP))
+		count_lost(caller->slot);
+	else
+		__sync_fetch_and_add(&caller->trace->produced, ring_size(size));
+}
+
+static __always_inline struct corral_trace_row *find_row(const struct caller *caller, __u32 index)
+{
+	void *rows = bpf_map_lookup_elem(&trace_rows, &caller->trace->rows);
+
+	return rows ? bpf_map_lookup_elem(rows, &index) : NULL;
+}
+
+static __always_inline int is_wanted(const struct caller *caller, const struct corral_trace_row *row)
+{
+	return caller->trace->mode == CORRAL_TRACE_EVENTS && row->wanted;
+}
+
+/* The state of the current thread; NULL for want of memory. */
+static __always_inline struct thread *current_thread(const struct caller *caller, int *is_known)
+{
+	struct thread *thread = bpf_task_storage_get(&threads, caller->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!thread)
+		return NULL;
+	*is_known = thread->session == caller->trace->session;
+	if (!*is_known) {
+		thread->session = caller->trace->session;
+		thread->pending = 0;
+		thread->identified = 0;
+	}
+	if (!thread->identified) {
+		thread->own = is_own(caller);
+		describe(&thread->call.head, caller);
+		thread->identified = 1;
+	}
+	return thread;
+}
+
+static __always_inline void begin_record(struct thread *thread, __u32 abi, __u32 number)
+{
+	thread->call.head.abi = abi;
+	thread->call.head.flags = 0;
+	thread->call.head.time_ns = bpf_ktime_get_boot_ns();
+	thread->call.number = number;
+	thread->call.used = 0;
+	thread->call.result = 0;
+	thread->call.duration_ns = 0;
+	thread->unreadable = 0;
+}
+
+SEC("raw_tp/sys_enter")
+int begin_call(struct bpf_raw_tracepoint_args *context)
+{
+	__u32 number = (__u32)context->args[1], abi, index;
+	struct corral_trace_row *row;
+	struct caller caller;
+	struct corral_plan *plan;
+	struct thread *thread;
+	struct pt_regs *regs;
+	int is_known;
+
+	if (!find_caller(&caller))
+		return 0;
+	thread = current_thread(&caller, &is_known);
+	if (!thread)
+		return 0;
+	abi = call_abi(caller.task, &number);
+	index = row_of(abi, number);
+	plan = bpf_map_lookup_elem(&trace_plans, &index);
+	row = find_row(&caller, index);
+	if (!plan || !row)
+		return 0;
+	if (thread->own && !(plan->flags & CORRAL_PLAN_EXEC))
+		return 0;
+	begin_record(thread, abi, number);
+	thread->pending = 1;
+	if (is_wanted(&caller, row)) {
+		regs = (void *)bpf_task_pt_regs(caller.task);
+		read_arguments(regs, abi, thread->call.arguments);
+		capture_all(thread, plan, 0);
+	}
+	if (!(plan->flags & CORRAL_PLAN_NO_RETURN))
+		return 0;
+	thread->pending = 0;
+	__sync_fetch_and_add(&row->calls, 1);
+	if (is_wanted(&caller, row)) {
+		thread->call.head.flags |= CORRAL_TRACE_NO_RETURN;
+		emit_call(&caller, thread);
+	}
+	return 0;
+}
+
+static __always_inline void count_call(struct corral_trace_row *row, __s64 result)
+{
+	__sync_fetch_and_add(&row->calls, 1);
+	if (result < 0 && result >= -MAX_ERRNO)
+		__sync_fetch_and_add(&row->errors, 1);
+}
+
+/* A call whose beginning there was no memory to keep: it is counted, and its event is lost. */
+static __always_inline void count_unjoined(const struct caller *caller, struct pt_regs *regs, __s64 result)
+{
+	struct corral_trace_head unused = {};
+	struct corral_trace_row *row;
+	__u32 number = number_at_end(regs);
+	__u32 abi = call_abi(caller->task, &number);
+
+	row = find_row(caller, row_of(abi, number));
+	if (!row)
+		return;
+	count_call(row, result);
+	if (is_wanted(caller, row) && number_record(caller, &unused, 0))
+		count_lost(caller->slot);
+}
+
+SEC("raw_tp/sys_exit")
+int end_call(struct bpf_raw_tracepoint_args *context)
+{
+	__s64 result = (__s64)context->args[1];
+	__u32 number, abi, index;
+	struct corral_trace_row *row;
+	struct corral_plan *plan;
+	struct caller caller;
+	struct thread *thread;
+	struct pt_regs *regs;
+	int is_known, is_joined;
+
+	if (!find_caller(&caller))
+		return 0;
+	regs = (void *)bpf_task_pt_regs(caller.task);
+	thread = current_thread(&caller, &is_known);
+	if (!thread) {
+		count_unjoined(&caller, regs, result);
+		return 0;
+	}
+	is_joined = thread->pending;
+	if (thread->own && !is_joined)
+		return 0;
+	if (is_joined) {
+		abi = thread->call.head.abi;
+		number = thread->call.number;
+	} else {
+		number = number_at_end(regs);
+		abi = call_abi(caller.task, &number);
+	}
+	thread->pending = 0;
+	index = row_of(abi, number);
+	plan = bpf_map_lookup_elem(&trace_plans, &index);
+	row = find_row(&caller, index);
+	if (!plan || !row)
+		return 0;
+	if (is_joined) {
+		thread->call.duration_ns = bpf_ktime_get_boot_ns() - thread->call.head.time_ns;
+	} else {
+		/* The new thread's return from the call that made it. */
+		if (!is_known && (plan->flags & CORRAL_PLAN_RETURNS_TWICE) && !result)
+			return 0;
+		begin_record(thread, abi, number);
+		/* Of a thread that was never seen before, nobody knows whether the call had begun. */
+		thread->call.head.flags = is_known ? CORRAL_TRACE_REFUSED : CORRAL_TRACE_UNSEEN;
+	}
+	thread->call.result = result;
+	count_call(row, result);
+	if (thread->call.head.flags & CORRAL_TRACE_REFUSED)
+		__sync_fetch_and_add(&row->refused, 1);
+	if (thread->call.duration_ns)
+		__sync_fetch_and_add(&row->duration_ns, thread->call.duration_ns);
+	if (!is_wanted(&caller, row))
+		return 0;
+	/*
+	 * Memory that was not there at the beginning, such as a constant of a page that nobody had touched, has been brought in
+	 * by the call itself.
+	 */
+	if (!is_joined || (thread->unreadable && !((plan->flags & CORRAL_PLAN_EXEC) && !result))) {
+		read_arguments(regs, abi, thread->call.arguments);
+		thread->call.used = 0;
+		if (!(thread->call.head.flags & CORRAL_TRACE_UNSEEN))
+			capture_all(thread, plan, 0);
+	}
+	capture_all(thread, plan, 1);
+	emit_call(&caller, thread);
+	return 0;
+}
+
+static __always_inline int begin_step(const struct caller *caller, struct corral_trace_head *head, __u8 type,
+				      __u16 size)
+{
+	head->size = size;
+	head->type = type;
+	head->time_ns = bpf_ktime_get_boot_ns();
+	head->host_uid = bpf_get_current_uid_gid();
+	describe(head, caller);
+	bpf_get_current_comm(head->comm, sizeof(head->comm));
+	return number_record(caller, head, ring_size(size));
+}
+
+SEC("raw_tp/sched_process_exec")
+int executed(struct bpf_raw_tracepoint_args *context)
+{
+	struct corral_exec *record;
+	unsigned long start, end;
+	struct task_struct *task;
+	struct caller caller;
+	struct thread *thread;
+	struct path directory;
+	struct mm_struct *mm;
+	__u32 size;
+
+	if (!find_caller(&caller))
+		return 0;
+	thread = bpf_task_storage_get(&threads, caller.task, 0, 0);
+	if (thread)
+		thread->identified = 0;
+	record = bpf_ringbuf_reserve(&trace, sizeof(*record), 0);
+	if (!record) {
+		struct corral_trace_head unused = {};
+
+		if (number_record(&caller, &unused, 0))
+			count_lost(caller.slot);
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	if (!begin_step(&caller, &record->head, CORRAL_TRACE_EXEC, sizeof(*record))) {
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	task = caller.task;
+	read_exe(task, record->exe);
+	directory.mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+	directory.dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+	read_path(directory.mnt, directory.dentry, record->directory);
+	mm = BPF_CORE_READ(task, mm);
+	start = BPF_CORE_READ(mm, arg_start);
+	end = BPF_CORE_READ(mm, arg_end);
+	size = end > start ? (end - start > CORRAL_ARGV_BYTES ? CORRAL_ARGV_BYTES : end - start) : 0;
+	record->argv_cut = end > start && end - start > CORRAL_ARGV_BYTES;
+	asm volatile("" : "+r"(size));
+	if (size > CORRAL_ARGV_BYTES)
+		size = CORRAL_ARGV_BYTES;
+	if (bpf_probe_read_user(record->argv, size, (void *)start) == 0)
+		record->argv_size = size;
+	else
+		record->argv_cut = 1;
+	__sync_fetch_and_add(&caller.trace->produced, ring_size(sizeof(*record)));
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+static __always_inline struct corral_step *reserve_step(const struct caller *caller, __u8 type)
+{
+	struct corral_step *record = bpf_ringbuf_reserve(&trace, sizeof(*record), 0);
+
+	if (!record) {
+		struct corral_trace_head unused = {};
+
+		if (number_record(caller, &unused, 0))
+			count_lost(caller->slot);
+		return NULL;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	if (!begin_step(caller, &record->head, type, sizeof(*record))) {
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return NULL;
+	}
+	return record;
+}
+
+static __always_inline void submit_step(const struct caller *caller, struct corral_step *record)
+{
+	__sync_fetch_and_add(&caller->trace->produced, ring_size(sizeof(*record)));
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* Processes, not threads. */
+SEC("raw_tp/sched_process_fork")
+int forked(struct bpf_raw_tracepoint_args *context)
+{
+	struct task_struct *child = (void *)context->args[1];
+	struct corral_step *record;
+	struct caller caller;
+	unsigned int level;
+
+	if (!find_caller(&caller) || is_own(&caller))
+		return 0;
+	if (BPF_CORE_READ(child, tgid) == caller.task->tgid)
+		return 0;
+	record = reserve_step(&caller, CORRAL_TRACE_FORK);
+	if (!record)
+		return 0;
+	level = pid_level(caller.task);
+	record->child_pid = pid_number(child, level);
+	record->child_host_pid = BPF_CORE_READ(child, tgid);
+	record->child_exec_count = BPF_CORE_READ(child, self_exec_id);
+	record->child_start_ns = BPF_CORE_READ(child, start_boottime);
+	submit_step(&caller, record);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int exited(struct bpf_raw_tracepoint_args *context)
+{
+	struct task_struct *leader, *task;
+	struct signal_struct *signal;
+	struct corral_step *record;
+	struct caller caller;
+	struct ended key;
+	__u8 zero = 0;
+
+	if (!find_caller(&caller) || is_own(&caller))
+		return 0;
+	task = caller.task;
+	signal = BPF_CORE_READ(task, signal);
+	if (BPF_CORE_READ(signal, live.counter))
+		return 0;
+	leader = BPF_CORE_READ(task, group_leader);
+	key.host_pid = (__u32)BPF_CORE_READ(leader, tgid);
+	key.start_ns = BPF_CORE_READ(leader, start_boottime);
+	if (bpf_map_update_elem(&ended_processes, &key, &zero, BPF_NOEXIST))
+		return 0;
+	record = reserve_step(&caller, CORRAL_TRACE_EXIT);
+	if (!record)
+		return 0;
+	record->status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(signal, group_exit_code) :
+									    BPF_CORE_READ(leader, exit_code);
+	record->user_ns = BPF_CORE_READ(signal, utime) + BPF_CORE_READ(task, utime);
+	record->system_ns = BPF_CORE_READ(signal, stime) + BPF_CORE_READ(task, stime);
+	record->run_ns = BPF_CORE_READ(signal, sum_sched_runtime) + BPF_CORE_READ(task, se.sum_exec_runtime);
+	record->peak_pages = BPF_CORE_READ(signal, maxrss);
+	submit_step(&caller, record);
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
