@@ -453,12 +453,8 @@ section_leftovers() {
 
 # How many of this instance's sandboxes run the probe.
 probes() {
-    local dir pid
-    for dir in $(lab_cgroups); do
-        for pid in $(cat "$dir/cgroup.procs" 2>/dev/null); do
-            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = probe ] && echo "$pid"
-        done
-    done | sort -u | wc -l
+    lab_cgroups | sed 's,$,/cgroup.procs,' | xargs -r cat 2>/dev/null | sort -u | sed 's,.*,/proc/&/comm,' |
+        xargs -r grep -shx probe | wc -l
 }
 
 section_killed() {
@@ -468,9 +464,9 @@ section_killed() {
     settle
     lab_count refused-capture
     expect "control: the refused server is within reach of the host" test "$LAB_FRAMES" -gt 0
-    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 20 >/dev/null 2>&1 &
-    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 20 >/dev/null 2>&1 &
-    lab_probe "$POLICY" "${SWITCHES[@]}" -- loop "$REFUSED4" 8000 20 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 60 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 60 >/dev/null 2>&1 &
+    lab_probe "$POLICY" "${SWITCHES[@]}" -- loop "$REFUSED4" 8000 60 >/dev/null 2>&1 &
     for ((i = 0; i < 100; i++)); do
         [ "$(probes)" -eq 3 ] && break
         sleep 0.1
