@@ -36,7 +36,7 @@ actor RawClient {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         let address = try #require(UnixAddress(path))
         try #require(address.withSockaddr { connect(descriptor, $0, $1) } == 0)
-        var timeout = timeval(tv_sec: 10, tv_usec: 0)
+        var timeout = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -72,7 +72,7 @@ actor RawClient {
         }
     }
 
-    /// False at the end of the stream, on an error or after ten seconds without a byte.
+    /// False at the end of the stream, on an error or after a minute without a byte.
     private func fill() async -> Bool {
         let bytes: [UInt8] = await withCheckedContinuation { continuation in
             input.async { [descriptor] in

@@ -17,6 +17,8 @@ import Testing
         _ body: (ResolverServer) async throws -> Void
     ) async throws {
         var limits = ResolverServer.Limits()
+        // A test that has to wait for a processor says nothing for longer than a client would.
+        limits.idle = .seconds(120)
         edit(&limits)
         let resolver = Resolver(
             configuration: configuration, authority: authority, upstream: other ?? upstream)
@@ -207,7 +209,9 @@ import Testing
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let resolver = Resolver(
             configuration: ResolverConfiguration(), authority: authority,
-            upstream: Upstream(servers: UpstreamServers([silent.endpoint]), group: group))
+            upstream: Upstream(
+                servers: UpstreamServers([silent.endpoint]), group: group,
+                limits: Upstream.Limits(timeout: .seconds(120), total: .seconds(120))))
         let server = try await ResolverServer.start(
             on: [DNSEndpoint(.literal("127.0.0.1"), port: 0)], resolver: resolver, group: group)
         let client = try await TestClient.connect(.udp, to: server.endpoints[0])
@@ -216,7 +220,7 @@ import Testing
         let started = ContinuousClock.now
         await server.stop()
         try await group.shutdownGracefully()
-        #expect(started.duration(to: .now) < .seconds(4))
+        #expect(started.duration(to: .now) < .seconds(60))
         #expect(resolver.statistics.failed == 1)
         await client.close()
         await silent.stop()
