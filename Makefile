@@ -38,7 +38,7 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls
 
-.PHONY: all setup setup-tests bpf syscalls programs lab build test test-swift test-spawn test-bypass vmtest demo lint fmt check clean
+.PHONY: all setup setup-tests bpf syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
@@ -99,11 +99,14 @@ test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 
 # Kernels to run under, as Tests/vm/vmtest.sh takes them.
 KERNELS ?= 6.1 6.12
-vmtest: setup
+vmtest: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	$(SWIFT) build $(SWIFT_FLAGS)
 	Tests/vm/vmtest.sh $(KERNELS)
+
+bypass-doc: build lab
+	Tests/lab/bypass_doc.sh
 
 demo: build
 	@$(MAKE) --no-print-directory lab

@@ -84,9 +84,36 @@ public final class Client {
         _ = try exchange("GET", "/healthz")
     }
 
-    /// Events from now on. Takes a connection of its own.
-    public func events(matching filter: EventFilter = EventFilter()) throws(ClientError) -> EventLines {
-        let query = filter.query.map { "\($0.0)=\(Self.percentEncoded($0.1))" }.joined(separator: "&")
+    public func journal() throws(ClientError) -> JournalStatus {
+        try call("GET", "/v1/audit")
+    }
+
+    /// Which past events to begin with, and whether to go on with those to come.
+    public struct EventSpan: Sendable, Equatable {
+        /// Nanoseconds since 1970, UTC.
+        public var since: Int64?
+        /// No more than the newest of this number.
+        public var last: Int?
+        public var follow: Bool
+
+        /// From now on, unless told otherwise.
+        public init(since: Int64? = nil, last: Int? = nil, follow: Bool = true) {
+            self.since = since
+            self.last = last
+            self.follow = follow
+        }
+
+        var query: [(String, String)] {
+            (since.map { [("since", RFC3339.text($0))] } ?? []) + (last.map { [("last", String($0))] } ?? [])
+                + (follow ? [] : [("follow", "false")])
+        }
+    }
+
+    /// Events, oldest first. Takes a connection of its own.
+    public func events(
+        matching filter: EventFilter = EventFilter(), _ span: EventSpan = EventSpan()
+    ) throws(ClientError) -> EventLines {
+        let query = (filter.query + span.query).map { "\($0.0)=\(Self.percentEncoded($0.1))" }.joined(separator: "&")
         let connection = try ClientConnection(path: path)
         try connection.send("GET", "/v1/events" + (query.isEmpty ? "" : "?" + query))
         try Self.expectSuccess(connection)
@@ -195,6 +222,12 @@ public final class EventLines {
 
     init(_ connection: ClientConnection) {
         self.connection = connection
+    }
+
+    /// Where the caller writes what it gets; `next` then throws `outputClosed` as soon as nobody reads it.
+    public var output: Int32? {
+        get { connection.output }
+        set { connection.output = newValue }
     }
 
     /// Waits for events; returns whole lines with their line breaks, as many as have come, or nil when corrald ends

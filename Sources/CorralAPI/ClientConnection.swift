@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// HTTP/1.1 over one socket, one request at a time.
 final class ClientConnection {
     private static let readSize = 256 << 10
@@ -8,6 +10,8 @@ final class ClientConnection {
     /// The last response came whole and the server keeps the connection.
     private var isReusable = false
     private var keepsAlive = false
+    /// A descriptor for output: once nobody reads it, waiting ends with `ClientError.outputClosed`.
+    var output: Int32?
 
     init(path: String) throws(ClientError) {
         socket = try ClientSocket(path: path)
@@ -86,6 +90,7 @@ final class ClientConnection {
             throw .badResponse(error.what)
         }
         while true {
+            if waiting, let output { try wait(unlessClosed: output) }
             guard let count = try socket.read(into: &buffer, waiting: waiting) else { return nil }
             do throws(HTTPError) {
                 guard count > 0 else {
@@ -99,5 +104,17 @@ final class ClientConnection {
                 throw count > 0 ? .badResponse(error.what) : .closed(during: "an answer")
             }
         }
+    }
+
+    /// Returns once something has arrived.
+    private func wait(unlessClosed output: Int32) throws(ClientError) {
+        var polled = [
+            pollfd(fd: socket.descriptor, events: Int16(POLLIN), revents: 0),
+            // Hang-ups and errors come unasked.
+            pollfd(fd: output, events: 0, revents: 0),
+        ]
+        let result = ClientSocket.retrying { poll(&polled, nfds_t(polled.count), -1) }
+        if case .failure(let number) = result { throw .system(call: "poll", subject: socket.path, errno: number) }
+        if polled[0].revents == 0, Int32(polled[1].revents) & (POLLERR | POLLHUP) != 0 { throw .outputClosed }
     }
 }

@@ -21,6 +21,36 @@ public struct PoolStatus: Codable, Sendable, Equatable {
     }
 }
 
+/// `GET /v1/audit`: where the audit journal stands.
+public struct JournalStatus: Codable, Sendable, Equatable {
+    public var directory: String
+    /// The last record that was written, and its hash: who keeps them elsewhere can prove later that it is still there.
+    public var record: UInt64
+    public var hash: String
+    public var files: Int
+    public var bytes: UInt64
+    /// Events that wait to be written.
+    public var queued: Int
+    /// Events that the journal could not take, since corrald began.
+    public var lost: UInt64
+    /// Nothing can be written at present.
+    public var failing: Bool
+
+    public init(
+        directory: String, record: UInt64, hash: String, files: Int, bytes: UInt64, queued: Int, lost: UInt64,
+        failing: Bool
+    ) {
+        self.directory = directory
+        self.record = record
+        self.hash = hash
+        self.files = files
+        self.bytes = bytes
+        self.queued = queued
+        self.lost = lost
+        self.failing = failing
+    }
+}
+
 /// `GET /v1/version`.
 public struct VersionInfo: Codable, Sendable, Equatable {
     public var version: String

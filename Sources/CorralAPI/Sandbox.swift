@@ -56,6 +56,33 @@ public struct Sandbox: Codable, Sendable, Equatable {
         }
     }
 
+    /// `egress.limits` of the policy in force, with what is used since the sandbox's start.
+    public struct Budgets: Codable, Sendable, Equatable {
+        public struct Budget: Codable, Sendable, Equatable {
+            public var used: UInt64
+            /// Absent: no limit.
+            public var limit: UInt64?
+
+            public init(used: UInt64, limit: UInt64?) {
+                self.used = used
+                self.limit = limit
+            }
+        }
+
+        public var bytes: Budget
+        public var connections: Budget
+        public var dnsQueries: Budget
+        /// Bits a second; absent: no limit.
+        public var rate: UInt64?
+
+        public init(bytes: Budget, connections: Budget, dnsQueries: Budget, rate: UInt64?) {
+            self.bytes = bytes
+            self.connections = connections
+            self.dnsQueries = dnsQueries
+            self.rate = rate
+        }
+    }
+
     public var id: String
     public var name: String
     public var state: SandboxState
@@ -72,12 +99,13 @@ public struct Sandbox: Codable, Sendable, Equatable {
     /// The command's exit code, 128 + signal when a signal ended it.
     public var exitCode: Int32?
     public var counters: Counters
+    public var budgets: Budgets
     public var published: [PublishedPort]
 
     public init(
         id: String, name: String, state: SandboxState, image: String, policy: AppliedPolicy, command: [String],
         ipv4: String, ipv6: String, hostPid: Int32, createdAt: String, startedAt: String?, exitedAt: String?,
-        exitCode: Int32?, counters: Counters, published: [PublishedPort]
+        exitCode: Int32?, counters: Counters, budgets: Budgets, published: [PublishedPort]
     ) {
         self.id = id
         self.name = name
@@ -93,6 +121,7 @@ public struct Sandbox: Codable, Sendable, Equatable {
         self.exitedAt = exitedAt
         self.exitCode = exitCode
         self.counters = counters
+        self.budgets = budgets
         self.published = published
     }
 }

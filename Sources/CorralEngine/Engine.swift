@@ -1,6 +1,7 @@
 public import CorralEvents
 internal import CorralKernel
 internal import CorralPolicy
+internal import Metrics
 
 /// One instance of Corral on this host: its pool, sandboxes, maps and event stream.
 public actor Engine {
@@ -8,6 +9,7 @@ public actor Engine {
 
     let host: EngineHost
     let hub: EventHub
+    let journal: Journal
     let poller: Poller
     let making = WorkQueue("corral.make")
     let destroying = WorkQueue("corral.destroy")
@@ -28,6 +30,8 @@ public actor Engine {
     var isStopping = false
     var coldStarts: UInt64 = 0
     var warmStarts: UInt64 = 0
+    let warmStartTimes = Timer(label: "corral_sandbox_start_duration_seconds", dimensions: [("start", "warm")])
+    let coldStartTimes = Timer(label: "corral_sandbox_start_duration_seconds", dimensions: [("start", "cold")])
     /// Sandboxes that are being destroyed.
     var pending = 0
     /// Once a sandbox has been traced.
@@ -39,11 +43,15 @@ public actor Engine {
         self.configuration = configuration
         let hub = EventHub()
         self.hub = hub
-        let (host, context) = try await making.run {
+        let (host, journal, context) = try await making.run {
             let host = try EngineHost(configuration: configuration, hub: hub)
-            return (host, try host.context())
+            let journal = Journal(
+                directory: configuration.journalDirectory, configuration.journal, report: { host.report($0) })
+            return (host, journal, try host.context())
         }
         self.host = host
+        self.journal = journal
+        hub.keep(in: journal)
         policies = PolicyTable(host: context)
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
@@ -53,6 +61,7 @@ public actor Engine {
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
             configuration.names, instance: configuration.instance, names: names, hooks: host.provisioner.hooks)
+        record(AuditRecord(.start, by: .thisProcess))
         await adoptEnforced()
     }
 
@@ -76,8 +85,12 @@ public actor Engine {
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
         try await nameService.stop()
-        let (host, trace) = (host, trace)
+        let (host, journal, trace) = (host, journal, trace)
         try await making.run {
+            defer {
+                let stop = AuditRecord(.stop, by: .thisProcess)
+                journal.close(with: Event(time: Clock.realtime(), seq: 0, sandbox: nil, body: .audit(stop)))
+            }
             trace?.close()
             try host.close()
         }
@@ -125,6 +138,8 @@ public actor Engine {
             policyAudits: sandbox.applied?.policy.mode == .audit, command: sandbox.spec.command.arguments,
             ipv4: sandbox.warm.identity.ipv4, ipv6: sandbox.warm.identity.ipv6, hostPid: sandbox.warm.hostPid,
             createdAt: sandbox.createdAt, counters: counters, autoRemove: sandbox.spec.autoRemove,
+            budgets: sandbox.applied?.policy.budgets ?? EgressBudgets(),
+            dnsQueries: nameService.resolver.queries(of: ResolverClient(sandbox.warm.identity)),
             published: sandbox.published.map { publication, forwarder in
                 PortPublication(
                     hostAddress: publication.hostAddress, hostPort: forwarder.hostPort,
@@ -157,17 +172,20 @@ public actor Engine {
     }
 
     func reportKernelLosses() {
-        for sandbox in live.values {
-            let lost = host.provisioner.hooks.counters(of: sandbox.warm.identity.slot).lost
-            guard lost > sandbox.lostReported else { continue }
-            let count = lost - sandbox.lostReported
-            sandbox.lostReported = lost
-            hub.publish(
-                Event(
-                    time: Clock.realtime(), seq: 0, sandbox: sandbox.reference,
-                    body: .lost(Loss(count: count, place: .kernel))
-                )
+        for sandbox in live.values { reportKernelLosses(of: sandbox) }
+    }
+
+    func reportKernelLosses(of sandbox: LiveSandbox) {
+        let lost = host.provisioner.hooks.counters(of: sandbox.warm.identity.slot).lost
+        guard lost > sandbox.lostReported else { return }
+        let count = lost - sandbox.lostReported
+        sandbox.lostReported = lost
+        hub.count(kernelLoss: count)
+        hub.publish(
+            Event(
+                time: Clock.realtime(), seq: 0, sandbox: sandbox.reference,
+                body: .lost(Loss(count: count, place: .kernel))
             )
-        }
+        )
     }
 }

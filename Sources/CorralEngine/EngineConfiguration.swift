@@ -13,11 +13,12 @@ public struct EngineConfiguration: Sendable {
     /// Accept `CommandSpec.keepCapabilities` and `.noSeccomp`.
     public var allowTestSwitches: Bool
     public var names: NameConfiguration
+    public var journal: JournalConfiguration
 
     public init(
         instance: String, stateDirectory: String, runDirectory: String, subnet: IPPrefix, subnet6: IPPrefix,
-        poolSize: Int,
-        allowTestSwitches: Bool, names: NameConfiguration = NameConfiguration()
+        poolSize: Int, allowTestSwitches: Bool, names: NameConfiguration = NameConfiguration(),
+        journal: JournalConfiguration = JournalConfiguration()
     ) {
         self.instance = instance
         self.stateDirectory = stateDirectory
@@ -27,7 +28,11 @@ public struct EngineConfiguration: Sendable {
         self.poolSize = poolSize
         self.allowTestSwitches = allowTestSwitches
         self.names = names
+        self.journal = journal
     }
+
+    /// Where the audit journal is kept.
+    public var journalDirectory: String { stateDirectory + "/audit" }
 }
 
 /// How names are resolved for sandboxes.

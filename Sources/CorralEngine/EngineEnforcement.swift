@@ -110,7 +110,11 @@ extension Engine {
                     // Its processes are the host's, with the host's uids.
                     epoch: epoch,
                     context: DecisionContext(sandbox: entry.reference, bootTime: 0, uidBase: 0, uidCount: .max),
-                    policies: [map.number: PolicyReference(name: policy.name, generation: generation)],
+                    policies: [
+                        map.number: EventHub.Terms(
+                            reference: PolicyReference(name: policy.name, generation: generation), policy: policy,
+                            host: policies.host)
+                    ],
                     refusals: refusals
                 ),
                 slot: slot
@@ -144,7 +148,10 @@ extension Engine {
 
     func putInForce(_ map: PolicyMap, on entry: EnforcedCgroup) throws {
         hub.learn(
-            policy: PolicyReference(name: entry.applied.policy.name, generation: entry.applied.generation),
+            policy: EventHub.Terms(
+                reference: PolicyReference(
+                    name: entry.applied.policy.name, generation: entry.applied.generation),
+                policy: entry.applied.policy, host: policies.host),
             number: map.number, slot: entry.identity.slot
         )
         try host.provisioner.hooks.apply(SandboxBudget(entry.applied.policy.budgets), to: entry.identity.slot)

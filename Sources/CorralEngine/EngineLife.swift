@@ -2,6 +2,7 @@ internal import CorralEvents
 internal import CorralKernel
 internal import CorralPolicy
 internal import Glibc
+internal import Metrics
 internal import NIOCore
 
 /// From a claim to the end.
@@ -14,6 +15,8 @@ extension Engine {
         var policyMap = try await policyMap(for: spec.policy)
         try await prepareTrace(for: spec.policy?.trace ?? .none)
         let claimed: WarmSandbox
+        let begun = ContinuousClock.now
+        let isWarm = !warm.isEmpty
         if let ready = warm.popLast() {
             warmStarts += 1
             claimed = ready
@@ -50,6 +53,7 @@ extension Engine {
             destroy(sandbox, cause: .removed)
             throw error
         }
+        (isWarm ? warmStartTimes : coldStartTimes).record(duration: ContinuousClock.now - begun)
         fill()
         return info(sandbox)
     }
@@ -191,6 +195,7 @@ extension Engine {
         sandbox.timeout?.cancel()
         if case .running = sandbox.state { conclude(sandbox, CommandResult(exitCode: 137, cause: cause)) }
         if case .claimed = sandbox.state { report(CommandResult(exitCode: 137, cause: cause), of: sandbox) }
+        reportKernelLosses(of: sandbox)
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
         names.remove(sandbox.warm.identity)

@@ -97,7 +97,10 @@ extension Engine {
         let slot = sandbox.warm.identity.slot
         if let applied = sandbox.applied {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
-            hub.learn(policy: reference, number: map.number, slot: slot)
+            hub.learn(
+                policy: EventHub.Terms(reference: reference, policy: applied.policy, host: policies.host),
+                number: map.number, slot: slot
+            )
         }
         let terms = sandbox.applied.map { applied in
             SandboxNames.Terms(

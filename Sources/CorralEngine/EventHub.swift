@@ -1,5 +1,6 @@
 internal import CorralKernel
 internal import CorralEvents
+internal import CorralPolicy
 internal import Synchronization
 
 /// Hands every event to every reader whose filter it passes. Called from the ring's thread and from the engine.
@@ -15,11 +16,20 @@ final class EventHub: Sendable {
         var epoch: UInt64
         var context: DecisionContext
         /// By policy number.
-        var policies: [UInt32: PolicyReference]
+        var policies: [UInt32: Terms]
         let refusals: RefusalLog
     }
 
+    /// A policy that a number in a record means.
+    struct Terms: Sendable {
+        var reference: PolicyReference
+        var policy: Policy
+        var host: HostContext
+    }
+
     private struct State: Sendable {
+        var journal: Journal?
+        var statistics = EventStatistics()
         var readers: [UInt64: Reader] = [:]
         var next: UInt64 = 0
         var known: [UInt32: Known] = [:]
@@ -33,14 +43,38 @@ final class EventHub: Sendable {
         self.names.withLock { $0 = names }
     }
 
-    func subscribe(_ filter: EventFilter, buffer: Int) -> AsyncStream<Event> {
-        let subscription = open(filter, buffer: buffer)
+    /// Where all events but `syscall` go from now on. Set once.
+    func keep(in journal: Journal) {
+        state.withLock { $0.journal = journal }
+    }
+
+    var statistics: EventStatistics { state.withLock { $0.statistics } }
+
+    /// Events that the kernel had no room for.
+    func count(kernelLoss count: UInt64) {
+        state.withLock { $0.statistics.lostInKernel &+= count }
+    }
+
+    /// `mark`: told how far the journal reaches at the moment when the subscription begins.
+    func subscribe(
+        _ filter: EventFilter, buffer: Int, mark: CheckedContinuation<Journal.Position, Never>? = nil
+    ) -> AsyncStream<Event> {
+        let subscription = open(filter, buffer: buffer, mark: mark)
         return AsyncStream(unfolding: { await subscription.queue.next() })
     }
 
-    func open(_ filter: EventFilter, buffer: Int) -> Subscription {
+    func open(
+        _ filter: EventFilter, buffer: Int, mark: CheckedContinuation<Journal.Position, Never>? = nil
+    ) -> Subscription {
         let queue = EventQueue(capacity: buffer)
         let number = state.withLock { state in
+            if let mark {
+                if let journal = state.journal {
+                    journal.mark(mark)
+                } else {
+                    mark.resume(returning: Journal.Position(record: 0, unwritten: 0))
+                }
+            }
             state.next += 1
             state.readers[state.next] = Reader(filter: filter, queue: queue)
             return state.next
@@ -54,7 +88,7 @@ final class EventHub: Sendable {
         state.withLock { $0.known[slot] = known }
     }
 
-    func learn(policy: PolicyReference, number: UInt32, slot: UInt32) {
+    func learn(policy: Terms, number: UInt32, slot: UInt32) {
         state.withLock { $0.known[slot]?.policies[number] = policy }
     }
 
@@ -75,7 +109,10 @@ final class EventHub: Sendable {
             var context = known.context
             context.bootTime = Clock.realtimeAtBoot()
             context.remoteName = name
-            context.policy = decision.policy.flatMap { known.policies[$0] }
+            let terms = decision.policy.flatMap { known.policies[$0] }
+            context.policy = terms?.reference
+            context.rules = terms?.policy
+            context.host = terms?.host
             return (decision.event(in: context), known.refusals)
         }
         guard let found else { return }
@@ -100,7 +137,10 @@ final class EventHub: Sendable {
     }
 
     func publish(_ event: Event) {
+        let type = event.type
         state.withLock { state in
+            state.statistics.published[type, default: 0] &+= 1
+            if type != .syscall { state.journal?.append(event) }
             for (number, reader) in state.readers where reader.filter.matches(event) {
                 var notice: Event?
                 if reader.lost > 0 {
@@ -108,8 +148,13 @@ final class EventHub: Sendable {
                         time: event.time, seq: 0, sandbox: nil, body: .lost(Loss(count: reader.lost, place: .reader))
                     )
                 }
-                let isTaken = reader.queue.add(event, after: notice)
-                state.readers[number]?.lost = isTaken ? 0 : reader.lost + 1
+                if reader.queue.add(event, after: notice) {
+                    state.readers[number]?.lost = 0
+                    state.statistics.delivered &+= 1
+                } else {
+                    state.readers[number]?.lost = reader.lost + 1
+                    state.statistics.lostByReaders &+= 1
+                }
             }
         }
     }

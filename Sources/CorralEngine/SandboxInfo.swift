@@ -24,13 +24,18 @@ public struct SandboxInfo: Sendable {
     public var counters: SandboxCounters
     /// It is destroyed once its command has ended and its output has been read.
     public var autoRemove: Bool
+    /// Limits of the policy in force; what is used of them stands in `counters` and `dnsQueries`.
+    public var budgets: EgressBudgets
+    /// Names that the sandbox has asked for.
+    public var dnsQueries: UInt64
     /// With the port that the host listens on.
     public var published: [PortPublication]
 
     public init(
         id: String, name: String, state: State, image: String, policyName: String, policyGeneration: UInt32,
         policyAudits: Bool, command: [String], ipv4: IPAddress, ipv6: IPAddress, hostPid: Int32, createdAt: Int64,
-        counters: SandboxCounters, autoRemove: Bool, published: [PortPublication] = []
+        counters: SandboxCounters, autoRemove: Bool,
+        budgets: EgressBudgets = EgressBudgets(), dnsQueries: UInt64 = 0, published: [PortPublication] = []
     ) {
         self.id = id
         self.name = name
@@ -46,6 +51,8 @@ public struct SandboxInfo: Sendable {
         self.createdAt = createdAt
         self.counters = counters
         self.autoRemove = autoRemove
+        self.budgets = budgets
+        self.dnsQueries = dnsQueries
         self.published = published
     }
 }

@@ -137,6 +137,11 @@ final class SandboxNames: ResolverAuthority {
         }
     }
 
+    /// Addresses that are open by a name, over all sandboxes.
+    var openAddresses: Int {
+        state.withLock { state in state.tenants.values.reduce(0) { $0 + $1.pins.count } }
+    }
+
     // MARK: what the resolver asks
 
     func client(at address: IPAddress) -> ResolverClient? {
@@ -152,7 +157,7 @@ final class SandboxNames: ResolverAuthority {
 
     func mayAnswer(_ address: IPAddress, for client: ResolverClient) -> Bool {
         guard let terms = terms(of: client) else { return false }
-        return !terms.host.isPrivateOrReserved(address) || terms.policy.permitsByBlock(address, host: terms.host)
+        return terms.policy.mayAnswer(address, host: terms.host)
     }
 
     func pin(

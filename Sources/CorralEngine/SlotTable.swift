@@ -16,7 +16,12 @@ struct SlotTable {
         self.subnet6 = subnet6
         let hostBits = min(128 - subnet.length, 16)
         free = (0..<UInt32(max(0, min(Self.maximum, (1 << hostBits) - 2)))).map { $0 }
+        limit = free.count
     }
+
+    /// Places that were given out, and how many there are.
+    var used: Int { limit - (free.count - nextFree) }
+    let limit: Int
 
     mutating func take() -> UInt32? {
         guard nextFree < free.count else { return nil }

@@ -1,3 +1,5 @@
+public import CorralPolicy
+
 /// What the controller knows about a sandbox and the kernel does not: turns a decoded record into an event.
 public struct DecisionContext: Sendable, Equatable {
     public var sandbox: SandboxReference
@@ -8,6 +10,10 @@ public struct DecisionContext: Sendable, Equatable {
     public var uidCount: UInt32
     /// Name and generation of the policy that the record's number means; nil when it is not known.
     public var policy: PolicyReference?
+    /// The rules of that policy, for the hint; nil when they are not known.
+    public var rules: Policy?
+    /// What else is reserved on this host, for the hint.
+    public var host: HostContext?
     /// The name that the sandbox resolved to the record's address.
     public var remoteName: String?
 
@@ -35,7 +41,7 @@ extension WireDecision {
         if policy != nil, let named = context.policy {
             traffic.policy = PolicyReference(name: named.name, generation: named.generation, rule: rule)
         }
-        traffic.hint = traffic.adviceWhenRefused(rule: rule, direction: direction)
+        traffic.hint = traffic.adviceWhenRefused(rule: rule, direction: direction, context: context)
         let (sum, overflow) = Int64(clamping: time).addingReportingOverflow(context.bootTime)
         return Event(
             time: overflow ? .max : sum, seq: seq, sandbox: context.sandbox,

@@ -4,9 +4,9 @@ public import CorralPolicy
 public struct Event: Sendable, Equatable {
     /// Nanoseconds since 1970, UTC.
     public var time: Int64
-    /// Number of this event among those of its sandbox, from 1. 0 for events that take no number: `lost`.
+    /// Number of this event among those of its sandbox, from 1. 0 for events that take no number: `lost`, `audit`, `gap`.
     public var seq: UInt64
-    /// Nil only for a `lost` event that counts over all sandboxes.
+    /// Nil only for a `lost` event that counts over all sandboxes, and for `audit` and `gap` events that are about none.
     public var sandbox: SandboxReference?
     public var body: Body
 
@@ -20,6 +20,8 @@ public struct Event: Sendable, Equatable {
         case process(ProcessChange)
         case syscall(Syscall)
         case lost(Loss)
+        case audit(AuditRecord)
+        case gap(Gap)
     }
 
     public init(time: Int64, seq: UInt64, sandbox: SandboxReference?, body: Body) {
@@ -42,6 +44,8 @@ public enum EventType: String, Sendable, CaseIterable, Codable {
     case limit
     case policy
     case lost
+    case audit
+    case gap
 }
 
 /// The sandbox an event belongs to.
@@ -226,6 +230,8 @@ public struct Loss: Sendable, Equatable {
         case kernel
         /// This reader fell behind; others may have got them.
         case reader
+        /// The journal fell behind; readers may have got them.
+        case journal
     }
 
     public var count: UInt64
@@ -248,6 +254,8 @@ extension Event {
         case .process: .process
         case .syscall: .syscall
         case .lost: .lost
+        case .audit: .audit
+        case .gap: .gap
         }
     }
 
@@ -255,7 +263,7 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .dns, .limit, .process, .syscall, .lost: nil
+        case .sandbox, .dns, .limit, .process, .syscall, .lost, .audit, .gap: nil
         }
     }
 
@@ -270,7 +278,7 @@ extension Event {
         case .egress(let traffic), .ingress(let traffic): traffic.process
         case .process(let change): change.process
         case .syscall(let call): call.process
-        case .sandbox, .dns, .limit, .lost: nil
+        case .sandbox, .dns, .limit, .lost, .audit, .gap: nil
         }
     }
 

@@ -2,7 +2,7 @@ public import CorralPolicy
 
 /// Which events a reader wants. An empty list accepts all; values of one list are alternatives, all lists must agree.
 ///
-/// A `lost` event is judged by its sandbox alone, so that no filter hides a gap.
+/// A `lost` or `gap` event is judged by its sandbox alone, so that no filter hides that something is missing.
 public struct EventFilter: Sendable, Equatable {
     /// The other side of a connection, or a name that was asked: by address or by name.
     public enum Destination: Sendable, Hashable {
@@ -35,8 +35,11 @@ public struct EventFilter: Sendable, Equatable {
     }
 
     public func matches(_ event: Event) -> Bool {
-        guard matches(event.sandbox) else { return false }
-        if case .lost = event.body { return true }
+        switch event.body {
+        case .lost, .gap: return event.sandbox.map(matches) ?? true
+        default: break
+        }
+        guard sandboxes.isEmpty || event.sandbox.map(matches) == true else { return false }
         guard types.isEmpty || types.contains(event.type) else { return false }
         if !verdicts.isEmpty {
             guard let verdict = event.verdict, verdicts.contains(verdict) else { return false }
@@ -55,8 +58,8 @@ public struct EventFilter: Sendable, Equatable {
         (types.isEmpty || types.contains(type)) && matches(sandbox)
     }
 
-    private func matches(_ sandbox: SandboxReference?) -> Bool {
-        guard !sandboxes.isEmpty, let sandbox else { return true }
+    private func matches(_ sandbox: SandboxReference) -> Bool {
+        guard !sandboxes.isEmpty else { return true }
         return sandboxes.contains { wanted in
             wanted == sandbox.id || wanted == sandbox.name
                 || (wanted.utf8.count > Self.idPrefix.utf8.count && wanted.hasPrefix(Self.idPrefix)

@@ -61,6 +61,8 @@ extension Event {
             json.number(loss.count)
             json.key("place")
             json.string(loss.place.rawValue)
+        case .audit(let record): record.write(to: &json)
+        case .gap(let gap): gap.write(to: &json)
         }
         json.endObject()
     }
@@ -175,7 +177,7 @@ extension NameQuery {
 
 extension PolicyReference {
     /// With its key.
-    fileprivate func write(to json: inout JSONWriter) {
+    func write(to json: inout JSONWriter) {
         json.key("policy")
         json.beginObject()
         json.key("name")

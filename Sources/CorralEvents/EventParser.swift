@@ -42,6 +42,8 @@ extension Event {
                     try fields.word("limit"), budget: try fields.optionalWord("budget"),
                     value: try fields.optionalNumber("value")))
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
+        case .audit: body = .audit(try AuditRecord(fields))
+        case .gap: body = .gap(try Gap(fields))
         case .process: body = .process(try ProcessChange(fields))
         case .syscall: body = .syscall(try Syscall(fields))
         case .file, .policy:
@@ -130,7 +132,7 @@ extension Remote {
 }
 
 extension PolicyReference {
-    fileprivate init(_ fields: Fields) throws(EventParseError) {
+    init(_ fields: Fields) throws(EventParseError) {
         var rule: RuleReference?
         if let text = try fields.optionalString("rule") {
             rule = RuleReference(text)
@@ -176,6 +178,15 @@ struct Fields {
 
     func string(_ key: String) throws(EventParseError) -> String {
         try require(key, try optionalString(key), "a string")
+    }
+
+    func optionalStrings(_ key: String) throws(EventParseError) -> [String]? {
+        member(key) == nil ? nil : try strings(key)
+    }
+
+    func optionalHash(_ key: String) throws(EventParseError) -> SHA256? {
+        guard let text = try optionalString(key) else { return nil }
+        return try require(key, SHA256(text), "64 hexadecimal digits in lower case")
     }
 
     /// False where it is absent.

@@ -14,9 +14,13 @@ public struct EventRenderer: Sendable {
     /// Mark verdicts with SGR colours (ECMA-48).
     public var color: Bool
 
-    public init(layout: Layout, color: Bool) {
+    /// Leave out the names that stand for addresses.
+    public var numeric: Bool
+
+    public init(layout: Layout, color: Bool, numeric: Bool = false) {
         self.layout = layout
         self.color = color
+        self.numeric = numeric
     }
 
     /// The line above the first event, if the layout has one, with its line break.
@@ -39,7 +43,7 @@ public struct EventRenderer: Sendable {
                 switch event.body {
                 case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
                 case .dns(let query): compact(query)
-                case .sandbox, .limit, .process, .syscall, .lost: emphasis(event) + detail(event)
+                case .sandbox, .limit, .process, .syscall, .lost, .audit, .gap: emphasis(event) + detail(event)
                 }
             return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
         case .table:
@@ -96,7 +100,9 @@ public struct EventRenderer: Sendable {
         switch event.body {
         case .limit: paint("limit ", .yellow)
         case .lost: paint("lost ", .magenta)
+        case .gap: paint("gap ", .magenta)
         case .sandbox: "sandbox "
+        case .audit: "audit "
         case .process(let change): "process \(text(change.process)) "
         case .syscall(let call):
             (call.isRefused ? paint("DENY ", .red) + " " : "") + "syscall \(text(call.process)) "
@@ -137,15 +143,18 @@ public struct EventRenderer: Sendable {
                 switch loss.place {
                 case .kernel: "the ring buffer was full"
                 case .reader: "this reader fell behind"
+                case .journal: "the journal fell behind"
                 }
             return "\(loss.count) \(loss.count == 1 ? "event" : "events"): \(cause)"
+        case .audit(let record): return record.text()
+        case .gap(let gap): return gap.description
         }
     }
 
     private func text(_ remote: Remote) -> String {
         let ip = remote.ip.description
         let address = remote.port.map { remote.ip.ipv4 == nil ? "[\(ip)]:\($0)" : "\(ip):\($0)" } ?? ip
-        return remote.name.map { "\(address) (\(TerminalText.neutralised($0)))" } ?? address
+        return (numeric ? nil : remote.name).map { "\(address) (\(TerminalText.neutralised($0)))" } ?? address
     }
 
     private func text(_ process: ProcessReference) -> String {

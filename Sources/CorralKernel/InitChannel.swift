@@ -110,6 +110,9 @@ public final class InitChannel: Sendable {
             return .hello
         case CORRAL_STARTED:
             try message.expect(size: MemoryLayout<corral_started>.size, descriptors: 2...3, from: name)
+            guard message.int32(at: 16) > 0 else {
+                throw ReceivedMessage.malformed("pid \(message.int32(at: 16))", from: name)
+            }
             let streams = message.descriptors
             let outputs = streams.suffix(2)
             return .started(

@@ -112,6 +112,20 @@ public final class HostNetwork: Sendable {
             end.defaultRoute(by: Self.gateway4),
             end.defaultRoute(by: Self.gateway6),
         ])
+        try waitUntilRunning(host)
+    }
+
+    /// The host's end got its carrier when the other end came up, but drops what it is to send until the kernel's link
+    /// watch has seen that: a sandbox that is quick would lose its first answer, and TCP a second over it. Since Linux 6.8
+    /// asking is enough.
+    private func waitUntilRunning(_ link: VethLink) throws(KernelError) {
+        for attempt in 0..<500 {
+            if attempt > 0 { usleep(2000) }
+            // Flags of struct ifinfomsg.
+            let flags = try socket.perform([link.get()]).first?.payload.number(at: 8, as: UInt32.self)
+            if let flags, flags & UInt32(IFF_RUNNING) != 0 { return }
+        }
+        throw KernelError(call: "RTM_GETLINK", subject: link.name, errno: ETIMEDOUT, detail: "no carrier")
     }
 
     /// Deletes these links; ones that are gone already are passed over. The kernel takes about 20 ms whether for one or

@@ -78,10 +78,7 @@ extension Policy {
         refusal.proto = destination.proto
         refusal.protoText = destination.proto.description
         if destination.proto != .icmp { refusal.port = destination.port }
-        let judged = destination.address.judged
-        if let range = SpecialRanges.reserved(for: host).first(where: { $0.prefix.contains(judged) }) {
-            refusal.reservedRange = "\(range.name) (\(range.prefix))"
-        }
+        refusal.reservedRange = host.reservedRange(of: destination.address)
         return refusal.hint
     }
 

@@ -86,7 +86,8 @@ public struct Refusal: Sendable, Equatable {
     private var destination: String {
         guard let address else { return name ?? "this" }
         let judged = address.judged
-        return judged == address ? "\(address)" : "\(address), which carries \(judged),"
+        let text = name.map { "\(address) (\($0))" } ?? "\(address)"
+        return judged == address ? text : "\(text), which carries \(judged),"
     }
 
     /// A rule for exactly this destination, in the policy's own notation.

@@ -56,3 +56,13 @@ extension IPAddress {
     /// Reachable on the internet, as `preset: internet` has it; NAT64 and 6to4 by the IPv4 address that they carry.
     public var isGlobalUnicast: Bool { SpecialRanges.isGlobalUnicast(judged) }
 }
+
+extension HostContext {
+    /// The reserved range that holds an address, as a person reads it; nil for one that is not reserved.
+    public func reservedRange(of address: IPAddress) -> String? {
+        let judged = address.judged
+        return SpecialRanges.reserved(for: self).first { $0.prefix.contains(judged) }.map {
+            "\($0.name) (\($0.prefix))"
+        }
+    }
+}

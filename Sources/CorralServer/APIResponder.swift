@@ -4,6 +4,7 @@ internal import CorralEvents
 internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
+internal import Metrics
 internal import NIOCore
 internal import ServiceLifecycle
 
@@ -12,16 +13,15 @@ struct APIResponder: HTTPResponder {
     /// Bytes of a body that creates a sandbox (its policy may hold many ranges), and of any other.
     static let createLimit = 16 << 20
     static let bodyLimit = 64 << 10
-    /// Events a reader of `/v1/events` may fall behind.
-    static let eventBuffer = 65_536
-
     let engine: any SandboxEngine
     let version: VersionInfo
+    let metrics: MetricsRegistry
     private let routes: RouteTable
 
-    init(engine: any SandboxEngine, version: VersionInfo) {
+    init(engine: any SandboxEngine, version: VersionInfo, metrics: MetricsRegistry) {
         self.engine = engine
         self.version = version
+        self.metrics = metrics
         let sandboxes = SandboxRoutes(engine: engine)
         var routes = RouteTable()
         routes.add("/v1/sandboxes", (.get, sandboxes.list), (.post, sandboxes.create))
@@ -35,20 +35,26 @@ struct APIResponder: HTTPResponder {
         let enforcements = EnforcementRoutes(engine: engine)
         routes.add("/v1/enforcements", (.get, enforcements.list), (.post, enforcements.enforce))
         routes.add("/v1/enforcements/{ref}", (.delete, enforcements.release))
-        routes.add("/v1/events", (.get, { try await Self.events(of: engine, $0) }))
+        routes.add("/v1/events", (.get, EventRoutes(engine: engine).events))
+        routes.add("/v1/audit", (.get, { _ in .json(JournalStatus(await engine.statistics().journal, engine)) }))
         routes.add("/v1/pool", (.get, { _ in .json(PoolStatus(await engine.pool())) }))
         routes.add(
             "/v1/doctor",
             (.get, { _ in .json(DoctorReport(checks: await engine.doctor().map(DoctorReport.Check.init))) }))
         routes.add("/v1/version", (.get, { _ in .json(version) }))
         routes.add("/healthz", (.get, { _ in .json(["status": "ok"]) }))
+        let page = MetricsPage(registry: metrics, engine: engine, version: version)
+        routes.add("/metrics", (.get, { _ in await page.response() }))
         self.routes = routes
     }
 
     func respond(to request: Request, context: APIContext) async throws -> Response {
         var response: Response
+        var route = "other"
+        let begun = ContinuousClock.now
         do {
             let target = try RequestTarget(request.head.path ?? "")
+            route = routes.name(of: target) ?? route
             let (handler, reference) = try routes.handler(for: request, target: target)
             response = try await handler(
                 RoutedRequest(request: request, context: context, reference: reference, query: target.query)
@@ -66,26 +72,23 @@ struct APIResponder: HTTPResponder {
             if failure.status == .contentTooLarge { response.headers[.connection] = "close" }
         }
         if request.method == .head { response.body = ResponseBody() }
+        count(request, route, response, ContinuousClock.now - begun)
         return response
     }
 
-    private static func events(of engine: any SandboxEngine, _ routed: RoutedRequest) async throws -> Response {
-        let filter = try EventFilter(query: routed.query)
-        let events = await engine.events(matching: filter, buffer: eventBuffer)
-        let context = routed.context
-        return Response(
-            status: .ok, headers: [.contentType: "application/x-ndjson", .cacheControl: "no-store"],
-            body: ResponseBody { writer in
-                let out = StreamWriter(writer, channel: context.channel)
-                let stream = EventStream(
-                    events: events, write: { try await out.write($0) },
-                    disconnection: { await context.disconnection() }, interruption: { try? await gracefulShutdown() }
-                )
-                guard await stream.run() else { throw ClientGone() }
-                try await finish(out)
-            }
-        )
+    private func count(_ request: Request, _ route: String, _ response: Response, _ duration: Duration) {
+        // Methods are the client's to name.
+        let method = Self.methods.contains(request.method) ? request.method.rawValue : "other"
+        Counter(
+            label: "corral_api_requests_total",
+            dimensions: [("method", method), ("route", route), ("status", "\(response.status.code)")], factory: metrics
+        ).increment()
+        Timer(
+            label: "corral_api_request_duration_seconds", dimensions: [("route", route)], factory: metrics
+        ).record(duration: duration)
     }
+
+    private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]
 
     /// Ends a response once the client has taken what came before; a server that stops waits one second for that.
     static func finish(_ writer: StreamWriter) async throws {

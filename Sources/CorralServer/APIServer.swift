@@ -24,17 +24,20 @@ public struct APIServer: Service, CustomStringConvertible {
     private let engine: any SandboxEngine
     private let socket: ControlSocket
     private let configuration: Configuration
+    private let metrics: MetricsRegistry
     private let logger: Logger
     private let onReady: @Sendable () async -> Void
 
-    /// `onReady` runs once clients can connect.
+    /// `onReady` runs once clients can connect. `metrics`: what `/metrics` shows beside the engine's counts.
     public init(
-        engine: any SandboxEngine, socket: ControlSocket, configuration: Configuration, logger: Logger,
+        engine: any SandboxEngine, socket: ControlSocket, configuration: Configuration,
+        metrics: MetricsRegistry = MetricsRegistry(), logger: Logger,
         onReady: @escaping @Sendable () async -> Void = {}
     ) {
         self.engine = engine
         self.socket = socket
         self.configuration = configuration
+        self.metrics = metrics
         self.logger = logger
         self.onReady = onReady
     }
@@ -50,7 +53,7 @@ public struct APIServer: Service, CustomStringConvertible {
         )
         let admission = Mutex(SystemCallError?.none)
         let application = Application(
-            responder: APIResponder(engine: engine, version: version),
+            responder: APIResponder(engine: engine, version: version, metrics: metrics),
             configuration: ApplicationConfiguration(
                 address: .unixDomainSocket(path: socket.path), backlog: 1024,
                 availableConnectionsDelegate: MaximumAvailableConnections(configuration.maximumConnections)

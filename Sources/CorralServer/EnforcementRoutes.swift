@@ -1,5 +1,6 @@
 internal import CorralAPI
 internal import CorralEngine
+internal import CorralEvents
 internal import Hummingbird
 
 /// `/v1/enforcements` and all below it.
@@ -11,8 +12,14 @@ struct EnforcementRoutes: Sendable {
     }
 
     func enforce(_ routed: RoutedRequest) async throws -> Response {
+        try await routed.audited(.enforce, by: engine) { try await enforce(routed, &$0) }
+    }
+
+    private func enforce(_ routed: RoutedRequest, _ entry: inout AuditEntry) async throws -> Response {
         let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
         let request = try EnforceRequest(json: body)
+        entry.record.target = request.cgroup ?? request.pid.map { "pid \($0)" }
+        entry.record.policyHash = SHA256(of: request.policy.yaml.utf8)
         let target: CgroupReference
         switch (request.cgroup, request.pid) {
         case (let path?, nil): target = .path(path)
@@ -24,13 +31,29 @@ struct EnforcementRoutes: Sendable {
         default: throw Failure.invalidRequest("expected cgroup or pid, and not both")
         }
         let text = PolicyText(file: request.policy.file, yaml: request.policy.yaml)
-        return .json(EnforcedCgroup(try await engine.enforce(text, on: target)))
+        let enforcement = try await engine.enforce(text, on: target)
+        entry.enforced(enforcement)
+        return .json(EnforcedCgroup(enforcement))
     }
 
     /// By id.
     func release(_ routed: RoutedRequest) async throws -> Response {
-        try await engine.releaseEnforcement(routed.reference)
-        return Response(status: .noContent)
+        try await routed.audited(.release, by: engine) { entry in
+            if let known = await engine.enforcements().first(where: { $0.id == routed.reference }) {
+                entry.enforced(known)
+            }
+            try await engine.releaseEnforcement(routed.reference)
+            return Response(status: .noContent)
+        }
+    }
+}
+
+extension AuditEntry {
+    /// An enforced cgroup's events name it like a sandbox.
+    fileprivate mutating func enforced(_ enforcement: Enforcement) {
+        sandbox = SandboxReference(id: enforcement.id, name: enforcement.path)
+        record.target = nil
+        record.policy = PolicyReference(name: enforcement.policyName, generation: enforcement.policyGeneration)
     }
 }
 

@@ -13,6 +13,8 @@ struct RouteTable: Sendable {
     }
 
     struct Resource: Sendable {
+        /// As docs/openapi.yaml has it.
+        var name: String
         var path: [Segment]
         var methods: [(HTTPRequest.Method, Handler)]
     }
@@ -22,7 +24,12 @@ struct RouteTable: Sendable {
     /// `path` as in docs/openapi.yaml: `/v1/sandboxes/{ref}`.
     mutating func add(_ path: String, _ methods: (HTTPRequest.Method, Handler)...) {
         let segments = path.split(separator: "/").map { $0 == "{ref}" ? .reference : Segment.literal(String($0)) }
-        resources.append(Resource(path: segments, methods: methods))
+        resources.append(Resource(name: path, path: segments, methods: methods))
+    }
+
+    /// The path of the resource that a request is for, as it was added; nil for one that there is none for.
+    func name(of target: RequestTarget) -> String? {
+        resources.first { $0.reference(in: target.path) != nil }?.name
     }
 
     /// Throws `Failure`: 404 for an unknown path, 405 for a method that its resource lacks.

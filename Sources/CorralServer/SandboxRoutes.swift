@@ -1,5 +1,6 @@
 internal import CorralAPI
 internal import CorralEngine
+internal import CorralEvents
 internal import CorralPolicy
 internal import HTTPTypes
 internal import Hummingbird
@@ -17,25 +18,19 @@ struct SandboxRoutes: Sendable {
     }
 
     func create(_ routed: RoutedRequest) async throws -> Response {
-        let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
-        let request = try CreateSandboxRequest(json: body)
-        let spec = try SandboxSpec(request)
-        let sandbox = Sandbox(try await engine.create(spec))
-        let (logger, channel) = (routed.context.logger, routed.context.channel)
-        // Beside the answer, which is not to wait for it.
-        Task {
-            let peer = await PeerCredentials.of(channel)
-            logger.info(
-                "created",
-                metadata: [
-                    "sandbox": "\(sandbox.id)", "by_uid": "\(peer?.uid.description ?? "?")",
-                    "by_pid": "\(peer?.pid.description ?? "?")",
-                ]
-            )
+        try await routed.audited(.create, by: engine) { entry in
+            let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
+            let request = try CreateSandboxRequest(json: body)
+            entry.record.target = request.name
+            entry.record.command = request.command
+            entry.record.policyHash = request.policy.map { SHA256(of: $0.yaml.utf8) }
+            let info = try await engine.create(try SandboxSpec(request))
+            entry.apply(info)
+            let sandbox = Sandbox(info)
+            var response = Response.json(sandbox, status: .created)
+            response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
+            return response
         }
-        var response = Response.json(sandbox, status: .created)
-        response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
-        return response
     }
 
     func inspect(_ routed: RoutedRequest) async throws -> Response {
@@ -53,8 +48,11 @@ struct SandboxRoutes: Sendable {
             default: throw Failure.invalidRequest("force: expected true or false")
             }
         }
-        try await engine.remove(routed.reference, force: force)
-        return Response(status: .noContent)
+        return try await routed.audited(.remove, by: engine) { [force] entry in
+            if let info = try? await engine.sandbox(routed.reference) { entry.found(info) }
+            try await engine.remove(routed.reference, force: force)
+            return Response(status: .noContent)
+        }
     }
 
     func kill(_ routed: RoutedRequest) async throws -> Response {
@@ -64,16 +62,24 @@ struct SandboxRoutes: Sendable {
         guard let signal = SignalName.number(name) else {
             throw Failure.invalidRequest("signal: no such signal; expected a name such as TERM, or 1 to 64")
         }
-        try await engine.kill(routed.reference, signal: signal)
-        return Response(status: .noContent)
+        return try await routed.audited(.kill, by: engine) { entry in
+            entry.record.signal = signal
+            if let info = try? await engine.sandbox(routed.reference) { entry.found(info) }
+            try await engine.kill(routed.reference, signal: signal)
+            return Response(status: .noContent)
+        }
     }
 
     /// Body: a policy. Answers once it is in force.
     func applyPolicy(_ routed: RoutedRequest) async throws -> Response {
-        let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
-        let source = try PolicySource(json: body)
-        return .json(
-            Sandbox(try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)))
+        try await routed.audited(.applyPolicy, by: engine) { entry in
+            let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
+            let source = try PolicySource(json: body)
+            entry.record.policyHash = SHA256(of: source.yaml.utf8)
+            let info = try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)
+            entry.apply(info)
+            return .json(Sandbox(info))
+        }
     }
 
     func attach(_ routed: RoutedRequest) async throws -> Response {

@@ -98,6 +98,12 @@ extension Sandbox {
             createdAt: RFC3339.text(info.createdAt), startedAt: startedAt.map(RFC3339.text),
             exitedAt: exitedAt.map(RFC3339.text),
             exitCode: exitCode, counters: Counters(info.counters),
+            budgets: Budgets(
+                bytes: .init(used: info.counters.bytesOut, limit: info.budgets.bytes),
+                connections: .init(used: info.counters.connections, limit: info.budgets.connections),
+                dnsQueries: .init(used: info.dnsQueries, limit: info.budgets.dnsQueries),
+                rate: info.budgets.bitsPerSecond
+            ),
             published: info.published.map {
                 PublishedPort(
                     hostAddress: $0.hostAddress?.description, hostPort: Int($0.hostPort),
@@ -123,6 +129,16 @@ extension PoolStatus {
         self.init(
             target: state.target, warm: state.warm, filling: state.filling, inUse: state.inUse,
             coldStarts: state.coldStarts, warmStarts: state.warmStarts
+        )
+    }
+}
+
+extension JournalStatus {
+    init(_ statistics: JournalStatistics, _ engine: any SandboxEngine) {
+        self.init(
+            directory: engine.configuration.journalDirectory, record: statistics.headNumber, hash: statistics.headHash,
+            files: statistics.files, bytes: statistics.bytesOnDisk, queued: statistics.queued, lost: statistics.lost,
+            failing: statistics.isFailing
         )
     }
 }

@@ -15,8 +15,8 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Ps.self, Inspect.self, Kill.self, Remove.self, Tail.self, Trace.self, PolicyCommand.self,
-            Enforce.self,
+            Run.self, Ps.self, Inspect.self, Stats.self, Kill.self, Remove.self, Tail.self, Trace.self,
+            AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,
             Version.self,

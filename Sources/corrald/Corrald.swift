@@ -51,6 +51,21 @@ struct Corrald: AsyncParsableCommand {
     @Option(help: "Seconds that an address stays open after its answer has ended (default: 60).")
     var dnsGrace: String?
 
+    @Option(help: "When audit records are forced to the disk: always, interval or never (default: interval).")
+    var auditSync: String?
+
+    @Option(help: "Begin a new audit file when one holds this much (default: 64MiB).")
+    var auditFileSize: String?
+
+    @Option(help: "Begin a new audit file when one is this old (default: 1d).")
+    var auditFileAge: String?
+
+    @Option(help: "Remove the oldest audit files when all hold more than this (default: 1GiB).")
+    var auditKeepSize: String?
+
+    @Option(help: "Remove audit files that are older than this (default: 90d).")
+    var auditKeepAge: String?
+
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
 
@@ -91,7 +106,9 @@ struct Corrald: AsyncParsableCommand {
         let given: [(SettingKey, String?)] = [
             (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
             (.subnet6, subnet6), (.pool, pool), (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
-            (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.logLevel, logLevel), (.logFormat, logFormat),
+            (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.auditSync, auditSync),
+            (.auditFileSize, auditFileSize), (.auditFileAge, auditFileAge), (.auditKeepSize, auditKeepSize),
+            (.auditKeepAge, auditKeepAge), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return given.reduce(into: [:]) { settings, flag in
             guard let value = flag.1 else { return }

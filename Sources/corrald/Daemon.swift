@@ -3,6 +3,7 @@ internal import CorralEngine
 internal import CorralServer
 internal import Glibc
 internal import Logging
+internal import Metrics
 internal import ServiceLifecycle
 internal import UnixSignals
 
@@ -18,12 +19,14 @@ struct Daemon {
         // Before anything is made, so that a signal during the start is not lost.
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         let socket = try ControlSocket(path: settings.socketPath)
+        let metrics = MetricsRegistry()
+        MetricsSystem.bootstrap(metrics)
         let engine = try await Engine(
             configuration: EngineConfiguration(
                 instance: settings.instance, stateDirectory: settings.stateDirectory,
                 runDirectory: settings.runDirectory,
                 subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
-                allowTestSwitches: settings.allowTestSwitches, names: settings.names
+                allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal
             )
         )
         if settings.allowTestSwitches {
@@ -35,7 +38,7 @@ struct Daemon {
             // An attached client costs three more descriptors, the command's pipes.
             configuration: APIServer.Configuration(
                 maximumConnections: max(64, descriptors / 5), version: Release.version),
-            logger: logger,
+            metrics: metrics, logger: logger,
             onReady: { [logger, settings] in
                 logger.info(
                     "ready", metadata: ["socket": "\(settings.socketPath)", "instance": "\(settings.instance)"])

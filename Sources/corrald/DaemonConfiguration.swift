@@ -18,6 +18,7 @@ struct DaemonConfiguration: Equatable {
     var logLevel: Logger.Level
     var logFormat: LogFormat
     var names: NameConfiguration
+    var journal: JournalConfiguration
     var allowTestSwitches: Bool
 
     var socketPath: String { runDirectory + "/corral.sock" }
@@ -42,6 +43,16 @@ struct DaemonConfiguration: Equatable {
         guard names.ttlFloor <= names.ttlCeiling else {
             throw SettingError("dns-ttl-floor: \(names.ttlFloor) is more than dns-ttl-ceiling, \(names.ttlCeiling)")
         }
+        journal = JournalConfiguration(
+            sync: try text(.auditSync, "interval").word("a sync policy", JournalConfiguration.Sync.allCases),
+            fileBytes: try text(.auditFileSize, "64MiB").size(atLeast: 64 << 10),
+            fileAge: try text(.auditFileAge, "1d").duration(),
+            keepBytes: try text(.auditKeepSize, "1GiB").size(atLeast: 64 << 10),
+            keepAge: try text(.auditKeepAge, "90d").duration()
+        )
+        guard journal.fileBytes <= journal.keepBytes else {
+            throw SettingError("audit-keep-size: less than audit-file-size, which is the least that can be kept")
+        }
         self.allowTestSwitches = allowTestSwitches
     }
 }
@@ -58,6 +69,11 @@ enum SettingKey: String, CaseIterable {
     case dnsTTLFloor = "dns-ttl-floor"
     case dnsTTLCeiling = "dns-ttl-ceiling"
     case dnsGrace = "dns-grace"
+    case auditSync = "audit-sync"
+    case auditFileSize = "audit-file-size"
+    case auditFileAge = "audit-file-age"
+    case auditKeepSize = "audit-keep-size"
+    case auditKeepAge = "audit-keep-age"
     case logLevel = "log-level"
     case logFormat = "log-format"
 }
@@ -154,6 +170,20 @@ extension Setting {
             throw refuse(expected: "a number of seconds from 0 to 604800")
         }
         return seconds
+    }
+
+    func size(atLeast least: UInt64) throws(SettingError) -> UInt64 {
+        guard let bytes = ByteSize.parse(value), (least...1 << 50).contains(bytes) else {
+            throw refuse(expected: "a size of at least \(ByteSize.text(least)), such as 64MiB")
+        }
+        return bytes
+    }
+
+    func duration() throws(SettingError) -> Duration {
+        guard let duration = DurationText.parse(value), duration >= .seconds(1) else {
+            throw refuse(expected: "a duration of a second to a year, such as 12h or 90d")
+        }
+        return duration
     }
 
     func word<Word: RawRepresentable<String>>(_ what: String, _ all: [Word]) throws(SettingError) -> Word {

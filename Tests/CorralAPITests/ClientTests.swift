@@ -10,7 +10,8 @@ import Testing
         {"id":"sb-1","name":"a","state":"running","image":"host","policy":{"name":"p","generation":1,"mode":"enforce"},\
         "command":["true"],"ipv4":"10.0.0.1","ipv6":"fd00::1","hostPid":7,"createdAt":"2026-11-24T05:12:01.000000000Z",\
         "counters":{"allowed":1,"denied":2,"packetsOut":3,"bytesOut":4,"packetsIn":5,"bytesIn":6,"events":7,"eventsLost":0,\
-        "connections":1,"throttled":0,"exhausted":0},"published":[{"hostPort":8080,"sandboxPort":80}]}
+        "connections":1,"throttled":0,"exhausted":0},\
+        "budgets":{"bytes":{"used":4,"limit":100},"connections":{"used":1},"dnsQueries":{"used":0}},"published":[{"hostPort":8080,"sandboxPort":80}]}
         """
 
     private static func answer(_ status: String, _ body: String) -> String {
@@ -153,6 +154,41 @@ import Testing
         }
         #expect(bytes == events.flatMap(\.jsonLine))
         #expect(seen.lines == ["GET /v1/events?sandbox=a&type=egress&dst=10.0.0.0%2F8&dst=%2A.example"])
+    }
+
+    @Test func thePastIsAskedFor() throws {
+        let seen = Log()
+        let server = try FakeServer { connection in
+            seen.add(connection.readHead()?.split(separator: " ").prefix(2).joined(separator: " ") ?? "")
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        }
+        let client = try Client(host: server.host)
+        let span = Client.EventSpan(since: 1_795_497_121_000_000_000, last: 5, follow: false)
+        #expect(try client.events(matching: try EventFilter(query: [("type", "audit")]), span).next() == nil)
+        #expect(try client.events().next() == nil)
+        #expect(
+            seen.lines == [
+                "GET /v1/events?type=audit&since=2026-11-24T05%3A12%3A01.000000000Z&last=5&follow=false",
+                "GET /v1/events",
+            ])
+    }
+
+    /// Also while nothing comes.
+    @Test func waitingEndsOnceNobodyReadsTheOutput() throws {
+        let server = try FakeServer { connection in
+            _ = connection.readHead()
+            connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            connection.writeChunk(Array("{}\n".utf8))
+            usleep(3_000_000)
+        }
+        var ends: [Int32] = [0, 0]
+        #expect(pipe(&ends) == 0)
+        defer { close(ends[1]) }
+        let stream = try Client(host: server.host).events()
+        stream.output = ends[1]
+        #expect(try stream.next() == Array("{}\n".utf8))
+        close(ends[0])
+        #expect(throws: ClientError.outputClosed) { try stream.next() }
     }
 
     @Test func anEventWithoutEndIsAnError() throws {

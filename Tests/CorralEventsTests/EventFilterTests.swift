@@ -125,7 +125,7 @@ import Testing
         ("verdict", "no", "verdict: \"no\" is not one of allow, deny, would_deny"),
         (
             "type", "Egress",
-            "type: \"Egress\" is not one of sandbox, process, egress, ingress, dns, syscall, file, limit, policy, lost"
+            "type: \"Egress\" is not one of sandbox, process, egress, ingress, dns, syscall, file, limit, policy, lost, audit, gap"
         ),
         ("sandbox", "", "sandbox: \"\" is not a sandbox's id or name"),
         ("sandbox", "a/b", "sandbox: \"a/b\" is not a sandbox's id or name"),
@@ -149,5 +149,17 @@ import Testing
     ])
     func otherTextIsNoDestination(text: String) {
         #expect(EventFilter.Destination(text) == nil)
+    }
+
+    /// What is about no sandbox is not about one of those that were asked for; what is missing may be of any.
+    @Test func eventsWithoutASandbox() {
+        let one = EventFilter(sandboxes: ["a1"])
+        let start = Event(time: 0, seq: 0, sandbox: nil, body: .audit(AuditRecord(.start)))
+        let gap = Event(time: 0, seq: 0, sandbox: nil, body: .gap(Gap(.writeFailed)))
+        #expect(!one.matches(start))
+        #expect(one.matches(gap))
+        #expect(EventFilter().matches(start))
+        #expect(EventFilter(sandboxes: [], types: [.egress]).matches(gap))
+        #expect(!EventFilter(sandboxes: [], types: [.egress]).matches(start))
     }
 }

@@ -11,7 +11,7 @@ struct SampleEvents {
 
     mutating func next() -> Event {
         let body: Event.Body =
-            switch random.next() % 13 {
+            switch random.next() % 17 {
             case 0: .sandbox(lifecycle())
             case 1:
                 .limit(
@@ -21,6 +21,8 @@ struct SampleEvents {
             case 2: .lost(Loss(count: number(), place: pick(Loss.Place.allCases)))
             case 3...5: .ingress(traffic())
             case 6...8: .dns(nameQuery())
+            case 9...10: .audit(audit())
+            case 11...12: .gap(gap())
             default: .egress(traffic())
             }
         return Event(
@@ -58,6 +60,26 @@ struct SampleEvents {
             localPort: maybe { $0.number() },
             proto: maybe { $0.random.next() % 2 == 0 ? .ip($0.number()) : .ethertype($0.number()) },
             policy: maybe { $0.policy() }, hint: maybe { $0.text() }
+        )
+    }
+
+    private mutating func audit() -> AuditRecord {
+        AuditRecord(
+            pick(AuditRecord.Action.allCases),
+            outcome: random.next() % 2 == 0 ? .done : .refused(code: text(), message: text()),
+            by: maybe { Requester(uid: $0.number(), gid: $0.number(), pid: Int32(bitPattern: $0.number())) },
+            target: maybe { $0.text() }, policy: maybe { $0.policy() },
+            policyHash: maybe { SHA256(of: $0.text().utf8) },
+            command: maybe { sample in (0..<sample.random.next() % 4).map { _ in sample.text() } },
+            signal: maybe { Int32(bitPattern: $0.number()) }
+        )
+    }
+
+    private mutating func gap() -> Gap {
+        Gap(
+            pick(Gap.Cause.allCases), from: maybe { Int64(bitPattern: $0.number()) }, count: maybe { $0.number() },
+            through: maybe { $0.number() }, hash: maybe { SHA256(of: $0.text().utf8) }, file: maybe { $0.text() },
+            bytes: maybe { $0.number() }, error: maybe { $0.text() }
         )
     }
 

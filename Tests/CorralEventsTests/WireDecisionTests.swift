@@ -196,7 +196,7 @@ import Testing
         #expect(traffic.process?.execID == "4711-10-2")
         #expect(
             traffic.hint
-                == "no rule of egress.allow covers 203.0.113.9; to permit it add { cidr: 203.0.113.9/32, ports: [443] }"
+                == "no rule of egress.allow covers 203.0.113.9 (evil.example); to permit it add { cidr: 203.0.113.9/32, ports: [443] }"
         )
     }
 

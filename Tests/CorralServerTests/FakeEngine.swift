@@ -1,6 +1,7 @@
 import CorralEngine
 import CorralEvents
 import CorralPolicy
+import Synchronization
 @testable import CorralServer
 
 /// An engine of values: keeps what it was asked, answers what it was told.
@@ -20,6 +21,11 @@ actor FakeEngine: SandboxEngine {
     private var onRemove: (@Sendable (String) -> Void)?
     private var subscriptions: [AsyncStream<Event>.Continuation] = []
     private var endedSubscriptions = 0
+    private(set) var histories: [HistoryRequest] = []
+    private var past: [[UInt8]] = []
+    private let audits = Mutex<[(record: AuditRecord, sandbox: SandboxReference?)]>([])
+    private var counted = EngineStatistics(
+        pool: PoolState(target: 8, warm: 7, filling: 1, inUse: 2, coldStarts: 3, warmStarts: 4))
 
     init(allowTestSwitches: Bool = false) {
         configuration = EngineConfiguration(
@@ -141,6 +147,28 @@ actor FakeEngine: SandboxEngine {
     }
 
     private func subscriptionEnded() { endedSubscriptions += 1 }
+
+    /// What `events(matching:from:buffer:)` begins with: pieces of whole lines.
+    func remember(_ pieces: [[UInt8]]) { past = pieces }
+
+    func events(
+        matching filter: EventFilter, from history: HistoryRequest, buffer: Int
+    ) async throws -> EventFeed {
+        histories.append(history)
+        let pieces = Mutex(past)
+        return EventFeed(
+            past: { pieces.withLock { $0.isEmpty ? nil : $0.removeFirst() } },
+            live: await events(matching: filter, buffer: buffer))
+    }
+
+    nonisolated func record(_ audit: AuditRecord, sandbox: SandboxReference?) {
+        audits.withLock { $0.append((audit, sandbox)) }
+    }
+
+    nonisolated var recorded: [(record: AuditRecord, sandbox: SandboxReference?)] { audits.withLock { $0 } }
+
+    func count(_ statistics: EngineStatistics) { counted = statistics }
+    func statistics() async -> EngineStatistics { counted }
 
     func pool() async -> PoolState { PoolState(target: 8, warm: 7, filling: 1, inUse: 2, coldStarts: 3, warmStarts: 4) }
 

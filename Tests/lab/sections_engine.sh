@@ -49,7 +49,7 @@ section_live() {
     lab_count refused-capture
     expect "before: what the policy permits flows" test "$LAB_FRAMES" -gt 500
     result=$(apply live "$narrow")
-    expect "policy apply: $result" test "${result##*generation }" = 2
+    DETAIL=$result expect "policy apply" test "${result##*generation }" = 2
     settle
     lab_count refused-capture
     sleep 0.5
@@ -63,7 +63,7 @@ section_live() {
     done
     for i in $PERMITTED4 $PERMITTED6; do
         DETAIL=$(cat "$out") expect "TCP to $i went on undisturbed" grep -qE \
-            "\"target\":\"$i\",\"exchanges\":[0-9]{4},\"stage\":\"\",\"errno\":0}" "$out"
+            "\"target\":\"$i\",\"exchanges\":[0-9]{3,},\"stage\":\"\",\"errno\":0}" "$out"
     done
     DETAIL=$(cat "$LAB_DIR/live.err")
     expect "UDP to $PERMITTED4 went on undisturbed" test "$(field lost "$LAB_DIR/live.err" $PERMITTED4)$(field refused "$LAB_DIR/live.err" $PERMITTED4)" = 00
@@ -82,7 +82,7 @@ section_live() {
     done
     equal "120 swaps, the last generation" 121 "${result##*generation }"
     result=$(apply swaps "$LAB_DIR/bad-live.yaml")
-    expect "a bad policy is refused: ${result%%$'\n'*}" grep -q 'bad-live.yaml:3' <<<"$result"
+    DETAIL=$result expect "a bad policy is refused" grep -q 'bad-live.yaml:3' <<<"$result"
     wait $LIVE 2>/dev/null
     while [ -z "$(field lost "$LAB_DIR/swaps.out" $REFUSED6)" ] && ((i++ < 100)); do sleep 0.1; done
     lab_count refused-capture
@@ -120,10 +120,10 @@ section_publish() {
     inside=$("$CORRAL_BIN/corral" inspect "published$$" | grep -oE '"ipv4" ?: ?"[0-9.]+"' | grep -oE '[0-9.]{7,}')
     equal "the host reaches the published port itself" "hello from inside" \
         "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' "http://$inside:80/")"
-    equal "a port that is not published stays shut ($inside:9000)" "" \
+    equal "a port that is not published stays shut" "" \
         "$(in_ns "$LAB_HOST" curl -s --max-time 1 --noproxy '*' "http://$inside:9000/")"
     result=$("$CORRAL_BIN/corral" run --publish 7080:81 -- true 2>&1)
-    expect "a port that is taken is refused: $result" grep -q '7080' <<<"$result"
+    DETAIL=$result expect "a port that is taken is refused" grep -q '7080' <<<"$result"
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
     wait $pid 2>/dev/null
     equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
@@ -163,7 +163,7 @@ section_enforce() {
     LAB_PIDS+=($loop)
     sleep 0.3
     result=$("$CORRAL_BIN/corral" enforce --cgroup "${SERVICE%/inner}" --policy "$POLICY" 2>&1)
-    expect "enforce: $result" test "${result#cg-}" != "$result"
+    DETAIL=$result expect "enforce" test "${result#cg-}" != "$result"
     id=${result%%:*}
     local mode address twin
     lab_count refused-capture
@@ -192,9 +192,9 @@ section_enforce() {
     # What it may do is replaced, and outlasts the daemon.
     policy_of "$LAB_DIR/wider.yaml" <<<"    - { cidr: $REFUSED4/32 }"
     result=$("$CORRAL_BIN/corral" enforce --pid "$(head -1 "$SERVICE/cgroup.procs")" --policy "$LAB_DIR/wider.yaml" 2>&1)
-    expect "the cgroup of a pid: $result" grep -q 'generation' <<<"$result"
+    DETAIL=$result expect "the cgroup of a pid" grep -q 'generation' <<<"$result"
     result=$("$CORRAL_BIN/corral" enforce --cgroup "${SERVICE%/inner}" --policy "$LAB_DIR/wider.yaml" 2>&1)
-    expect "a policy replaced: $result" grep -q "^$id: policy wider, generation 2" <<<"$result"
+    DETAIL=$result expect "a policy replaced" grep -q "^$id: policy wider, generation 2" <<<"$result"
     for result in $("$CORRAL_BIN/corral" enforce --list | awk '!/ct'$$'-service$/ { print $1 }' | grep ^cg-); do
         "$CORRAL_BIN/corral" enforce --remove "$result" >/dev/null
     done
@@ -224,7 +224,7 @@ section_enforce() {
     "$CORRAL_BIN/corral" enforce --remove "$id" >/dev/null
     answered "released: it reaches everything" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"ok":true'
     result=$("$CORRAL_BIN/corral" enforce --cgroup /nonexistent --policy "$POLICY" 2>&1)
-    expect "no such cgroup: ${result//$'\n'/ }" grep -q nonexistent <<<"$result"
+    DETAIL=$result expect "no such cgroup" grep -q nonexistent <<<"$result"
     kill $server 2>/dev/null
     wait $server 2>/dev/null
     for ((i = 0; i < 50; i++)); do
@@ -232,4 +232,39 @@ section_enforce() {
         sleep 0.1
     done
     expect "the service's cgroup is as it was" test ! -e "${SERVICE%/inner}"
+}
+
+# A policy of 100,000 blocks and 1,000 names comes into force while the probes go on.
+section_large() {
+    local large=$LAB_DIR/large.yaml i result
+    names_up
+    {
+        printf 'apiVersion: corral/v1\nname: large\negress:\n  allow:\n'
+        printf '    - { cidr: %s, ports: [80, 8000] }\n' "$PERMITTED4/32" "$PERMITTED6/128"
+        awk 'BEGIN { for (i = 0; i < 100000; i++) printf "    - { cidr: %d.%d.%d.0/24, ports: [443] }\n", 16 + i / 65536, i / 256 % 256, i % 256 }'
+        awk 'BEGIN { for (i = 0; i < 1000; i++) printf "    - { domain: host%d.wild.test, ports: [8000] }\n", i }'
+        printf '    - { domain: "*.wild.test", ports: [8000] }\n'
+    } >"$large"
+    policy_of "$LAB_DIR/small.yaml" </dev/null
+    live large --policy "$LAB_DIR/small.yaml" -- "/tmp/probe ask $PERMITTED4 8000 12 & /tmp/probe ask $REFUSED6 8000 12 &
+        /tmp/probe talk $PERMITTED6 8000 12 & /tmp/probe loop $REFUSED4B 8000 12 >&2 & wait"
+    sleep 0.7
+    lab_count refused-capture
+    for i in 1 2 3; do
+        result=$(apply large "$large")
+        [ $i = 3 ] || result=$(apply large "$LAB_DIR/small.yaml")
+    done
+    DETAIL=$result expect "a policy of 100,000 blocks and 1,000 names is applied" grep -q 'policy large, generation 6' <<<"$result"
+    wait "$LIVE"
+    lab_count refused-capture
+    equal "meanwhile nothing reaches the refused host" "" "$(transport)"
+    DETAIL=$(cat "$LAB_DIR/large.out")
+    expect "each question to it was refused" test "$(field answered "$LAB_DIR/large.out" $REFUSED6)$(field lost "$LAB_DIR/large.out" $REFUSED6)" = 00
+    expect "they came at 1 kHz or nearly" test "$(field refused "$LAB_DIR/large.out" $REFUSED6)" -gt 6000
+    expect "each question to the permitted host was answered" test \
+        "$(field lost "$LAB_DIR/large.out" $PERMITTED4)$(field refused "$LAB_DIR/large.out" $PERMITTED4)" = 00
+    expect "a connection to it went on" grep -qE "$PERMITTED6\",\"exchanges\":[0-9]{3,},\"stage\":\"\"" "$LAB_DIR/large.out"
+    unset DETAIL
+    NAMED_POLICY=$large named_says "its names and its blocks decide" '"ok":true.*"errno":1,' \
+        "getent ahosts a.wild.test >/dev/null; (/tmp/probe tcp4 $PERMITTED4 8000; /tmp/probe tcp4 $REFUSED4B 8000) | tr '\n' ' '"
 }

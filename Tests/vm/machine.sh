@@ -6,12 +6,12 @@
 # console and what the tests print.
 
 VM_DIR=build/vm
-# What the programs, the tests and the guest need of Debian besides shared libraries, which ldd finds.
-VM_USERLAND=(base-files bash bsdutils coreutils curl dash debianutils diffutils findutils mawk grep hostname iproute2 kmod libc-bin
-    mount netbase procps sed util-linux)
+# What the programs, the tests and the guest need of Debian; what these depend on comes along.
+VM_USERLAND=(base-files bash bind9-dnsutils bsdutils busybox coreutils curl dash debianutils diffutils dnsmasq-base
+    findutils mawk grep hostname iproute2 kmod libc-bin mount netbase procps python3-minimal libpython3-stdlib sed util-linux)
 # The disk's own and the guest's processor; the rest the kernel loads itself when somebody asks for it.
 VM_BOOT_MODULES=(virtio_pci virtio_blk)
-declare -A VM_TOOLS=([qemu-system-x86_64]=qemu-system-x86 [modprobe]=kmod [cpio]=cpio [busybox]=busybox-static [xz]=xz-utils
+declare -A VM_TOOLS=([qemu-system-x86_64]=qemu-system-x86 [modprobe]=kmod [cpio]=cpio [busybox]=busybox [xz]=xz-utils
     [mke2fs]=e2fsprogs [apt-get]=apt)
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -21,7 +21,8 @@ vm_prepare() {
     [ "$(uname -m)" = x86_64 ] || { echo "the machines are x86-64 ones"; return 1; }
     for tool in "${!VM_TOOLS[@]}"; do command -v "$tool" >/dev/null || missing+=("${VM_TOOLS[$tool]}"); done
     for tool in "${VM_USERLAND[@]}"; do
-        dpkg-query -W -f '${Status}' "$tool" 2>/dev/null | grep -q 'install ok installed' || missing+=("$tool")
+        # Debian has a static busybox and another; they exclude each other.
+        vm_installed "$tool" || { [ "$tool" = busybox ] && vm_installed busybox-static; } || missing+=("$tool")
     done
     if [ ${#missing[@]} -gt 0 ]; then
         [ "$(id -u)" = 0 ] || { echo "as root, install: ${missing[*]}"; return 1; }
@@ -35,9 +36,40 @@ vm_prepare() {
     mkdir -p "$VM_DIR/kernels"
 }
 
+vm_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
+
+# Every package that these depend on, they themselves included, one a line.
+vm_closure() {
+    dpkg-query -W -f '${Package} ${db:Status-Abbrev} ${Pre-Depends}, ${Depends}\n' | sed -E 's/\([^)]*\)//g; s/:(any|[a-z0-9]+)//g' |
+        awk -v wanted="$*" '
+            $2 == "ii" { name = $1; $1 = $2 = ""; needs[name] = $0; installed[name] = 1 }
+            END {
+                count = split(wanted, queue, " ")
+                for (i = 1; i <= count; i++) {
+                    # Of alternatives, whichever is installed.
+                    if (!(queue[i] in installed) || queue[i] in seen) continue
+                    seen[queue[i]] = 1
+                    print queue[i]
+                    alternatives = split(needs[queue[i]], more, /[ ,|]+/)
+                    for (k = 1; k <= alternatives; k++) if (more[k] != "") queue[++count] = more[k]
+                }
+            }'
+}
+
 vm_apt() { DEBIAN_FRONTEND=noninteractive apt-get "$@"; }
 
-vm_cleanup() { rm -rf --one-file-system "$VM_DIR/root" "$VM_DIR/initramfs" "$VM_DIR/disk.img" "$VM_DIR/initramfs.cpio"; }
+VM_CHILDREN=()
+vm_stop() {
+    [ ${#VM_CHILDREN[@]} -gt 0 ] || return
+    kill "${VM_CHILDREN[@]}" 2>/dev/null
+    wait "${VM_CHILDREN[@]}" 2>/dev/null
+    VM_CHILDREN=()
+}
+
+vm_cleanup() {
+    vm_stop
+    rm -rf --one-file-system "$VM_DIR/root" "$VM_DIR/initramfs" "$VM_DIR/disk.img" "$VM_DIR/initramfs.cpio"
+}
 
 # SERIES|RELEASE: prints the release, whose kernel is unpacked in $VM_DIR/kernels; or why there is none, and fails.
 vm_kernel() {
@@ -77,7 +109,7 @@ vm_userland() { # ROOT
     mkdir -p "$root"/{usr/{bin,sbin,lib,lib64},dev,proc,sys,run,tmp,root,home,var/{lib,log,cache,tmp},etc}
     for name in bin sbin lib lib64; do ln -s usr/$name "$root/$name"; done
     {
-        dpkg -L "${VM_USERLAND[@]}" | grep -vE '^/usr/share/(doc|man|info|locale|lintian|bug|bash-completion|zsh)'
+        vm_closure "${VM_USERLAND[@]}" busybox-static | xargs dpkg -L | grep -vE '^/usr/share/(doc|man|info|locale|lintian|bug|bash-completion|zsh)'
         # awk and the like, whose names are links to one of several.
         find /usr/bin /usr/sbin -lname '/etc/alternatives/*'
         find /etc/alternatives -type l
@@ -87,7 +119,6 @@ vm_userland() { # ROOT
     # Without the leading slash, which tar takes off and says so.
     tar -cf - --no-recursion -T "$VM_DIR/files" 2>/dev/null | tar -xpf - -C "$root" || return
     rm "$VM_DIR/files"
-    vm_libraries "$root" $(find "$root/usr/bin" "$root/usr/sbin" -type f)
     printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n' >"$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
     printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
@@ -99,6 +130,8 @@ vm_libraries() {
     local root=$1 library
     shift
     ldd "$@" 2>/dev/null | grep -oE '(=> )?/[^ ]+ \(0x' | grep -oE '/[^ ]+' | vm_merged | sort -u | while read -r library; do
+        # What Debian's packages have brought is there, perhaps as a link that leads out of here.
+        [ -e "$root$library" ] || [ -L "$root$library" ] && continue
         mkdir -p "$root${library%/*}"
         cp -L "$library" "$root$library"
     done
@@ -132,7 +165,7 @@ vm_disk() {
     ln -s usr/lib "$early/lib"
     ln -s usr/lib64 "$early/lib64"
     cp "$(command -v busybox)" "$early/bin/busybox"
-    # Debian has a static one and another; they exclude each other.
+    # Its libraries, where it is not the static one.
     vm_libraries "$early" "$early/bin/busybox"
     cp Tests/vm/boot.sh "$early/init"
     for module in "${VM_BOOT_MODULES[@]}"; do
@@ -150,22 +183,21 @@ vm_disk() {
 
 # RELEASE LOG DMESG: shows what the guest prints while it runs. 124: it took too long.
 vm_run() {
-    local qemu follow status
+    local status
     : >"$2"
     tail -n +1 -s 0.2 -f "$2" &
-    follow=$!
+    VM_CHILDREN=($!)
     # Every BPF program is compiled, as Debian has it; speculation is not what is tested, and costs a third of the time.
-    timeout --foreground "${CORRAL_VM_SECONDS:-600}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=multi}" -cpu max \
+    timeout --foreground "${CORRAL_VM_SECONDS:-1200}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=multi}" -cpu max \
         -machine q35 -smp 2 -m 2G -nodefaults -no-user-config -display none -nic none -no-reboot \
         -drive "file=$VM_DIR/disk.img,format=raw,if=virtio,cache=unsafe" \
         -serial "file:$3" -serial "file:$2" -kernel "$VM_DIR/kernels/$1/boot/vmlinuz-$1" -initrd "$VM_DIR/initramfs.cpio" \
         -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off cgroup_no_v1=all lsm=lockdown,yama,landlock,apparmor,bpf" \
         </dev/null &
-    qemu=$!
-    wait $qemu
+    VM_CHILDREN+=($!)
+    wait $!
     status=$?
     sleep 0.3
-    kill $follow
-    wait $follow 2>/dev/null
+    vm_stop
     return $status
 }

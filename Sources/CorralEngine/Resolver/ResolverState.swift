@@ -188,21 +188,23 @@ final class ResolverLedger: Sendable {
 }
 
 /// Queries by what became of them, over all sandboxes, since start.
-struct ResolverStatistics: Sendable, Equatable {
+public struct ResolverStatistics: Sendable, Equatable {
     /// Datagrams and frames from sandboxes.
-    var received: UInt64 = 0
+    public var received: UInt64 = 0
     /// From nobody's address, or no query at all.
-    var dropped: UInt64 = 0
-    var malformed: UInt64 = 0
+    public var dropped: UInt64 = 0
+    public var malformed: UInt64 = 0
     /// By the policy or the guard.
-    var refused: UInt64 = 0
+    public var refused: UInt64 = 0
     /// By an exhausted budget.
-    var limited: UInt64 = 0
-    var fromCache: UInt64 = 0
+    public var limited: UInt64 = 0
+    public var fromCache: UInt64 = 0
     /// Questions put to an upstream server.
-    var forwarded: UInt64 = 0
+    public var forwarded: UInt64 = 0
     /// Forwarded in vain.
-    var failed: UInt64 = 0
+    public var failed: UInt64 = 0
     /// Answers withheld because the kernel did not take their addresses.
-    var unpinned: UInt64 = 0
+    public var unpinned: UInt64 = 0
+
+    public init() {}
 }
