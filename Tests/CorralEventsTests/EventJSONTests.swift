@@ -155,8 +155,8 @@ import Testing
             .field("policy.rule", expected: "a rule such as egress.allow[0]")
         ),
         (
-            #"{"time":"2026-12-01T00:00:00Z","type":"process","seq":0}"#,
-            .field("type", expected: "a type of event that this version knows, not process")
+            #"{"time":"2026-12-01T00:00:00Z","type":"file","seq":0}"#,
+            .field("type", expected: "a type of event that this version knows, not file")
         ),
         (
             #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0}"#, .field("query", expected: "an object")

@@ -66,7 +66,6 @@ import Testing
         ("egress: { limits: { dnsQueries: -1 } }", "egress.limits.dnsQueries"),
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
         ("syscalls: { deny: [] }", "not supported yet: syscalls.deny"),
-        ("trace: { syscalls: all }", "not supported yet: trace.syscalls"),
         ("files: { mounts: [] }", "not supported yet: files.mounts"),
     ])
     func refusesWithFileAndReason(text: String, expected: String) {
