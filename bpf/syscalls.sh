@@ -38,7 +38,7 @@ table() {
 
 /// Names in the order of their numbers; a number and a colon stand before a name that does not follow the last.
 enum SyscallNumbers {
-    static let x86_64 = """
+    static let amd64 = """
 SWIFT
     numbers "$multiarch/asm/unistd_64.h" | table
     printf '        """\n\n    /// Numbers without __X32_SYSCALL_BIT. Those from 512 on are calls whose arguments differ from those of x86-64.\n'

@@ -201,7 +201,7 @@ enum SocketAddressText {
     static func text(_ bytes: [UInt8]) -> String? {
         guard bytes.count >= 2 else { return nil }
         let family = UInt64(bytes[0]) | UInt64(bytes[1]) << 8
-        let name = SyscallFlags.text(family, SyscallFlags.family, .x86_64)
+        let name = SyscallFlags.text(family, SyscallFlags.family, .amd64)
         switch family {
         case 1: return "{sa_family=\(name)" + unixPath(Array(bytes.dropFirst(2))) + "}"
         case 2:

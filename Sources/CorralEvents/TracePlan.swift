@@ -44,7 +44,7 @@ public enum TraceRows {
 
     private static let abis: [(SyscallABI, UInt32)] = {
         let native = (WireTrace.nativeABI, CORRAL_ABI_NATIVE.rawValue)
-        return WireTrace.nativeABI == .x86_64
+        return WireTrace.nativeABI == .amd64
             ? [native, (.i386, CORRAL_ABI_COMPAT.rawValue), (.x32, CORRAL_ABI_X32.rawValue)] : [native]
     }()
 

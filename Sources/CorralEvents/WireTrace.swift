@@ -131,7 +131,7 @@ public struct WireTrace {
         #if arch(arm64)
             .arm64
         #else
-            .x86_64
+            .amd64
         #endif
     }()
 

@@ -2,7 +2,7 @@
 
 /// Names in the order of their numbers; a number and a colon stand before a name that does not follow the last.
 enum SyscallNumbers {
-    static let x86_64 = """
+    static let amd64 = """
         read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask
         rt_sigreturn ioctl pread64 pwrite64 readv writev access pipe select sched_yield mremap msync mincore
         madvise shmget shmat shmctl dup dup2 pause nanosleep getitimer alarm setitimer getpid sendfile socket

@@ -1,6 +1,6 @@
 /// The ways into the kernel, each with numbers of its own. Raw values are the ones in events.
 public enum SyscallABI: String, Sendable, CaseIterable, Codable {
-    case x86_64
+    case amd64 = "x86_64"
     /// 64-bit registers, 32-bit pointers.
     case x32
     /// 32-bit, on an x86-64 kernel.
@@ -29,14 +29,14 @@ public enum SyscallTable {
         }
     }
 
-    private static let x86_64 = Table(SyscallNumbers.x86_64)
+    private static let amd64 = Table(SyscallNumbers.amd64)
     private static let x32 = Table(SyscallNumbers.x32)
     private static let i386 = Table(SyscallNumbers.i386)
     private static let arm64 = Table(SyscallNumbers.arm64)
 
     private static func table(_ abi: SyscallABI) -> Table {
         switch abi {
-        case .x86_64: x86_64
+        case .amd64: amd64
         case .x32: x32
         case .i386: i386
         case .arm64: arm64

@@ -5,7 +5,7 @@ internal import Glibc
 /// The events of corrald across its restarts: when the connection breaks it is made anew, what the journal holds of the time
 /// between is read, nothing comes twice, and a `gap` event tells of the break.
 struct EventFollower {
-    /// How much of what came last is remembered, so that it is not shown twice. Bytes.
+    /// How much of what came last is remembered at least, so that it is not shown twice. Bytes.
     private static let memory = 8 << 20
     /// How much earlier an event may have happened than one that came before it, nanoseconds.
     private static let disorder: Int64 = 10_000_000_000
@@ -59,7 +59,14 @@ struct EventFollower {
         guard span.follow else { return }
         recent.append(piece)
         recentBytes += piece.count
-        while recentBytes > Self.memory, recent.count > 1 { recentBytes -= recent.removeFirst().count }
+        // In bulk: each removal moves what is left.
+        guard recentBytes > 2 * Self.memory else { return }
+        var count = 0
+        while recentBytes > Self.memory, count < recent.count - 1 {
+            recentBytes -= recent[count].count
+            count += 1
+        }
+        recent.removeFirst(count)
     }
 
     /// Waits until corrald is there again. Returns the `gap` event that tells of it.

@@ -66,6 +66,7 @@ import Testing
         ("egress: { limits: { dnsQueries: -1 } }", "egress.limits.dnsQueries"),
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
         ("syscalls: { deny: [] }", "not supported yet: syscalls.deny"),
+        ("trace: { syscalls: some }", "trace.syscalls"),
         ("files: { mounts: [] }", "not supported yet: files.mounts"),
     ])
     func refusesWithFileAndReason(text: String, expected: String) {

@@ -128,7 +128,7 @@ actor FakeEngine: SandboxEngine {
         let process = ProcessReference(
             pid: 7, hostPid: 4711, ppid: 1, uid: 0, comm: "cat", exe: nil, execID: "4711-a-1")
         let call = Syscall(
-            thread: 7, process: process, name: "getppid", abi: .x86_64, arguments: [], outcome: .returned(1),
+            thread: 7, process: process, name: "getppid", abi: .amd64, arguments: [], outcome: .returned(1),
             duration: 90)
         let (stream, continuation) = AsyncStream<Event>.makeStream()
         continuation.yield(
@@ -138,7 +138,7 @@ actor FakeEngine: SandboxEngine {
     }
 
     static let uses = [
-        SyscallUse(name: "getppid", abi: .x86_64, calls: 3, errors: 1, refused: 1, duration: 270)
+        SyscallUse(name: "getppid", abi: .amd64, calls: 3, errors: 1, refused: 1, duration: 270)
     ]
 
     func syscalls(of reference: String) async throws -> [SyscallUse]? {

@@ -4,6 +4,7 @@ import CorralPolicy
 import FoundationEssentials
 import Metrics
 import Testing
+import Yams
 
 @testable import CorralServer
 
@@ -168,6 +169,8 @@ import Testing
     @Test(arguments: ["packaging/grafana-dashboard.json", "packaging/alerts.yaml"])
     func whatIsAskedForExists(path: String) throws {
         let text = try Self.file(path)
+        // JSON is YAML.
+        #expect(try Yams.compose(yaml: text)?.mapping != nil)
         let names = text.matches(of: #/\b(?:corral|process)_[a-z_]+\b/#).map { String($0.output) }
         #expect(names.count > 10)
         let known = Set(MetricsCatalog.all.map(\.name))

@@ -93,8 +93,10 @@ section_trace() {
     # shellcheck disable=SC2016
     "$CORRAL_BIN/corral" run -i --rm=false --policy "$LAB_DIR/trace-flood.yaml" --name "flood$$" -- sh -c \
         'head -c "$0" >/tmp/calls; chmod +x /tmp/calls; /tmp/calls 200000 0' "$(stat -c %s "$LAB_BIN/calls")" <"$LAB_BIN/calls" >/dev/null 2>&1
-    "$CORRAL_BIN/corral" run --name "after$$" -- true
-    trace_await "$out" "\"name\":\"after$$\".*\"action\":\"destroyed\""
+    "$CORRAL_BIN/corral" run --name "behind$$" -- true
+    trace_await "$out" "\"name\":\"behind$$\".*\"action\":\"destroyed\""
+    # What the kernel lost is told five times a second.
+    sleep 0.6
     seq=$(trace_counter "flood$$" events)
     "$CORRAL_BIN/corral" rm -f "flood$$" >/dev/null 2>&1
     kill $tail 2>/dev/null
