@@ -10,7 +10,7 @@ import Testing
 
     private func call(_ seq: UInt64) -> Event {
         let call = Syscall(
-            thread: 7, process: Self.process, name: "getppid", abi: .x86_64, arguments: [], outcome: .returned(1))
+            thread: 7, process: Self.process, name: "getppid", abi: .amd64, arguments: [], outcome: .returned(1))
         return Event(time: 0, seq: seq, sandbox: SandboxReference(id: "sb-1", name: "a"), body: .syscall(call))
     }
 

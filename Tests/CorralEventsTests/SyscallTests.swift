@@ -8,7 +8,7 @@ import Testing
 @Suite struct SyscallTests {
     private func arguments(
         _ name: String, _ arguments: [UInt64], _ captures: [SyscallCapture] = [], result: Int64 = 0,
-        abi: SyscallABI = .x86_64
+        abi: SyscallABI = .amd64
     ) -> [String] {
         let padded = arguments + Array(repeating: 0, count: 6 - arguments.count)
         var decoder = SyscallDecoder(name: name, abi: abi, arguments: padded, result: result, captures: captures)
@@ -124,7 +124,7 @@ import Testing
 
     @Test func linesAreThoseOfStrace() {
         let process = ProcessReference(pid: 7, hostPid: 70, ppid: 1, uid: 0, comm: "cat", exe: nil, execID: "x")
-        func line(_ name: String, _ arguments: [String], _ outcome: Syscall.Outcome, abi: SyscallABI = .x86_64)
+        func line(_ name: String, _ arguments: [String], _ outcome: Syscall.Outcome, abi: SyscallABI = .amd64)
             -> String
         {
             Syscall(
@@ -160,7 +160,7 @@ import Testing
                 time: 1, seq: 1, sandbox: nil,
                 body: .syscall(
                     Syscall(
-                        thread: 7, process: process, name: "bpf", abi: .x86_64, arguments: [], outcome: outcome)))
+                        thread: 7, process: process, name: "bpf", abi: .amd64, arguments: [], outcome: outcome)))
         }
         #expect(event(.refused(-1)).verdict == .deny)
         #expect(event(.refused(-1)).reason == .syscallNotAllowed)
