@@ -360,7 +360,7 @@ int executed(struct bpf_raw_tracepoint_args *context)
 	struct thread *thread;
 	struct path directory;
 	struct mm_struct *mm;
-	__u32 size;
+	__u64 size;
 
 	if (!find_caller(&caller))
 		return 0;
@@ -390,7 +390,7 @@ int executed(struct bpf_raw_tracepoint_args *context)
 	end = BPF_CORE_READ(mm, arg_end);
 	size = end > start ? (end - start > CORRAL_ARGV_BYTES ? CORRAL_ARGV_BYTES : end - start) : 0;
 	record->argv_cut = end > start && end - start > CORRAL_ARGV_BYTES;
-	asm volatile("" : "+r"(size));
+	barrier_var(size);
 	if (size > CORRAL_ARGV_BYTES)
 		size = CORRAL_ARGV_BYTES;
 	if (bpf_probe_read_user(record->argv, size, (void *)start) == 0)
