@@ -4,7 +4,7 @@
  * host through the slow path of system calls while a program is on sys_enter or sys_exit.
  *
  * seccomp answers before sys_enter. A call that it refuses has no beginning here and an end all the same, which is how the
- * two are told apart; see `settle` for what else ends without having begun.
+ * two are told apart; see `end_call` for what else ends without having begun.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
@@ -144,25 +144,41 @@ static __always_inline int is_wanted(const struct caller *caller, const struct c
 	return caller->trace->mode == CORRAL_TRACE_EVENTS && row->wanted;
 }
 
-/* The state of the current thread; NULL for want of memory. */
-static __always_inline struct thread *current_thread(const struct caller *caller, int *is_known)
+/* What the state of the current thread says of its sandbox; 0 when that is not this session's, or there is none. */
+static __always_inline int recall_caller(struct caller *caller, struct thread **thread)
+{
+	struct thread *found;
+
+	caller->task = (void *)bpf_get_current_task_btf();
+	found = bpf_task_storage_get(&threads, caller->task, 0, 0);
+	if (!found)
+		return 0;
+	caller->slot = found->call.head.slot;
+	caller->trace = bpf_map_lookup_elem(&traces, &caller->slot);
+	*thread = found;
+	return caller->trace && caller->trace->mode != CORRAL_TRACE_OFF && found->session == caller->trace->session;
+}
+
+/* The state of the current thread, new or of an earlier session; NULL for want of memory. */
+static __always_inline struct thread *meet_thread(const struct caller *caller)
 {
 	struct thread *thread = bpf_task_storage_get(&threads, caller->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
 	if (!thread)
 		return NULL;
-	*is_known = thread->session == caller->trace->session;
-	if (!*is_known) {
-		thread->session = caller->trace->session;
-		thread->pending = 0;
-		thread->identified = 0;
-	}
-	if (!thread->identified) {
-		thread->own = is_own(caller);
-		describe(&thread->call.head, caller);
-		thread->identified = 1;
-	}
+	thread->session = caller->trace->session;
+	thread->pending = 0;
+	thread->identified = 0;
 	return thread;
+}
+
+static __always_inline void identify(const struct caller *caller, struct thread *thread)
+{
+	if (thread->identified)
+		return;
+	thread->own = is_own(caller);
+	describe(&thread->call.head, caller);
+	thread->identified = 1;
 }
 
 static __always_inline void begin_record(struct thread *thread, __u32 abi, __u32 number)
@@ -186,23 +202,27 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	struct corral_plan *plan;
 	struct thread *thread;
 	struct pt_regs *regs;
-	int is_known;
 
-	if (!find_caller(&caller))
-		return 0;
-	thread = current_thread(&caller, &is_known);
-	if (!thread)
-		return 0;
+	if (!recall_caller(&caller, &thread)) {
+		if (!find_caller(&caller))
+			return 0;
+		thread = meet_thread(&caller);
+		if (!thread)
+			return 0;
+	}
+	identify(&caller, thread);
 	abi = call_abi(caller.task, &number);
 	index = row_of(abi, number);
 	plan = bpf_map_lookup_elem(&trace_plans, &index);
-	row = find_row(&caller, index);
-	if (!plan || !row)
-		return 0;
-	if (thread->own && !(plan->flags & CORRAL_PLAN_EXEC))
+	if (!plan || (thread->own && !(plan->flags & CORRAL_PLAN_EXEC)))
 		return 0;
 	begin_record(thread, abi, number);
 	thread->pending = 1;
+	if (caller.trace->mode != CORRAL_TRACE_EVENTS && !(plan->flags & CORRAL_PLAN_NO_RETURN))
+		return 0;
+	row = find_row(&caller, index);
+	if (!row)
+		return 0;
 	if (is_wanted(&caller, row)) {
 		regs = (void *)bpf_task_pt_regs(caller.task);
 		read_arguments(regs, abi, thread->call.arguments);
@@ -254,17 +274,24 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	struct pt_regs *regs;
 	int is_known, is_joined;
 
-	if (!find_caller(&caller))
-		return 0;
+	is_known = recall_caller(&caller, &thread);
+	if (!is_known) {
+		if (!find_caller(&caller))
+			return 0;
+		thread = meet_thread(&caller);
+	}
 	regs = (void *)bpf_task_pt_regs(caller.task);
-	thread = current_thread(&caller, &is_known);
 	if (!thread) {
 		count_unjoined(&caller, regs, result);
 		return 0;
 	}
+	identify(&caller, thread);
 	is_joined = thread->pending;
-	if (thread->own && !is_joined)
+	/* Of its own calls the last alone counts: the one that made it the sandbox's. */
+	if (thread->own && (!is_joined || result < 0)) {
+		thread->pending = 0;
 		return 0;
+	}
 	if (is_joined) {
 		abi = thread->call.head.abi;
 		number = thread->call.number;
@@ -333,7 +360,7 @@ int executed(struct bpf_raw_tracepoint_args *context)
 	struct thread *thread;
 	struct path directory;
 	struct mm_struct *mm;
-	__u32 size;
+	__u64 size;
 
 	if (!find_caller(&caller))
 		return 0;
@@ -363,7 +390,7 @@ int executed(struct bpf_raw_tracepoint_args *context)
 	end = BPF_CORE_READ(mm, arg_end);
 	size = end > start ? (end - start > CORRAL_ARGV_BYTES ? CORRAL_ARGV_BYTES : end - start) : 0;
 	record->argv_cut = end > start && end - start > CORRAL_ARGV_BYTES;
-	asm volatile("" : "+r"(size));
+	barrier_var(size);
 	if (size > CORRAL_ARGV_BYTES)
 		size = CORRAL_ARGV_BYTES;
 	if (bpf_probe_read_user(record->argv, size, (void *)start) == 0)

@@ -62,6 +62,7 @@ extension Syscall {
     /// sandbox chose is neutralised.
     public var line: String {
         var line: String
+        let name = TerminalText.neutralised(name)
         if case .resumed = outcome {
             line = "<... \(name) resumed>)"
         } else {

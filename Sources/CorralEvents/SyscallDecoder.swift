@@ -73,7 +73,10 @@ struct SyscallDecoder {
                 guard let first = capture.word(0), let second = capture.word(4) else { return pointer(value) }
                 return "[\(Int32(bitPattern: first)), \(Int32(bitPattern: second))]"
             }
-        case .waitStatusOut: return memory(index) { $0.word(0).map(Self.waitStatus) ?? pointer(value) }
+        case .waitStatusOut:
+            // Without a child that has changed, nothing is written there.
+            guard result > 0 else { return pointer(value) }
+            return memory(index) { $0.word(0).map(Self.waitStatus) ?? pointer(value) }
         case .wordIn, .wordOut:
             return memory(index) { $0.word(0).map { "[\(Int32(bitPattern: $0))]" } ?? pointer(value) }
         case .openHow:

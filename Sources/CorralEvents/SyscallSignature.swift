@@ -189,7 +189,7 @@ enum SyscallSignatures {
         pivot_root path path
         chroot path
         socket family sock int
-        socketpair family sock int ptr
+        socketpair family sock int pair
         bind fd addr uint
         connect fd addr uint
         listen fd int

@@ -11,7 +11,7 @@ struct SampleEvents {
 
     mutating func next() -> Event {
         let body: Event.Body =
-            switch random.next() % 17 {
+            switch random.next() % 21 {
             case 0: .sandbox(lifecycle())
             case 1:
                 .limit(
@@ -23,6 +23,8 @@ struct SampleEvents {
             case 6...8: .dns(nameQuery())
             case 9...10: .audit(audit())
             case 11...12: .gap(gap())
+            case 13...14: .syscall(syscall())
+            case 15...16: .process(ProcessChange(process: process(), action: action()))
             default: .egress(traffic())
             }
         return Event(
@@ -46,12 +48,7 @@ struct SampleEvents {
     private mutating func traffic() -> Traffic {
         Traffic(
             verdict: pick(Verdict.allCases), reason: pick(Reason.allCases), hook: maybe { $0.pick(Hook.allCases) },
-            process: maybe {
-                ProcessReference(
-                    pid: $0.number(), hostPid: $0.number(), ppid: $0.number(), uid: $0.number(), comm: $0.text(),
-                    exe: $0.maybe { $0.text() }, execID: $0.text()
-                )
-            },
+            process: maybe { $0.process() },
             remote: maybe {
                 Remote(
                     ip: $0.address(), port: $0.maybe { $0.number() }, name: $0.maybe { $0.text() }
@@ -61,6 +58,36 @@ struct SampleEvents {
             proto: maybe { $0.random.next() % 2 == 0 ? .ip($0.number()) : .ethertype($0.number()) },
             policy: maybe { $0.policy() }, hint: maybe { $0.text() }
         )
+    }
+
+    private mutating func process() -> ProcessReference {
+        ProcessReference(
+            pid: number(), hostPid: number(), ppid: number(), uid: number(), comm: text(), exe: maybe { $0.text() },
+            execID: text()
+        )
+    }
+
+    private mutating func syscall() -> Syscall {
+        let result = pick([0, -1, -2, -38, -512, -4095, -4096, 3, .max, .min] as [Int64])
+        let outcome = pick([Syscall.Outcome.returned(result), .refused(result), .resumed(result), .none])
+        let arguments = (0..<random.next() % 6).map { _ in text() }
+        let isResumed = if case .resumed = outcome { true } else { false }
+        return Syscall(
+            thread: number(), process: process(), name: text(), abi: pick(SyscallABI.allCases),
+            arguments: isResumed ? [] : arguments, outcome: outcome, duration: maybe { $0.number() })
+    }
+
+    private mutating func action() -> ProcessChange.Action {
+        let usage = ProcessChange.Usage(user: number(), system: number(), peakMemory: number())
+        return switch random.next() % 4 {
+        case 0:
+            .exec(
+                arguments: (0..<random.next() % 4).map { _ in text() }, isCut: random.next() % 2 == 0, directory: text()
+            )
+        case 1: .fork(ProcessChange.Child(pid: number(), hostPid: number(), execID: text()))
+        case 2: .exit(.code(number()), usage)
+        default: .exit(.signal(UInt8(1 + random.next() % 64), dumpedCore: random.next() % 2 == 0), usage)
+        }
     }
 
     private mutating func audit() -> AuditRecord {

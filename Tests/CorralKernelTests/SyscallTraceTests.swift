@@ -91,7 +91,7 @@ import Testing
         ) throws -> Int32 {
             let procs = try #require(cgroups[slot]).path + "/cgroup.procs"
             return procs.withCString { procs in
-                "/etc/hostname".withCString { path in
+                "/etc/passwd".withCString { path in
                     "/nonexistent/\u{1b}[31mred".withCString { missing in
                         (filter ?? []).withUnsafeBytes { filter in
                             var workload = corral_workload()
@@ -118,8 +118,8 @@ import Testing
         await bench.trace.settle()
         #expect(bench.collector.errors == [])
         let calls = bench.collector.calls(of: 1)
-        let opened = try #require(calls.first { $0.name == "openat" && $0.arguments.contains("\"/etc/hostname\"") })
-        #expect(opened.arguments == ["AT_FDCWD", "\"/etc/hostname\"", "O_RDONLY|O_CLOEXEC"])
+        let opened = try #require(calls.first { $0.name == "openat" && $0.arguments.contains("\"/etc/passwd\"") })
+        #expect(opened.arguments == ["AT_FDCWD", "\"/etc/passwd\"", "O_RDONLY|O_CLOEXEC"])
         guard case .returned(let file) = opened.outcome else { return #expect(Bool(false), "\(opened.outcome)") }
         #expect(file >= 0)
         #expect(opened.duration ?? 0 > 0)

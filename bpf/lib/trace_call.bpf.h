@@ -128,7 +128,7 @@ static __always_inline int copy_string(struct thread *thread, __u8 argument, __u
 
 static __always_inline void copy_bytes(struct thread *thread, __u8 argument, __u64 pointer, __u64 length, __u32 most)
 {
-	__u32 used = next_capture(thread), size;
+	__u32 used = next_capture(thread);
 	__u8 state = CORRAL_CAPTURED_WHOLE;
 
 	if (used > CORRAL_TRACE_DATA - LARGEST) {
@@ -139,16 +139,15 @@ static __always_inline void copy_bytes(struct thread *thread, __u8 argument, __u
 		length = most;
 		state = CORRAL_CAPTURED_CUT;
 	}
-	size = length;
-	/* The verifier has to see it. */
-	asm volatile("" : "+r"(size));
-	if (size > CORRAL_CAPTURE_BYTES_MOST)
-		size = CORRAL_CAPTURE_BYTES_MOST;
-	if (bpf_probe_read_user(&thread->call.data[used + HEAD], size, (void *)pointer) < 0) {
+	/* All 64 bits are compared: the verifier of 6.1 takes a comparison of 32 for no bound. */
+	barrier_var(length);
+	if (length > CORRAL_CAPTURE_BYTES_MOST)
+		length = CORRAL_CAPTURE_BYTES_MOST;
+	if (bpf_probe_read_user(&thread->call.data[used + HEAD], length, (void *)pointer) < 0) {
 		state = CORRAL_CAPTURED_UNREADABLE;
-		size = 0;
+		length = 0;
 	}
-	captured(thread, used, argument, state, size);
+	captured(thread, used, argument, state, length);
 }
 
 static __always_inline void copy_strings(struct thread *thread, __u8 argument, __u64 pointer)
