@@ -51,7 +51,7 @@ import Testing
                 sendto(
                     sender.raw, "x", 1, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
             }
-            if try systemCall("poll", { corral_wait_readable(receiver.raw, 300) }) > 0 { arrived += 1 }
+            if try systemCall("poll", { corral_wait_readable(receiver.raw, 3000) }) > 0 { arrived += 1 }
         }
         #expect(arrived == Int(rounds))
     }

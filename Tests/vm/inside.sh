@@ -94,9 +94,9 @@ check_start() {
 sandbox_interface() { ip -n "$LAB_HOST" -o link show | grep -oE 'crl[^:@ ]*' | tail -1; }
 
 check_cycle() {
-    local events=$LAB_DIR/cycle.json i interface clients=()
+    local events=$LAB_DIR/cycle.json i interface tail_pid clients=()
     "$CORRAL_BIN/corral" tail -o json >"$events" 2>"$LAB_DIR/tail.err" &
-    clients+=($!)
+    tail_pid=$!
     sleep 1
     equal "the permitted server answers" "hello from permitted" "$(run -- curl -sS -m 10 "http://$PERMITTED4/" 2>&1)"
     equal "over IPv6 too" "hello from permitted" "$(run -- curl -sS -m 10 "http://[$PERMITTED6]/" 2>&1)"
@@ -144,8 +144,15 @@ check_cycle() {
     lab_corrald --allow-test-switches || { fail "corrald starts again"; return; }
     equal "a new one ends the old one's sandboxes" "" "$(pgrep -x probe)"
     equal "a new one serves" "hello from permitted" "$(run -- curl -sS -m 10 "http://$PERMITTED4/" 2>&1)"
-    # With the daemon gone they have ended, and said so.
-    wait "${clients[@]}" 2>/dev/null
+    run -- bash -c "echo >/dev/udp/$REFUSED4/8003" 2>/dev/null
+    for ((i = 0; i < 50; i++)); do
+        grep -q '"port":8003' "$events" && break
+        sleep 0.1
+    done
+    DETAIL=$(cat "$LAB_DIR/tail.err") expect "tail goes on with the new one" grep -q '"port":8003' "$events"
+    kill $tail_pid
+    # The sandboxes' clients have ended with their daemon, and said so.
+    wait $tail_pid "${clients[@]}" 2>/dev/null
 }
 
 # A sandbox's cgroup files, its name given; for what only pure v2 has.
