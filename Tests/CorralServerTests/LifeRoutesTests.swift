@@ -1,5 +1,6 @@
 import CorralAPI
 import CorralEngine
+import CorralEvents
 import Testing
 
 @testable import CorralServer

@@ -180,7 +180,7 @@ section_cleanup() {
         equal "${names[i]}: run returns with what was said" said "$(timeout 10 "$CORRAL" run -- sh -c "${names[i + 1]}" 2>/dev/null | head -1)"
         expect "${names[i]}: at once" test $((SECONDS - began)) -lt 4
     done
-    expect "and nothing of them is left" within 5 sh -c '! grep -qsa "^sleep.300" /proc/[0-9]*/cmdline'
+    expect "and nothing of them is left" within 5 sh -c "! grep -qsa '^sleep.$nap' /proc/[0-9]*/cmdline"
     # A bomb that a limit holds.
     timeout 20 "$CORRAL" run --pids 64 --timeout 2s -- sh -c 'f() { f | f & }; f; sleep 30' >/dev/null 2>&1
     equal "a fork bomb is ended by its timeout" 124 $?
