@@ -48,7 +48,8 @@ actor CgroupNames {
                 places[inode] = place
             } catch {
                 places[inode] = .some(nil)
-                problems.append("no names in the network namespace of \(pid.map { "pid \($0)" } ?? "corrald"): \(error)")
+                problems.append(
+                    "no names in the network namespace of \(pid.map { "pid \($0)" } ?? "corrald"): \(error)")
             }
         }
         for (inode, place) in places where !present.contains(inode) {

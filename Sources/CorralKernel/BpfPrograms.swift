@@ -58,7 +58,8 @@ public final class BpfPrograms: Sendable {
 
     static let mapNames = [
         "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver",
-        "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced", "verdicts", "decisions",
+        "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced",
+        "verdicts", "decisions",
     ]
 
     /// The programs of the trace, loaded beside the others with their maps. Nothing of them is pinned: the trace ends with

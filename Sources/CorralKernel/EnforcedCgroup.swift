@@ -130,7 +130,9 @@ extension SandboxHooks {
         for _ in 0..<2 * Int(CORRAL_MAX_FLOWS) {
             let before = key
             let found = key.withUnsafeMutableBytes { next in
-                before.withUnsafeBytes { bpf_map_get_next_key(earlier, isFirst ? nil : $0.baseAddress, next.baseAddress) }
+                before.withUnsafeBytes {
+                    bpf_map_get_next_key(earlier, isFirst ? nil : $0.baseAddress, next.baseAddress)
+                }
             }
             guard found == 0 else { return }
             isFirst = false

@@ -127,6 +127,25 @@ section_publish() {
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
     wait $pid 2>/dev/null
     equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
+    # What it answers counts as sent.
+    printf 'apiVersion: corral/v1\nname: brief\negress:\n  limits: { bytes: 4KiB }\n' >"$LAB_DIR/brief.yaml"
+    : >"$LAB_DIR/published"
+    "$CORRAL_BIN/corral" run -q -i --policy "$LAB_DIR/brief.yaml" --name "published$$" --publish 7080:80 -- sh -c '
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80' \
+        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
+    pid=$!
+    LAB_PIDS+=($pid)
+    for ((i = 0; i < 50; i++)); do
+        grep -q ready "$LAB_DIR/published" && break
+        sleep 0.1
+    done
+    equal "within the budget a published port answers" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
+    for ((i = 0; i < 20; i++)); do fetch_published 192.0.2.13:7080 >/dev/null || break; done
+    expect "beyond the budget of bytes it does not" test $i -lt 20
+    result=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"exhausted":[0-9]+')
+    DETAIL=$result expect "and that is counted" test "${result#*:}" -gt 0
+    "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
+    wait $pid 2>/dev/null
 }
 
 section_refusals() {
