@@ -56,7 +56,8 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
-        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        let names = try SandboxNames(
+            hooks: host.provisioner.hooks, hub: hub, directory: configuration.runDirectory + "/names")
         self.names = names
         hub.resolveNames(by: names)
         nameService = try await NameService.start(

@@ -217,6 +217,9 @@ public final class SandboxHooks: Sendable {
     /// Takes the sandbox's next event number, as the programs do.
     public func nextSequence(of slot: UInt32) -> UInt64 { counters.nextSequence(slot) }
 
+    /// One more that the sandbox has asked of the resolver, kept where the next daemon finds it.
+    public func countQuery(of slot: UInt32) { counters.countQuery(slot) }
+
     func pins(of name: String) -> String { "\(programs.directory)/sandboxes/\(name)" }
 
     private func pin(_ link: borrowing FileDescriptor, at path: String) throws(KernelError) {
