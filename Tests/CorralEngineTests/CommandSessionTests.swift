@@ -1,4 +1,5 @@
 import CorralKernel
+import Dispatch
 import Glibc
 import Testing
 
@@ -34,6 +35,13 @@ import Testing
                 stderr: SharedDescriptor(FileDescriptor(owning: errors.read))),
             poller: try Poller(), log: log, drains: drains)
         try await body(session, FileHandle(input.read), FileHandle(output.write), FileHandle(errors.write))
+    }
+
+    /// Away from the threads that tasks run on, which it would hold.
+    private static func blocking(_ work: @escaping @Sendable () -> Int) async -> Int {
+        await withCheckedContinuation { continuation in
+            DispatchQueue.global().async { continuation.resume(returning: work()) }
+        }
     }
 
     private static let exit = CommandResult(exitCode: 0, cause: .exited)
@@ -86,9 +94,11 @@ import Testing
             let raw = stdout.descriptor.raw
             // Blocks for ever unless somebody reads.
             let piece = [UInt8](repeating: 1, count: 64 << 10)
-            for _ in 0..<64 { #expect(write(raw, piece, piece.count) == piece.count) }
+            let written = await Self.blocking { (0..<64).reduce(0) { sum, _ in sum + write(raw, piece, piece.count) } }
+            #expect(written == 4 << 20)
             session.finish(Self.exit)
-            #expect(try await session.ending.wait() == Self.exit)
+            let ended = try await session.ending.wait()
+            #expect(ended == Self.exit)
             #expect(await eventually { log.read(from: 0).isFinished })
             #expect(log.read(from: 0).end == 4 << 20)
         }
@@ -123,11 +133,11 @@ import Testing
             let (slow, fast) = (try #require(session.attach(.nothing)), try #require(session.attach(.nothing)))
             let reading = Task { try await Self.all(session, fast).0.utf8.count }
             let piece = [UInt8](repeating: 1, count: 64 << 10)
-            let writing = Task.detached { for _ in 0..<128 { _ = write(raw, piece, piece.count) } }
+            async let writing = Self.blocking { (0..<128).reduce(0) { sum, _ in sum + write(raw, piece, piece.count) } }
             try await Task.sleep(for: .milliseconds(50))
             #expect(session.detach(slow))
             #expect(!session.detach(slow))
-            await writing.value
+            #expect(await writing == 8 << 20)
             session.finish(Self.exit)
             #expect(try await reading.value == 8 << 20)
             #expect(try await session.next(slow) == nil)

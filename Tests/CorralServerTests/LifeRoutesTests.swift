@@ -33,7 +33,8 @@ import Testing
         try await TestServer.run { server in
             await server.engine.add("sb-1")
             let body = "{\"command\":[\"id\"],\"user\":{\"uid\":7}}"
-            #expect(try await server.client().request("POST", "/v1/sandboxes/sb-1/exec", body: body).status == 201)
+            let answer = try await server.client().request("POST", "/v1/sandboxes/sb-1/exec", body: body)
+            #expect(answer.status == 201)
             #expect(await server.engine.executed.first?.spec.user == CorralEngine.CommandUser(uid: 7, gid: 7))
         }
     }
@@ -45,7 +46,8 @@ import Testing
     func malformedExecsAreRefused(body: String) async throws {
         try await TestServer.run { server in
             await server.engine.add("sb-1")
-            #expect(try await server.client().request("POST", "/v1/sandboxes/sb-1/exec", body: body).status == 400)
+            let answer = try await server.client().request("POST", "/v1/sandboxes/sb-1/exec", body: body)
+            #expect(answer.status == 400)
             #expect(await server.engine.executed.isEmpty)
         }
     }
@@ -121,7 +123,8 @@ import Testing
     func malformedLogQueriesAreRefused(query: String) async throws {
         try await TestServer.run { server in
             await server.engine.add("sb-1")
-            #expect(try await server.client().request("GET", "/v1/sandboxes/sb-1/logs?\(query)").status == 400)
+            let answer = try await server.client().request("GET", "/v1/sandboxes/sb-1/logs?\(query)")
+            #expect(answer.status == 400)
         }
     }
 }
