@@ -118,7 +118,8 @@ let package = Package(
             name: "RandomPolicies", dependencies: ["CorralPolicy"], path: "Tests/RandomPolicies",
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralKernelTests", dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
+            name: "CorralKernelTests",
+            dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies", "Yams"],
