@@ -220,6 +220,12 @@ section_timing() {
     for stage in "parse arguments" connect "corrald: policy" "corrald: claim" "corrald: limits" "corrald: bind" "corrald: exec" "first byte" exit "total since main"; do
         expect "stage: $stage" grep -qE "$stage +[0-9.]+" "$out"
     done
+    # The policy is in force at the first instruction, although the claim does not wait for the kernel's grace period.
+    local reached=0 i
+    for i in $(seq 20); do
+        run -- curl -s --max-time 3 --noproxy '*' "http://$PERMITTED4/" >/dev/null && reached=$((reached + 1))
+    done
+    equal "twenty starts, each reaches at once what its policy permits" 20 $reached
     # Between the claim and the command: no process, no file read, no netlink message.
     command -v strace >/dev/null || { skip "the start path under strace" "no strace"; return; }
     "$CORRAL" run -- true
