@@ -41,6 +41,8 @@ LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/l
 .PHONY: all setup setup-tests bpf syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
 
+include packaging/install.mk bench/bench.mk
+
 setup-tests: PACKAGES += $(TEST_PACKAGES)
 setup setup-tests:
 	@missing=$$(for p in $(PACKAGES); do \

@@ -19,7 +19,7 @@ struct Corral: ParsableCommand {
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,
-            Version.self,
+            Version.self, Completion.self,
         ]
     )
 
