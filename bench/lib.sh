@@ -36,10 +36,20 @@ cold_starts() {
     curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/v1/pool | python3 -c 'import json, sys; print(json.load(sys.stdin)["coldStarts"])'
 }
 
-remove_all() {
-    "$CORRAL_BIN/corral" ps -o json | python3 -c 'import json, sys; [print(s["id"]) for s in json.load(sys.stdin)]' |
-        xargs -r "$CORRAL_BIN/corral" rm --force >/dev/null
-}
+# How many sandboxes have a command that runs.
+running() { curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/v1/sandboxes | grep -o '"state":"running"' | wc -l; }
 
 # Under `set -e`, which lab.sh is not written for.
 stop_corrald() { lab_stop_corrald || true; }
+
+# FLAG...: corrald, however long a large pool or a busy machine makes it take.
+start_corrald() {
+    lab_corrald "$@" 2>/dev/null && return
+    local i
+    for ((i = 0; i < 600; i++)); do
+        curl -sf --unix-socket "$LAB_DIR/run/corral.sock" http://corral/healthz >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    tail -20 "$LAB_DIR/corrald.log" >&2
+    return 1
+}

@@ -7,8 +7,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 STRIP ?= strip
 BUILD ?= .build/release
-# What the pages and the package are made with; nothing at run time needs it.
-PACKAGING_PACKAGES := python3 binutils dpkg-dev
+# Made with python3, strip and dpkg-dev; nothing of that is needed at run time.
 INSTALL_ENVIRONMENT := PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' \
 	ZSHDIR='$(ZSHDIR)' STRIP='$(STRIP)' BUILD='$(BUILD)'
 

@@ -10,9 +10,14 @@ tool nft "$(nft --version)"
 lab_up
 lab_start net "$LAB_PERMITTED" "$BENCH_BIN/net" serve
 in_ns "$LAB_HOST" nft -f - <<'NFT'
-table inet bench_nat { chain post { type nat hook postrouting priority srcnat; iifname "ctc" masquerade; } }
+table inet bench_nat {
+  chain post {
+    type nat hook postrouting priority srcnat
+    iifname "ctc" masquerade
+  }
+}
 NFT
-LAB_POOL=2 lab_corrald
+LAB_POOL=2 start_corrald
 
 # COUNT: blocks that never meet, from 11.0.0.0 on, and the server's address.
 blocks() {
@@ -27,9 +32,21 @@ for count in $counts; do
     blocks "$count" >"$LAB_DIR/blocks.$count"
     { printf 'apiVersion: corral/v1\nname: bench\negress:\n  allow:\n'; sed 's/^/    - cidr: /' "$LAB_DIR/blocks.$count"; } >"$LAB_DIR/corral.$count"
     {
-        echo 'table inet bench_filter { set permitted { type ipv4_addr; flags interval; elements = {'
-        paste -sd, "$LAB_DIR/blocks.$count"
-        echo '} } chain forward { type filter hook forward priority 0; iifname "ctc" ct state established accept; iifname "ctc" ip daddr @permitted accept; iifname "ctc" drop; } }'
+        cat <<NFT
+table inet bench_filter {
+  set permitted {
+    type ipv4_addr
+    flags interval
+    elements = { $(paste -sd, "$LAB_DIR/blocks.$count") }
+  }
+  chain forward {
+    type filter hook forward priority 0
+    iifname "ctc" ct state established accept
+    iifname "ctc" ip daddr @permitted accept
+    iifname "ctc" drop
+  }
+}
+NFT
     } >"$LAB_DIR/nft.$count"
 done
 
@@ -65,6 +82,12 @@ for ((round = 0; round < rounds; round++)); do
         client $kind $seconds $PERMITTED4 >>"$LAB_DIR/samples.none.$kind"
     done
 done
+# What of it is the kernel's: the daemon stands still meanwhile, and its ring fills.
+kill -STOP "$LAB_DAEMON"
+for ((round = 0; round < rounds; round++)); do
+    for kind in bulk connects trips; do inside 100000 $kind $seconds $PERMITTED4 >>"$LAB_DIR/samples.alone.$kind"; done
+done
+kill -CONT "$LAB_DAEMON"
 # The set is there only while it is measured: its rules would stand in Corral's way too.
 for count in $counts; do
     in_ns "$LAB_HOST" nft -f "$LAB_DIR/nft.$count"
@@ -75,6 +98,8 @@ for count in $counts; do
 done
 for kind in bulk connects trips; do
     series name=none "label=${what[$kind]}: no filter" "group=$kind" "unit=${unit[$kind]}" "scale=${scale[$kind]}" better=higher <"$LAB_DIR/samples.none.$kind"
+    series name=corral-alone "label=${what[$kind]}: Corral, 100000 blocks, corrald stopped" "group=$kind" floor=none "unit=${unit[$kind]}" \
+        "scale=${scale[$kind]}" better=higher <"$LAB_DIR/samples.alone.$kind"
     for tool in corral nft; do
         for count in $counts; do
             if [ $tool = corral ]; then label="Corral" goal=(target_ratio=0.95); else label="nftables set" goal=(); fi
@@ -86,7 +111,7 @@ done
 
 # Replacing a policy of 100,000 blocks by another.
 sed 's/24$/25/' "$LAB_DIR/corral.100000" >"$LAB_DIR/corral.other"
-sed 's/table inet bench_filter/add table inet bench_filter; delete table inet bench_filter; table inet bench_filter/' "$LAB_DIR/nft.100000" >"$LAB_DIR/nft.again"
+{ printf 'table inet bench_filter\ndelete table inet bench_filter\n'; cat "$LAB_DIR/nft.100000"; } >"$LAB_DIR/nft.again"
 "$BENCH_BIN/load" exec 1 1 0 "$CORRAL_BIN/corral" policy apply bench-10 "$LAB_DIR/corral.other" >/dev/null
 for ((round = 0; round < (rounds + 1) / 2; round++)); do
     for file in corral.100000 corral.other; do

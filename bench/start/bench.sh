@@ -55,7 +55,7 @@ peers() { # GROUP ROUNDS CONCURRENCY PAUSE-MS
         [ "$runtime" = crun ] || count=$((($1 + 4) / 5))
         # crun 1.8 knows no hybrid hosts, and then makes no cgroup.
         local words=("$runtime" --root "$LAB_DIR/$runtime.state") label="$runtime run"
-        if [ "$runtime" = crun ] && ! [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        if [ "$runtime" = crun ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
             words+=(--cgroup-manager=disabled) label="crun run, without a cgroup"
         fi
         if "${words[@]}" run --bundle "$LAB_DIR/$runtime" "$LAB-probe" </dev/null >"$LAB_DIR/err" 2>&1; then
@@ -66,11 +66,11 @@ peers() { # GROUP ROUNDS CONCURRENCY PAUSE-MS
 for peer in bwrap crun runc; do tool "$peer" "$($peer --version 2>/dev/null | head -1)"; done
 command -v dockerd >/dev/null || skipped docker "dockerd is not installed"
 
-LAB_POOL=64 lab_corrald
+LAB_POOL=64 start_corrald
 pool_full
 for concurrency in 1 20 50; do
     group=c$concurrency count=$(((rounds + concurrency - 1) / concurrency))
-    if [ "$concurrency" = 1 ]; then wait=$pause; else wait=$((concurrency * 25)); fi
+    if [ "$concurrency" = 1 ]; then wait=$pause; else wait=$((concurrency * 10)); fi
     before=$(cold_starts)
     if [ "$concurrency" = 1 ]; then targets=(target=0.5 target99=2); else targets=(); fi
     "$load" api "$count" "$concurrency" "$wait" "$LAB_DIR/run/corral.sock" "$body" >"$LAB_DIR/samples"
@@ -85,7 +85,7 @@ for concurrency in 1 20 50; do
 done
 stop_corrald
 
-LAB_POOL=0 lab_corrald
+LAB_POOL=0 start_corrald
 "$load" api "$rounds" 1 1 "$LAB_DIR/run/corral.sock" "$body" >"$LAB_DIR/samples"
 series name=api-cold "label=Corral, cold: API request to first instruction" group=c1 floor=fork unit=ms scale=1e6 better=lower target=3 <"$LAB_DIR/samples"
 stop_corrald
@@ -98,10 +98,10 @@ for pool in 500 0; do
     : >"$LAB_DIR/memory"
     for ((i = 0; i < $(quick && echo 2 || echo 5); i++)); do
         before=$(available)
-        LAB_POOL=$pool lab_corrald
+        LAB_POOL=$pool start_corrald
         [ $pool = 0 ] || pool_full
         "$load" burst 500 20 "$LAB_DIR/run/corral.sock" '{"command":["/bin/sleep","120"]}' >>"$LAB_DIR/times"
-        alive=$("$CORRAL_BIN/corral" ps -o json | grep -c '"state" *: *"running"')
+        alive=$(running)
         [ "$alive" = 500 ] || { echo "bench: $alive of 500 run" >&2; exit 1; }
         python3 -c "print($before - $(available))" >>"$LAB_DIR/memory"
         stop_corrald

@@ -2,11 +2,12 @@
 //
 //   load exec ROUNDS CONCURRENCY PAUSE-MS COMMAND...          from posix_spawn to the exit; %d in a word is a number of its own
 //   load api ROUNDS CONCURRENCY PAUSE-MS SOCKET BODY          POST /v1/sandboxes over open connections, to the answer; each
-//                                                             sandbox is removed again, outside what is measured
+//                                                             sandbox is removed again, and the pool filled, in between
 //   load burst COUNT CONCURRENCY SOCKET BODY                  COUNT of them as fast as may be, and left; prints one number, the whole
 //
 // In a round all workers start at once. BODY is JSON.
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -28,6 +29,7 @@ static atomic_int next_number = 1;
 static int rounds, concurrency, pause_ms, burst;
 static uint64_t *samples;
 static char **command;
+static posix_spawn_file_actions_t quiet; // standard output is for the samples
 static const char *socket_path, *body;
 
 static void fail(const char *what) {
@@ -57,7 +59,7 @@ static uint64_t run_command(void) {
     pid_t child;
     int status;
     uint64_t from = now();
-    errno = posix_spawnp(&child, words[0], NULL, NULL, words, environ);
+    errno = posix_spawnp(&child, words[0], &quiet, NULL, words, environ);
     if (errno) fail(words[0]);
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) fail("waitpid");
@@ -134,6 +136,21 @@ static void destroy(int fd, const char *id) {
     }
 }
 
+// Waits until as many sandboxes are warm as are wanted: what is measured next does not compete with their making.
+static void wait_for_pool(int fd) {
+    static const char request[] = "GET /v1/pool HTTP/1.1\r\nHost: corral\r\n\r\n";
+    char answer[4096];
+    for (int i = 0; i < 3000; i++) {
+        exchange(fd, request, sizeof request - 1, answer, sizeof answer);
+        char *target = strstr(answer, "\"target\":"), *warm = strstr(answer, "\"warm\":");
+        if (target && warm && atoi(warm + 7) >= atoi(target + 9)) return;
+        struct timespec rest = {0, 10000000};
+        nanosleep(&rest, NULL);
+    }
+    errno = ETIMEDOUT;
+    fail("the pool");
+}
+
 static void *work(void *argument) {
     int worker = (int)(intptr_t)argument;
     int fd = socket_path ? open_connection() : -1;
@@ -149,7 +166,10 @@ static void *work(void *argument) {
         uint64_t took = socket_path ? create(fd, id, sizeof id) : run_command();
         samples[round * concurrency + worker] = took;
         pthread_barrier_wait(&finish_line);
-        if (socket_path) destroy(fd, id);
+        if (socket_path) {
+            destroy(fd, id);
+            wait_for_pool(fd);
+        }
         struct timespec rest = {pause_ms / 1000, (long)(pause_ms % 1000) * 1000000};
         nanosleep(&rest, NULL);
     }
@@ -170,6 +190,8 @@ int main(int argc, char **argv) {
         else command = argv + 5;
     }
     if (rounds < 1 || concurrency < 1 || concurrency > 512) return fprintf(stderr, "load: bad numbers\n"), 2;
+    posix_spawn_file_actions_init(&quiet);
+    posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
     samples = calloc((size_t)rounds * (size_t)concurrency, sizeof *samples);
     pthread_barrier_init(&start_line, NULL, (unsigned)concurrency + (burst ? 1 : 0));
     pthread_barrier_init(&finish_line, NULL, (unsigned)concurrency + (burst ? 1 : 0));
