@@ -72,7 +72,7 @@ for suite in "${@:-spawn}"; do
         ;;
     packaging)
         without_root packaging && continue
-        for script in Tests/packaging/install.sh Tests/packaging/deb.sh; do
+        for script in Tests/docs/tour.sh Tests/docs/quickstart.sh Tests/packaging/install.sh Tests/packaging/deb.sh; do
             $script 2>&1 | tee "$log"
             add "$(basename "$script" .sh)" "${PIPESTATUS[0]}" $(counts)
         done
