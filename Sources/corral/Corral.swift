@@ -20,7 +20,7 @@ struct Corral: ParsableCommand {
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,
-            Version.self,
+            Version.self, Completion.self,
         ]
     )
 
