@@ -9,16 +9,22 @@ public protocol SandboxEngine: Sendable {
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo
     func sandbox(_ reference: String) async throws -> SandboxInfo
     func sandboxes() async -> [SandboxInfo]
+    func usage() async -> [SandboxUsage]
     func attach(_ reference: String) async throws -> CommandStreams
     func kill(_ reference: String, signal: Int32) async throws
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
     func remove(_ reference: String, force: Bool) async throws
     func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>
     func events(matching filter: EventFilter, from history: HistoryRequest, buffer: Int) async throws -> EventFeed
+    func frames(
+        matching filter: EventFilter, from history: HistoryRequest?, buffer: Int
+    ) async throws -> FrameFeed
     /// Tells readers and the journal what somebody asked for. Does not wait.
     func record(_ audit: AuditRecord, sandbox: SandboxReference?)
     func statistics() async -> EngineStatistics
-    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed
+    func trace(
+        _ reference: String, _ selection: TraceSelection, buffer: Int, asRecords: Bool
+    ) async throws -> TraceFeed
     func syscalls(of reference: String) async throws -> [SyscallUse]?
     func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement
     func enforcements() async -> [Enforcement]

@@ -15,7 +15,7 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Ps.self, Inspect.self, Stats.self, Kill.self, Remove.self, Tail.self, Trace.self,
+            Run.self, Ps.self, Inspect.self, Stats.self, Top.self, Kill.self, Remove.self, Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,

@@ -75,6 +75,12 @@ actor FakeEngine: SandboxEngine {
 
     func sandboxes() async -> [SandboxInfo] { live.values.sorted { $0.id < $1.id } }
 
+    func usage() async -> [SandboxUsage] {
+        live.values.sorted { $0.id < $1.id }.map {
+            SandboxUsage(info: $0, cpuTime: 1_500_000, memory: 4096, processes: 2, time: 2_000_000_000)
+        }
+    }
+
     func attach(_ reference: String) async throws -> CommandStreams {
         guard let streams = streams[reference] else { throw EngineError(.conflict, "attached elsewhere") }
         return streams
@@ -122,7 +128,18 @@ actor FakeEngine: SandboxEngine {
         return stream
     }
 
-    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed {
+    func frames(
+        matching filter: EventFilter, from history: HistoryRequest?, buffer: Int
+    ) async throws -> FrameFeed {
+        filters.append(filter)
+        if let history { histories.append(history) }
+        let pieces = Mutex(past)
+        return FrameFeed(past: { pieces.withLock { $0.isEmpty ? nil : $0.removeFirst() } }, live: .empty)
+    }
+
+    func trace(
+        _ reference: String, _ selection: TraceSelection, buffer: Int, asRecords: Bool
+    ) async throws -> TraceFeed {
         _ = try await sandbox(reference)
         traced.append((reference, selection))
         let process = ProcessReference(
@@ -134,7 +151,7 @@ actor FakeEngine: SandboxEngine {
         continuation.yield(
             Event(time: 1, seq: 1, sandbox: SandboxReference(id: reference, name: reference), body: .syscall(call)))
         continuation.finish()
-        return TraceFeed(events: stream) { Self.uses }
+        return TraceFeed(events: stream, frames: .empty) { Self.uses }
     }
 
     static let uses = [
