@@ -75,7 +75,10 @@ public actor Engine {
             reportKernelLosses()
             reportBudgets()
             // Every five seconds.
-            if round % 25 == 0 { names.sweep() }
+            if round % 25 == 0 {
+                names.sweep()
+                await serveNames()
+            }
             round += 1
             try? await Task.sleep(for: .milliseconds(200))
         }
@@ -85,6 +88,7 @@ public actor Engine {
         warm = []
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
+        await stopServingNames()
         try await nameService.stop()
         let (host, journal, trace) = (host, journal, trace)
         try await making.run {

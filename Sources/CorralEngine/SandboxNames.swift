@@ -151,6 +151,10 @@ final class SandboxNames: ResolverAuthority {
         }
     }
 
+    func isPresent(_ client: ResolverClient) -> Bool {
+        state.withLock { $0.tenants[client.slot]?.identity.epoch == client.epoch }
+    }
+
     func decide(_ name: String, for client: ResolverClient) -> NameDecision {
         terms(of: client)?.names.decide(name) ?? .notAllowed
     }

@@ -41,20 +41,25 @@ public final class BpfPrograms: Sendable {
         for name in ["from_sandbox", "to_sandbox"] {
             try objects.veth.pin(program: name, at: "\(directory)/programs/\(name)")
         }
-        for hook in Self.cgroupPacketHooks {
+        for hook in Self.foreignCgroupHooks {
             try objects.cgroup.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
         }
     }
 
-    /// The packet hooks of a cgroup that Corral did not make.
-    static let cgroupPacketHooks: [(name: String, type: UInt32)] = [
+    /// What a cgroup that Corral did not make has beside the hooks of a sandbox's.
+    static let foreignCgroupHooks: [(name: String, type: UInt32)] = [
         ("from_cgroup", BPF_CGROUP_INET_EGRESS.rawValue),
         ("to_cgroup", BPF_CGROUP_INET_INGRESS.rawValue),
+        ("recvmsg4", BPF_CGROUP_UDP4_RECVMSG.rawValue),
+        ("recvmsg6", BPF_CGROUP_UDP6_RECVMSG.rawValue),
+        ("getpeername4", BPF_CGROUP_INET4_GETPEERNAME.rawValue),
+        ("getpeername6", BPF_CGROUP_INET6_GETPEERNAME.rawValue),
     ]
 
     static let mapNames = [
-        "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver", "slot_by_cgroup",
-        "slot_by_ifindex", "flows", "announced", "verdicts", "decisions",
+        "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver",
+        "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced",
+        "verdicts", "decisions",
     ]
 
     /// The programs of the trace, loaded beside the others with their maps. Nothing of them is pinned: the trace ends with
@@ -75,7 +80,7 @@ public final class BpfPrograms: Sendable {
         try objects.egress.program(name)
     }
 
-    func cgroupPacketProgram(_ name: String) throws(KernelError) -> Int32 {
+    func foreignCgroupProgram(_ name: String) throws(KernelError) -> Int32 {
         try objects.cgroup.program(name)
     }
 

@@ -208,10 +208,7 @@ public final class SandboxHooks: Sendable {
     }
 
     static func removePins(in directory: String) {
-        let hooks = BpfPrograms.cgroupHooks + BpfPrograms.cgroupPacketHooks
-        for hook in hooks.map(\.name) + ["from_sandbox", "to_sandbox"] {
-            _ = unlink("\(directory)/\(hook)")
-        }
+        for name in PinDirectory.entries(of: directory) { _ = unlink("\(directory)/\(name)") }
         _ = rmdir(directory)
     }
 

@@ -101,10 +101,12 @@ final class Resolver: Sendable {
         }
     }
 
-    /// The first step. Never waits for the network.
-    func receive(_ bytes: [UInt8], from source: ResolverPeer, at listener: IPAddress? = nil) -> Intake {
+    /// The first step. Never waits for the network. `client`: whose query it is, where `source` does not tell.
+    func receive(
+        _ bytes: [UInt8], from source: ResolverPeer, at listener: IPAddress? = nil, as client: ResolverClient? = nil
+    ) -> Intake {
         ledger.count(\.received)
-        guard let client = authority.client(at: source.address) else {
+        guard let client = client ?? authority.client(at: source.address) else {
             ledger.count(\.dropped)
             return .drop
         }
@@ -227,7 +229,7 @@ final class Resolver: Sendable {
         case .permitted(let permit):
             return finish(ask, permit, content, seconds: Self.lifetime(of: content, configuration))
         case .refused(let reason, let rule):
-            guard authority.client(at: ask.source.address) == ask.client,
+            guard authority.isPresent(ask.client),
                 case .answer(let answer) = refuse(ask, reason, rule)
             else { return nil }
             return answer
@@ -271,7 +273,7 @@ final class Resolver: Sendable {
         _ ask: Ask, _ permit: Permit, _ content: AnswerCache.Content, seconds: UInt32
     ) -> [UInt8]? {
         // Whoever lives at the address now did not ask.
-        guard authority.client(at: ask.source.address) == ask.client else {
+        guard authority.isPresent(ask.client) else {
             ledger.count(\.dropped)
             return nil
         }

@@ -13,6 +13,9 @@ protocol ResolverAuthority: Sendable {
     /// Whose address it is; nil: nobody's, the query is dropped unanswered.
     func client(at address: IPAddress) -> ResolverClient?
 
+    /// Whether it still exists: another may have its address by now.
+    func isPresent(_ client: ResolverClient) -> Bool
+
     /// `name`: lower case, no dot at the end.
     func decide(_ name: String, for client: ResolverClient) -> NameDecision
 
