@@ -16,7 +16,8 @@ public struct FrameFeed: Sendable {
 public final class EventFrames: Sendable {
     /// Bytes of lines that are put into one frame.
     private static let lineBytes = 64 << 10
-    private static let mostItems = 256
+    /// What is taken out of the queue at once: 1 MiB of records. What waits here, nothing overtakes.
+    private static let units = 4096
 
     private let subscription: Subscription
     /// What has to live as long as this.
@@ -36,7 +37,7 @@ public final class EventFrames: Sendable {
 
     /// Whole frames, as many as wait, but no more than some hundred KiB; nil at the end.
     public func next() async -> [ByteBuffer]? {
-        guard let items = await subscription.queue.next(atMost: Self.mostItems) else { return nil }
+        guard let items = await subscription.queue.next(units: Self.units) else { return nil }
         var frames: [ByteBuffer] = []
         var lines: [UInt8] = []
         func endLines() {

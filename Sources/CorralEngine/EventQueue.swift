@@ -19,7 +19,9 @@ struct RecordBatch: Sendable {
 }
 
 /// Events on their way to one reader, bounded. What a trace tells may fill a part of it only, so that no flood of calls
-/// keeps a decision out, or makes it wait long; and of that part, no sandbox gets more than is left to the others.
+/// keeps a decision out; and of that part, no sandbox gets more than is left to the others. Nor does a flood make the decisions of
+/// others wait: an event of a sandbox that has nothing else here overtakes what is here of other sandboxes. What is of one
+/// sandbox stays in its order.
 ///
 /// What a reader loses is counted by sandbox, and told before the next event of that sandbox, or once the reader has caught up.
 /// Who has lost something gets in again when there is some room, not for each place that becomes free: so losses are told
@@ -30,10 +32,35 @@ final class EventQueue: Sendable {
         case records(RecordBatch)
     }
 
-    private struct State {
+    /// First in, first out.
+    private struct Line {
         /// Those from `first` on are still to be read.
-        var items: [Item] = []
-        var first = 0
+        private var items: [Item] = []
+        private var first = 0
+
+        var isEmpty: Bool { first == items.count }
+
+        mutating func put(_ item: Item) { items.append(item) }
+
+        mutating func take() -> Item? {
+            guard first < items.count else { return nil }
+            let item = items[first]
+            first += 1
+            // Moved rarely, so that each is moved once on average.
+            if first == items.count || first > 4096 && first * 2 > items.count {
+                items.removeFirst(first)
+                first = 0
+            }
+            return item
+        }
+    }
+
+    private struct State {
+        var items = Line()
+        /// Of sandboxes that have nothing in `items`; read first.
+        var overtaking = Line()
+        /// Items in `items`, by sandbox.
+        var waiting: [String: Int] = [:]
         /// What waits, in events or units of records; what of it is bulk, in all and by sandbox.
         var count = 0
         var bulk = 0
@@ -45,49 +72,72 @@ final class EventQueue: Sendable {
         var isFinished = false
         var reader: CheckedContinuation<Void, Never>?
 
-        mutating func put(_ item: Item) {
-            items.append(item)
+        /// An event; records go behind all that waits.
+        mutating func put(_ event: Event) {
+            let sandbox = event.sandbox?.id ?? ""
+            if !event.isBulk, waiting[sandbox] == nil {
+                overtaking.put(.event(event))
+            } else {
+                items.put(.event(event))
+                waiting[sandbox, default: 0] += 1
+            }
+            count += 1
+        }
+
+        mutating func put(_ batch: RecordBatch) {
+            items.put(.records(batch))
+            for (sandbox, units) in batch.units {
+                waiting[sandbox.id, default: 0] += 1
+                count += units
+                bulk += units
+                held[sandbox.id, default: 0] += units
+            }
         }
 
         /// What a sandbox has lost goes before what it gets in.
         mutating func tellLoss(of sandbox: SandboxReference?, at time: Int64) {
             guard !lost.isEmpty, let count = lost.removeValue(forKey: sandbox) else { return }
-            put(
-                .event(
-                    Event(time: time, seq: 0, sandbox: sandbox, body: .lost(Loss(count: count, place: .reader)))))
-            self.count += 1
+            put(Event(time: time, seq: 0, sandbox: sandbox, body: .lost(Loss(count: count, place: .reader))))
         }
 
-        mutating func take() -> Item? {
-            if first == items.count, !lost.isEmpty {
+        var isEmpty: Bool { items.isEmpty && overtaking.isEmpty && lost.isEmpty }
+
+        mutating func take() -> (item: Item, units: Int)? {
+            if items.isEmpty, overtaking.isEmpty, !lost.isEmpty {
                 let now = Clock.realtime()
                 for sandbox in lost.keys { tellLoss(of: sandbox, at: now) }
             }
-            guard first < items.count else { return nil }
-            let item = items[first]
-            first += 1
-            // Moved rarely, so that each is moved once on average.
-            if first == items.count || first > 4096 && first * 2 > items.count {
-                items.removeFirst(first)
-                first = 0
+            if let item = overtaking.take() {
+                count -= 1
+                return (item, 1)
             }
+            guard let item = items.take() else { return nil }
             switch item {
             case .event(let event):
+                let sandbox = event.sandbox?.id ?? ""
                 count -= 1
-                if event.isBulk { letGo(1, of: event.sandbox?.id ?? "") }
-            case .records(let batch):
-                for (sandbox, number) in batch.units {
-                    count -= number
-                    letGo(number, of: sandbox.id)
+                Self.lower(&waiting, sandbox, by: 1)
+                if event.isBulk {
+                    bulk -= 1
+                    Self.lower(&held, sandbox, by: 1)
                 }
+                return (item, 1)
+            case .records(let batch):
+                var sum = 0
+                for (sandbox, units) in batch.units {
+                    sum += units
+                    Self.lower(&waiting, sandbox.id, by: 1)
+                    Self.lower(&held, sandbox.id, by: units)
+                }
+                count -= sum
+                bulk -= sum
+                return (item, sum)
             }
-            return item
         }
 
-        private mutating func letGo(_ number: Int, of sandbox: String) {
-            bulk -= number
-            let rest = (held[sandbox] ?? 0) - number
-            held[sandbox] = rest > 0 ? rest : nil
+        private static func lower(_ counts: inout [String: Int], _ sandbox: String, by number: Int) {
+            let rest = (counts[sandbox] ?? 0) - number
+            counts[sandbox] = rest > 0 ? rest : nil
         }
 
         mutating func takeReader() -> CheckedContinuation<Void, Never>? {
@@ -128,8 +178,6 @@ final class EventQueue: Sendable {
                     state.lost[event.sandbox, default: 0] += 1
                     return (false, nil)
                 }
-                state.bulk += 1
-                state.held[id, default: 0] += 1
             } else {
                 let limit = state.isShut ? max(1, capacity - capacity / 8) : capacity
                 state.isShut = state.count >= limit
@@ -139,8 +187,11 @@ final class EventQueue: Sendable {
                 }
             }
             state.tellLoss(of: event.sandbox, at: event.time)
-            state.put(.event(event))
-            state.count += 1
+            state.put(event)
+            if isBulk {
+                state.bulk += 1
+                state.held[id, default: 0] += 1
+            }
             return (true, state.takeReader())
         }
         reader?.resume()
@@ -157,17 +208,12 @@ final class EventQueue: Sendable {
         let reader = state.withLock { state -> CheckedContinuation<Void, Never>? in
             guard !state.isFinished else { return nil }
             let now = Clock.realtime()
-            for (sandbox, count) in batch.units {
-                state.tellLoss(of: sandbox, at: now)
-                state.count += count
-                state.bulk += count
-                state.held[sandbox.id, default: 0] += count
-            }
+            for (sandbox, _) in batch.units { state.tellLoss(of: sandbox, at: now) }
+            if !batch.units.isEmpty { state.put(batch) }
             for (sandbox, count) in batch.lost {
                 state.lost[sandbox, default: 0] += count
                 state.shut.insert(sandbox.id)
             }
-            if !batch.units.isEmpty { state.put(.records(batch)) }
             return state.takeReader()
         }
         reader?.resume()
@@ -183,18 +229,23 @@ final class EventQueue: Sendable {
 
     /// Waits; nil at the end, or once the task is cancelled. For one reader, who asked for no records.
     func next() async -> Event? {
-        while let items = await next(atMost: 1) {
+        while let items = await next(units: 1) {
             for case .event(let event) in items { return event }
         }
         return nil
     }
 
     /// Waits for at least one; nil at the end, or once the task is cancelled. For one reader.
-    func next(atMost number: Int) async -> [Item]? {
+    /// - Parameter limit: no more are taken once they are this much together.
+    func next(units limit: Int) async -> [Item]? {
         while true {
             let (items, isOver) = state.withLock { state in
                 var items: [Item] = []
-                while items.count < number, let item = state.take() { items.append(item) }
+                var sum = 0
+                while sum < limit, let (item, units) = state.take() {
+                    items.append(item)
+                    sum += units
+                }
                 return (items, state.isFinished)
             }
             if !items.isEmpty { return items }
@@ -202,11 +253,7 @@ final class EventQueue: Sendable {
             await withTaskCancellationHandler {
                 await withCheckedContinuation { continuation in
                     let isReady = state.withLock { state in
-                        if state.first < state.items.count || !state.lost.isEmpty || state.isFinished
-                            || Task.isCancelled
-                        {
-                            return true
-                        }
+                        if !state.isEmpty || state.isFinished || Task.isCancelled { return true }
                         state.reader = continuation
                         return false
                     }

@@ -131,6 +131,18 @@ public final class SyscallTrace: Sendable {
         }
     }
 
+    public var tracedCount: Int { state.withLock { $0.sessions.count } }
+
+    /// Runs that the kernel left out: calls and processes that nobody counted.
+    public func programMisses() -> [(name: String, misses: UInt64)] {
+        Self.programs.compactMap { name, _ in
+            guard let program = try? object.program(name), let misses = try? SandboxHooks.misses(name, program) else {
+                return nil
+            }
+            return (name, misses)
+        }
+    }
+
     public var isAttached: Bool { state.withLock { !$0.links.isEmpty } }
 
     /// Of the session that runs; nil while the sandbox is not traced. Good after its end, too.

@@ -13,6 +13,8 @@ public protocol SandboxEngine: Sendable {
     func attach(_ reference: String) async throws -> CommandStreams
     func kill(_ reference: String, signal: Int32) async throws
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
+    /// Tells readers that a policy which was to replace a sandbox's was refused.
+    func refused(policy error: String, of reference: String) async
     func remove(_ reference: String, force: Bool) async throws
     func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>
     func events(matching filter: EventFilter, from history: HistoryRequest, buffer: Int) async throws -> EventFeed

@@ -37,7 +37,7 @@ import Testing
             #expect(problems.isEmpty, "\(String(decoding: event.jsonLine, as: UTF8.self)): \(problems)")
             if !problems.isEmpty { break }
         }
-        let made = Set(EventType.allCases).subtracting([.file, .policy])
+        let made = Set(EventType.allCases).subtracting([.file])
         #expect(types.isSuperset(of: made))
     }
 

@@ -96,6 +96,10 @@ actor FakeEngine: SandboxEngine {
         return info
     }
 
+    private(set) var refusedPolicies: [(reference: String, error: String)] = []
+
+    func refused(policy error: String, of reference: String) async { refusedPolicies.append((reference, error)) }
+
     func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement {
         let policy = try Policy(yaml: text.yaml, file: text.file)
         let path = if case .path(let path) = target { path } else { "/sys/fs/cgroup/of-pid" }
