@@ -1,5 +1,7 @@
 import CorralAPI
 import CorralEngine
+import CorralEvents
+import Glibc
 import Testing
 
 @testable import CorralServer
