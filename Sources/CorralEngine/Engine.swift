@@ -16,6 +16,7 @@ public actor Engine {
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
     let measuring = WorkQueue("corral.measure")
+    let freezing = WorkQueue("corral.freeze")
     let seccomp: [UInt8]
     let names: SandboxNames
     let nameService: NameService
@@ -57,7 +58,8 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
-        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        let names = try SandboxNames(
+            hooks: host.provisioner.hooks, hub: hub, directory: configuration.runDirectory + "/names")
         self.names = names
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
@@ -132,11 +134,12 @@ public actor Engine {
             switch sandbox.state {
             case .claimed: .claimed
             case .running(let startedAt): .running(startedAt: startedAt)
+            case .paused(let startedAt): .paused(startedAt: startedAt)
             case .exited(let startedAt, let exitedAt, let result):
                 .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
             }
         let counters = SandboxCounters(host.provisioner.hooks.counters(of: sandbox.warm.identity.slot))
-        return SandboxInfo(
+        var info = SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",
             policyGeneration: sandbox.applied?.generation ?? 0,
@@ -152,6 +155,8 @@ public actor Engine {
                 )
             }
         )
+        info.runningCommands = sandbox.commands.values.count { !$0.hasEnded }
+        return info
     }
 
     /// Events from now on, oldest first, after the filter. A reader that falls more than `buffer` events behind loses the

@@ -10,8 +10,15 @@ public protocol SandboxEngine: Sendable {
     func sandbox(_ reference: String) async throws -> SandboxInfo
     func sandboxes() async -> [SandboxInfo]
     func usage() async -> [SandboxUsage]
-    func attach(_ reference: String) async throws -> CommandStreams
-    func kill(_ reference: String, signal: Int32) async throws
+    func exec(_ reference: String, _ spec: CommandSpec) async throws -> CommandInfo
+    func commands(of reference: String) async throws -> [CommandInfo]
+    func attach(_ reference: String, command: String?, input: CommandStreams.Input) async throws -> CommandStreams
+    func logs(of reference: String, _ request: LogRequest) async throws
+        -> any AsyncSequence<LogChunk, any Error> & Sendable
+    func wait(_ reference: String, command: String?) async throws -> CommandResult
+    func kill(_ reference: String, command: String?, signal: Int32) async throws
+    func pause(_ reference: String) async throws -> SandboxInfo
+    func resume(_ reference: String) async throws -> SandboxInfo
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
     /// Tells readers that a policy which was to replace a sandbox's was refused.
     func refused(policy error: String, of reference: String) async

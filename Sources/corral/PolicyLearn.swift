@@ -152,10 +152,11 @@ struct PolicyLearn: ClientCommand {
         // Nobody else knows of it.
         defer { try? client.removeSandbox(sandbox.id, force: true) }
         let exit = try client.attach(
-            sandbox.id,
+            sandbox.id, claimsStdin: interactive,
             AttachStreams(
                 stdin: interactive ? STDIN_FILENO : nil, stdout: output == nil ? STDERR_FILENO : STDOUT_FILENO, stderr: STDERR_FILENO,
                 signals: signals.reading))
+        guard let exit else { throw Failure("the command goes on; nothing is learned") }
         let calls = try client.syscalls(of: sandbox.id)
         // Its last event is told when it goes.
         try client.removeSandbox(sandbox.id, force: true)

@@ -109,6 +109,7 @@ import Testing
         let actions =
             AuditRecord.Action.allCases.map(\.rawValue)
             + ["created", "claimed", "started", "paused", "resumed", "exited", "destroyed", "exec", "fork", "exit"]
+            + ["applied", "refused"]
         #expect(schema.constants(of: "action") == actions.sorted())
         let page = try Self.page("AUDIT.md")
         for word in AuditRecord.Action.allCases.map(\.rawValue) + Gap.Cause.allCases.map(\.rawValue) {
