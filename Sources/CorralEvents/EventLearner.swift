@@ -17,8 +17,8 @@ public struct EventLearner: Sendable {
         switch event.body {
         case .process(let change):
             if case .exec = change.action, let exe = change.process.exe { programs[change.process.execID] = exe }
-        case .dns(let query): learn(query, event.time)
-        case .egress(let traffic): learn(traffic, event.time)
+        case .dns(let query): learn(query, event)
+        case .egress(let traffic): learn(traffic, event)
         case .syscall(let call):
             learner.call(call.name, isRefused: call.isRefused, use(event.time, call.process))
         case .lost(let loss): lost &+= loss.count
@@ -41,10 +41,11 @@ public struct EventLearner: Sendable {
         return PolicyLearner.Use(first: time, last: time, count: count, programs: names)
     }
 
-    private mutating func learn(_ query: NameQuery, _ time: Int64) {
-        let use = use(time, nil, count: UInt64(query.count))
+    private mutating func learn(_ query: NameQuery, _ event: Event) {
+        let use = use(event.time, nil, count: query.count)
         switch query.reason {
-        case .allowedByRule, .nameNotAllowed, .deniedByRule: learner.resolve(query.name, to: query.answers, use)
+        case .allowedByRule, .nameNotAllowed, .deniedByRule: 
+            learner.resolve(query.name, to: query.answers, in: event.sandbox?.id ?? "", use)
         default:
             learner.refuse(
                 "\(query.recordType) \(TerminalText.neutralised(query.name))", query.reason,
@@ -52,10 +53,10 @@ public struct EventLearner: Sendable {
         }
     }
 
-    private mutating func learn(_ traffic: Traffic, _ time: Int64) {
+    private mutating func learn(_ traffic: Traffic, _ event: Event) {
         // Questions to name servers, which are told as such.
         if traffic.remote?.port == 53, traffic.verdict == .allow, traffic.policy?.rule == nil { return }
-        let use = use(time, traffic.process)
+        let use = use(event.time, traffic.process)
         switch traffic.reason {
         case .allowedByRule, .noMatchingRule, .deniedByRule, .portNotAllowed, .protocolNotAllowed, .nameNotResolvedHere:
             // A socket that has no destination yet.
@@ -67,7 +68,10 @@ public struct EventLearner: Sendable {
                 case .icmp, .ip(58): .icmp
                 default: nil
                 }
-            if let known { return learner.reach(remote.ip, name: remote.name, known, port: remote.port, use) }
+            if let known {
+                return learner.reach(
+                    remote.ip, name: remote.name, known, port: remote.port, in: event.sandbox?.id ?? "", use)
+            }
         // What a budget stops is permitted otherwise.
         case .limitExhausted: return
         default: break

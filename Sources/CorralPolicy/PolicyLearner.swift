@@ -49,8 +49,14 @@ public struct PolicyLearner: Sendable {
     private var uses: [Target: [Service: Use]] = [:]
     private var questions: [String: Use] = [:]
     private var impossible: [Impossible: Use] = [:]
+    /// In one sandbox.
+    private struct Known: Hashable {
+        var sandbox: String
+        var address: IPAddress
+    }
+
     /// The name that an address was last given for.
-    private var names: [IPAddress: String] = [:]
+    private var names: [Known: String] = [:]
     private var calls: [String: (use: Use, isRefused: Bool)] = [:]
     /// Things that were seen, each as often as it was.
     public private(set) var observations: UInt64 = 0
@@ -59,8 +65,10 @@ public struct PolicyLearner: Sendable {
 
     public var isEmpty: Bool { uses.isEmpty && questions.isEmpty && impossible.isEmpty }
 
-    /// A name was asked for; it has to be resolved again, and the addresses stand for it from here on.
-    public mutating func resolve(_ name: String, to addresses: [IPAddress], _ use: Use) {
+    /// A name was asked for; it has to be resolved again, and the addresses stand for it from here on, in that sandbox.
+    public mutating func resolve(
+        _ name: String, to addresses: [IPAddress], in sandbox: String = "", _ use: Use
+    ) {
         // What is no name to a policy cannot be permitted by one.
         guard let pattern = try? DomainPattern(name), !pattern.isWildcard else {
             return refuse(
@@ -68,17 +76,21 @@ public struct PolicyLearner: Sendable {
         }
         observations &+= use.count
         Self.add(use, to: pattern.name, in: &questions)
-        for address in addresses { names[address.judged] = pattern.name }
+        for address in addresses { names[Known(sandbox: sandbox, address: address.judged)] = pattern.name }
     }
 
     /// A destination was reached for, or would have been.
     /// - Parameters:
     ///   - name: that the address is known by; nil: what `resolve` was told.
     ///   - port: nil for icmp.
-    public mutating func reach(_ address: IPAddress, name: String?, _ proto: IPProtocol, port: UInt16?, _ use: Use) {
+    public mutating func reach(
+        _ address: IPAddress, name: String?, _ proto: IPProtocol, port: UInt16?, in sandbox: String = "", _ use: Use
+    ) {
         observations &+= use.count
         let judged = address.judged
-        let known = name.flatMap { try? DomainPattern($0) }.flatMap { $0.isWildcard ? nil : $0.name } ?? names[judged]
+        let known =
+            name.flatMap { try? DomainPattern($0) }.flatMap { $0.isWildcard ? nil : $0.name }
+            ?? names[Known(sandbox: sandbox, address: judged)]
         let target = known.map(Target.name) ?? .address(judged)
         let service = Service(proto: proto, port: proto == .icmp ? 0 : port ?? 0)
         guard proto == .icmp || service.port > 0 else { return }
@@ -231,12 +243,13 @@ public struct PolicyLearner: Sendable {
     }
 
     private static let mostPrograms = 3
+    private static let longestComment = 400
 
     /// What others chose, made fit for the comment of one line.
     private static func comment(_ text: String) -> String {
         String(
             String.UnicodeScalarView(
-                text.unicodeScalars.prefix(200).map { scalar in
+                text.unicodeScalars.prefix(longestComment).map { scalar in
                     switch scalar.properties.generalCategory {
                     case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned, .privateUse:
                         "?"

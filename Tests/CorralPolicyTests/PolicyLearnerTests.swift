@@ -33,6 +33,18 @@ import Testing
         #expect(policy.mode == .enforce)
     }
 
+    /// What one sandbox was told means nothing to another.
+    @Test func namesAreThoseOfTheSandbox() throws {
+        var learner = PolicyLearner()
+        let shared = try address("203.0.113.9")
+        learner.resolve("a.example", to: [shared], in: "sb-1", use(1, nil))
+        learner.reach(shared, name: nil, .tcp, port: 443, in: "sb-2", use(2))
+        #expect(
+            rules(learner).map { $0.prefix { $0 != "#" } } == [
+                "{ domain: a.example, ports: [53] }  ", "{ cidr: 203.0.113.9/32, ports: [443], protocol: tcp }  ",
+            ])
+    }
+
     @Test func addressesWithoutANameStandForThemselves() throws {
         var learner = PolicyLearner()
         learner.reach(try address("203.0.113.9"), name: nil, .udp, port: 123, use(1))

@@ -3,7 +3,8 @@
 
 # POLICY SCRIPT: the workload under a policy; what it was refused stands in LEARN_DENIALS.
 learn_replay() {
-    local id="replay$$"
+    LEARN_REPLAYS=$((${LEARN_REPLAYS:-0} + 1))
+    local id="replay$LEARN_REPLAYS-$$"
     LEARN_OUT=$(NAMED_POLICY=$1 named "$2" --name "$id")
     sleep 0.3
     LEARN_DENIALS=$("$CORRAL_BIN/corral" tail -o json --no-follow --since 30s --verdict deny "$id")
@@ -27,7 +28,7 @@ section_learn() {
     equal "learn: the command reached what it asked for" 3 "$(grep -c 'hello from permitted' "$LAB_DIR/learn.out")"
     equal "learn: nothing is missing" "" "$(grep missing "$LAB_DIR/learn.err")"
     expect "learn: a name, its port, and who used it when" grep -qE \
-        '^    - \{ domain: permitted.test, ports: \[80\], protocol: tcp \}  # 2 times, 20[0-9T:-]+Z to 20[0-9T:-]+Z, by /usr/bin/curl$' "$policy"
+        '^    - \{ domain: permitted.test, ports: \[80\] \}  # [0-9]+ times, 20[0-9T:-]+Z to 20[0-9T:-]+Z, by /usr/bin/curl$' "$policy"
     expect "learn: a name below another is itself alone" grep -qF '{ domain: a.wild.test, ports: [8000], protocol: tcp }' "$policy"
     expect "learn: an IPv4 address" grep -qF "{ cidr: $REFUSED4/32, ports: [8001], protocol: tcp }" "$policy"
     expect "learn: an IPv6 address" grep -qF "{ cidr: \"$REFUSED6/128\", ports: [8002], protocol: tcp }" "$policy"
@@ -57,11 +58,12 @@ section_learn() {
     equal "what was never permitted: refused" 1 "$(grep -c '"reason":"reserved_address"' <<<"$LEARN_DENIALS")"
 
     # From what a tail has saved.
-    "$CORRAL_BIN/corral" tail -o json --no-follow --since 60s "replay$$" >"$saved"
+    "$CORRAL_BIN/corral" tail -o json --no-follow --since 60s "replay1-$$" >"$saved"
     "$CORRAL_BIN/corral" policy learn --input "$saved" --name again >"$again" 2>"$LAB_DIR/learn.err"
     equal "from saved events: exit status" 0 $?
     DETAIL=$(diff <(sed 's/  #.*//' "$policy") <(sed 's/  #.*//' "$again"))
-    expect "from saved events: the rules that the same workload needs" test "$(grep '^    - ' "$policy" | sed 's/  #.*//' | sort | grep -cxFf <(grep '^    - ' "$again" | sed 's/  #.*//'))" = 7
+    equal "from saved events of the same workload: the same rules" "$(grep '^    - ' "$policy" | sed 's/  #.*//' | sort)" \
+        "$(grep '^    - ' "$again" | sed 's/  #.*//' | sort)"
     unset DETAIL
     "$CORRAL_BIN/corral" policy learn --syscalls -- sh -c 'exit 3' >"$again" 2>/dev/null
     equal "learn: an exit status that is not 0" 3 $?
