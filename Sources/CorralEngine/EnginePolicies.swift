@@ -67,6 +67,8 @@ extension Engine {
             try retrace(sandbox)
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
+            tell(
+                applied: policy, generation: sandbox.applied?.generation ?? 0, after: before?.policy, of: sandbox)
         } catch {
             sandbox.applied = before
             try? retrace(sandbox)

@@ -1,5 +1,7 @@
 import CorralAPI
 import CorralEngine
+import CorralEvents
+import Glibc
 import Testing
 
 @testable import CorralServer
@@ -64,10 +66,15 @@ import Testing
 
     @Test func aSignalPassesInputThatTheCommandDoesNotRead() async throws {
         let command = FakeCommand(readsStdin: false)
-        try await Self.attached(command) { _, client in
+        try await Self.attached(command) { server, client in
             await client.sendChunk(Self.frame(.stdin, [UInt8](repeating: 1, count: 100_000)))
             await client.sendChunk(Self.frame(.signal, [2]))
             #expect(await eventually { command.log.contains("signal 2") })
+            // Written down before it is sent.
+            let recorded = try #require(server.engine.recorded.first)
+            #expect(recorded.record.action == .kill)
+            #expect(recorded.record.signal == 2)
+            #expect(recorded.record.by?.pid == getpid())
             command.send(.exit(CommandResult(exitCode: 130, cause: .signalled)))
             #expect(await client.readChunk() == Self.frame(.exit, [0, 0, 0, 130] + Array("signalled".utf8)))
         }
