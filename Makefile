@@ -8,7 +8,7 @@ SWIFT ?= swift
 PACKAGES := libbpf-dev libelf-dev zlib1g-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux
 # What the tests run inside sandboxes and beside them.
-TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3-minimal strace git
+TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev strace git
 
 # The compiler beside `swift` targets BPF; an unversioned clang on the PATH may be any other. Debian's serves as a substitute.
 SWIFT_BIN := $(shell dirname "$$(readlink -f "$$(command -v $(SWIFT))")" 2>/dev/null)
@@ -40,6 +40,8 @@ LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/l
 
 .PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
+
+include packaging/install.mk bench/bench.mk
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
 setup setup-tests:
@@ -103,7 +105,7 @@ build: setup
 test: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	Tests/run.sh spawn swift bypass demo
+	Tests/run.sh spawn swift bypass demo packaging
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 	Tests/run.sh $*

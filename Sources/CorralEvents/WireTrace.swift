@@ -46,7 +46,7 @@ public struct WireTrace {
             expected = layout.data + Int(used)
         case CORRAL_TRACE_EXEC.rawValue:
             kind = .exec
-            expected = MemoryLayout<corral_exec>.size
+            expected = MemoryLayout<corral_execution>.size
         case CORRAL_TRACE_FORK.rawValue:
             kind = .fork
             expected = MemoryLayout<corral_step>.size
@@ -239,8 +239,9 @@ public struct WireTrace {
         let layout = TraceLayout.shared
         let user: UInt64 = load(layout.user), system: UInt64 = load(layout.system), run: UInt64 = load(layout.run)
         let ticks = Double(user) + Double(system)
-        let userShare = ticks == 0 ? UInt64(0) : UInt64(Double(run) * (Double(user) / ticks))
-        let userPart = min(run, ticks == 0 ? run : userShare)
+        // `run` may round up to 2^64, which no 64 bits hold.
+        let share = ticks == 0 ? nil : UInt64(exactly: (Double(run) * (Double(user) / ticks)).rounded(.down))
+        let userPart = min(run, share ?? run)
         return ProcessChange.Usage(
             user: userPart, system: run - userPart,
             peakMemory: load(layout.peakPages, as: UInt64.self).multipliedReportingOverflow(by: Self.pageBytes)
@@ -274,7 +275,7 @@ struct TraceLayout: Sendable {
 
     private static func head(_ field: PartialKeyPath<corral_trace_head>) -> Int { offset(field) }
     private static func call(_ field: PartialKeyPath<corral_syscall>) -> Int { offset(field) }
-    private static func exec(_ field: PartialKeyPath<corral_exec>) -> Int { offset(field) }
+    private static func exec(_ field: PartialKeyPath<corral_execution>) -> Int { offset(field) }
     private static func step(_ field: PartialKeyPath<corral_step>) -> Int { offset(field) }
 
     private static func offset<Root>(_ field: PartialKeyPath<Root>) -> Int {

@@ -186,7 +186,6 @@ private final class AttachLease: Sendable {
     /// still gets its exit frame.
     private func shutdown() async {
         guard (try? await gracefulShutdown()) != nil else { return }
-        guard streams.ownsSandbox else { return }
         try? await engine.remove(sandbox.id, force: true)
         try? await Task.sleep(for: Self.shutdownGrace)
     }

@@ -270,7 +270,7 @@ final class FakeCommand: Sendable {
     let streams: CommandStreams
 
     /// With `echo`, stdin comes back as stdout. With `readsStdin` false, a write to stdin waits until detached.
-    init(echo: Bool = false, readsStdin: Bool = true) {
+    init(echo: Bool = false, readsStdin: Bool = true, ownsSandbox: Bool = true) {
         let (stream, output) = AsyncThrowingStream<CommandStreams.Chunk, any Error>.makeStream()
         self.output = output
         let log = log
@@ -284,11 +284,13 @@ final class FakeCommand: Sendable {
                 log.add("stdin \(String(decoding: bytes, as: UTF8.self))")
                 if echo { output.yield(.stdout(bytes)) }
             },
-            closeStdin: { log.add("eof") }, signal: { log.add("signal \($0)") },
+            closeStdin: { log.add("eof") }, resize: { log.add("resize \($0.rows) \($0.columns)") },
+            signal: { log.add("signal \($0)") },
             detach: {
                 log.add("detach")
                 output.finish()
-            }
+            },
+            ownsSandbox: ownsSandbox
         )
     }
 
