@@ -122,3 +122,5 @@ check: lint test
 
 clean:
 	rm -rf build .build
+
+include Tests/fuzz/fuzz.mk
