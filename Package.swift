@@ -131,7 +131,7 @@ let package = Package(
             name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralEngineTests", dependencies: ["CorralEngine", "CorralEvents", "CorralPolicy"],
+            name: "CorralEngineTests", dependencies: ["CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralServerTests",

@@ -37,6 +37,7 @@ struct Run: ClientCommand {
     func validate() throws {
         try CommandWords.check(command, of: Self.self)
         if CommandWords.of(command).isEmpty { throw ValidationError("Missing the command to run.") }
+        if detach, timing { throw ValidationError("--timing is of a run that is waited for.") }
     }
 
     func execute() throws {
