@@ -135,3 +135,5 @@ check: lint bpf-other test
 
 clean:
 	rm -rf build .build
+
+include Tests/fuzz/fuzz.mk

@@ -160,7 +160,8 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
         .executableTarget(
             name: "corral-fuzz",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer", "FuzzDriver",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer",
+                "FuzzDriver",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -171,4 +172,14 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
             ]
         ),
     ]
+}
+
+// `make sanitize`: the rooms that need neither a kernel nor another package than Yams, without the rest.
+if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
+    let rooms: Set = [
+        "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",
+        "CorralEventsTests", "CorralAPITests",
+    ]
+    package.products = []
+    package.targets.removeAll { !rooms.contains($0.name) }
 }
