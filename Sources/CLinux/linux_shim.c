@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_DESCRIPTORS = 16 };
+enum { MAX_DESCRIPTORS = 32 };
 
 const char *corral_errno_name(int number)
 {
