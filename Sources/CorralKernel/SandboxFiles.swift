@@ -76,7 +76,7 @@ public enum HostDirectory {
     /// An O_PATH descriptor. Throws ELOOP where any part of the path is a symbolic link.
     public static func open(_ path: String) throws(KernelError) -> SharedDescriptor {
         let descriptor = try systemCall("openat2", on: path) {
-            corral_open_resolved(AT_FDCWD, path, Int32(CORRAL_OPEN_NAME.rawValue), 0, CORRAL_RESOLVE_NO_LINKS)
+            corral_open_resolved(AT_FDCWD, path, Int32(CORRAL_OPEN_NAME), 0, CORRAL_RESOLVE_NO_LINKS)
         }
         return SharedDescriptor(FileDescriptor(owning: descriptor))
     }
