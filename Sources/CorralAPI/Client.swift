@@ -48,6 +48,35 @@ public final class Client {
         _ = try exchange("POST", Self.path(of: reference) + "/kill", body: .json(try encode(request)))
     }
 
+    /// Opens a connection now, which the next call takes.
+    public func connect() throws(ClientError) {
+        if idle == nil { idle = try ClientConnection(path: path) }
+    }
+
+    /// Starts a further command in a running sandbox.
+    public func exec(_ reference: String, _ request: ExecRequest) throws(ClientError) -> SandboxCommand {
+        try call("POST", Self.path(of: reference) + "/exec", body: .json(try encode(request)))
+    }
+
+    /// The commands of a sandbox, oldest first.
+    public func commands(of reference: String) throws(ClientError) -> [SandboxCommand] {
+        try call("GET", Self.path(of: reference) + "/exec")
+    }
+
+    public func pause(_ reference: String) throws(ClientError) -> Sandbox {
+        try call("POST", Self.path(of: reference) + "/pause")
+    }
+
+    public func resume(_ reference: String) throws(ClientError) -> Sandbox {
+        try call("POST", Self.path(of: reference) + "/resume")
+    }
+
+    /// Returns when the command has ended.
+    public func wait(_ reference: String, exec: String? = nil) throws(ClientError) -> WaitResult {
+        let query = exec.map { "?exec=" + Self.percentEncoded($0) } ?? ""
+        return try call("GET", Self.path(of: reference) + "/wait" + query)
+    }
+
     /// Replaces the policy of a sandbox; returns once the new one decides.
     public func applyPolicy(_ source: PolicySource, to reference: String) throws(ClientError) -> Sandbox {
         try call("PUT", Self.path(of: reference) + "/policy", body: .json(try encode(source)))

@@ -15,6 +15,7 @@ public actor Engine {
     let destroying = WorkQueue("corral.destroy")
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
+    let freezing = WorkQueue("corral.freeze")
     let seccomp: [UInt8]
     let names: SandboxNames
     let nameService: NameService
@@ -56,7 +57,8 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
-        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        let names = try SandboxNames(
+            hooks: host.provisioner.hooks, hub: hub, directory: configuration.runDirectory + "/names")
         self.names = names
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
@@ -74,7 +76,10 @@ public actor Engine {
             reportKernelLosses()
             reportBudgets()
             // Every five seconds.
-            if round % 25 == 0 { names.sweep() }
+            if round % 25 == 0 {
+                names.sweep()
+                await serveNames()
+            }
             round += 1
             try? await Task.sleep(for: .milliseconds(200))
         }
@@ -84,6 +89,7 @@ public actor Engine {
         warm = []
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
+        await stopServingNames()
         try await nameService.stop()
         let (host, journal, trace) = (host, journal, trace)
         try await making.run {
@@ -127,11 +133,12 @@ public actor Engine {
             switch sandbox.state {
             case .claimed: .claimed
             case .running(let startedAt): .running(startedAt: startedAt)
+            case .paused(let startedAt): .paused(startedAt: startedAt)
             case .exited(let startedAt, let exitedAt, let result):
                 .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
             }
         let counters = SandboxCounters(host.provisioner.hooks.counters(of: sandbox.warm.identity.slot))
-        return SandboxInfo(
+        var info = SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",
             policyGeneration: sandbox.applied?.generation ?? 0,
@@ -147,6 +154,8 @@ public actor Engine {
                 )
             }
         )
+        info.runningCommands = sandbox.commands.values.count { !$0.hasEnded }
+        return info
     }
 
     /// Events from now on, oldest first, after the filter. A reader that falls more than `buffer` events behind loses the

@@ -63,6 +63,7 @@ extension Engine {
                 switch sandbox.state {
                 case .claimed: "claimed"
                 case .running: "running"
+                case .paused: "paused"
                 case .exited: "exited"
                 }
             statistics.sandboxes[state, default: 0] += 1

@@ -7,6 +7,7 @@ final class LiveSandbox {
     enum State {
         case claimed
         case running(startedAt: Int64)
+        case paused(startedAt: Int64)
         case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
     }
 
@@ -32,12 +33,16 @@ final class LiveSandbox {
     /// What is in force; kept alive by this.
     var policyMap: PolicyMap
     var state = State.claimed
-    var session: CommandSession?
-    var isAttached = false
+    /// By corral-init's number, the main one among them; ended ones until there are too many.
+    var commands: [UInt64: LiveCommand] = [:]
+    var nextTag = LiveCommand.mainTag + 1
+    /// The limit of its disk has been told to corral-init, which takes it with a command.
+    var isDiskLimited = false
+    let ending = CommandEnding()
     var isBeingDestroyed = false
-    /// Why the command is about to end, when the engine ends it.
+    /// Why the main command is about to end, when the engine ends it.
     var endCause: CommandResult.Cause?
-    var started: CheckedContinuation<CommandSession, any Error>?
+    var timing: StartTiming?
     var timeout: Task<Void, Never>?
     var lostReported: UInt64 = 0
     var watchers: [UInt64: Watcher] = [:]
@@ -53,6 +58,17 @@ final class LiveSandbox {
         self.image = image
         applied = spec.policy.map { AppliedPolicy(policy: $0, generation: 1) }
         self.policyMap = policyMap
+    }
+
+    /// Nil when it was made to wait for others.
+    var main: LiveCommand? { commands[LiveCommand.mainTag] }
+
+    /// When it began to run; nil unless it runs or is paused.
+    var aliveSince: Int64? {
+        switch state {
+        case .running(let startedAt), .paused(let startedAt): startedAt
+        case .claimed, .exited: nil
+        }
     }
 
     var id: String { warm.id }

@@ -7,6 +7,7 @@ public struct SandboxSpec: Sendable {
     public var image: String?
     /// Absent: the sandbox keeps the deny-all policy.
     public var policy: Policy?
+    /// Without arguments the sandbox waits for commands until it is removed or its time is over.
     public var command: CommandSpec
     public var autoRemove: Bool
     public var limits: Limits
@@ -68,25 +69,7 @@ public struct PortPublication: Sendable, Equatable {
 extension SandboxSpec {
     /// What is wrong whatever the state of the engine. Throws `invalidRequest`, which names the field, and `forbidden`.
     public func validate(under configuration: EngineConfiguration) throws(EngineError) {
-        guard let program = command.arguments.first, !program.isEmpty else {
-            throw EngineError(.invalidRequest, "command: empty; expected a program and its arguments")
-        }
-        for (index, argument) in command.arguments.enumerated() {
-            try Self.refuseNUL(argument, field: "command[\(index)]")
-        }
-        for (name, value) in command.environment {
-            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
-                throw EngineError(.invalidRequest, "env: a name that is empty or holds =")
-            }
-            try Self.refuseNUL(name, field: "env")
-            try Self.refuseNUL(value, field: "env.\(name)")
-        }
-        if let directory = command.workingDirectory {
-            try Self.refuseNUL(directory, field: "workingDirectory")
-            guard directory.hasPrefix("/") else {
-                throw EngineError(.invalidRequest, "workingDirectory: expected an absolute path")
-            }
-        }
+        if !command.arguments.isEmpty { try command.validate(under: configuration) }
         if let name, !Self.isName(name) {
             throw EngineError(
                 .invalidRequest,
@@ -96,13 +79,6 @@ extension SandboxSpec {
         guard publish.count <= PortPublication.maximum else {
             throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
         }
-        if command.keepCapabilities || command.noSeccomp, !configuration.allowTestSwitches {
-            throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
-        }
-    }
-
-    private static func refuseNUL(_ text: String, field: String) throws(EngineError) {
-        if text.utf8.contains(0) { throw EngineError(.invalidRequest, "\(field): holds a NUL character") }
     }
 
     private static func isName(_ text: String) -> Bool {
@@ -119,6 +95,41 @@ extension SandboxSpec {
     }
 }
 
+extension CommandSpec {
+    /// What is wrong whatever the state of the engine. Throws `invalidRequest`, which names the field, and `forbidden`.
+    public func validate(under configuration: EngineConfiguration) throws(EngineError) {
+        guard let program = arguments.first, !program.isEmpty else {
+            throw EngineError(.invalidRequest, "command: empty; expected a program and its arguments")
+        }
+        for (index, argument) in arguments.enumerated() {
+            try Self.refuseNUL(argument, field: "command[\(index)]")
+        }
+        for (name, value) in environment {
+            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
+                throw EngineError(.invalidRequest, "env: a name that is empty or holds =")
+            }
+            try Self.refuseNUL(name, field: "env")
+            try Self.refuseNUL(value, field: "env.\(name)")
+        }
+        if let directory = workingDirectory {
+            try Self.refuseNUL(directory, field: "workingDirectory")
+            guard directory.hasPrefix("/") else {
+                throw EngineError(.invalidRequest, "workingDirectory: expected an absolute path")
+            }
+        }
+        if let user, max(user.uid, user.gid) > CommandUser.largest {
+            throw EngineError(.invalidRequest, "user: expected numbers of 0 to \(CommandUser.largest)")
+        }
+        if keepCapabilities || noSeccomp, !configuration.allowTestSwitches {
+            throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
+        }
+    }
+
+    private static func refuseNUL(_ text: String, field: String) throws(EngineError) {
+        if text.utf8.contains(0) { throw EngineError(.invalidRequest, "\(field): holds a NUL character") }
+    }
+}
+
 /// A command to run in a sandbox.
 public struct CommandSpec: Sendable {
     public var arguments: [String]
@@ -126,18 +137,28 @@ public struct CommandSpec: Sendable {
     public var workingDirectory: String?
     /// Give it a pipe as stdin; otherwise /dev/null.
     public var stdin: Bool
+    /// Nil: root, or who the main command is.
+    public var user: CommandUser?
+    /// A terminal of this size in the place of three pipes.
+    public var terminal: TerminalSize?
+    /// Its output is taken although nobody reads it. Otherwise it waits for the first reader.
+    public var detached: Bool
     /// Tests only: leave the capabilities, or the seccomp filter, out of the way of the BPF layer.
     public var keepCapabilities: Bool
     public var noSeccomp: Bool
 
     public init(
         arguments: [String], environment: [String: String] = [:], workingDirectory: String? = nil, stdin: Bool = false,
+        user: CommandUser? = nil, terminal: TerminalSize? = nil, detached: Bool = false,
         keepCapabilities: Bool = false, noSeccomp: Bool = false
     ) {
         self.arguments = arguments
         self.environment = environment
         self.workingDirectory = workingDirectory
         self.stdin = stdin
+        self.user = user
+        self.terminal = terminal
+        self.detached = detached
         self.keepCapabilities = keepCapabilities
         self.noSeccomp = noSeccomp
     }

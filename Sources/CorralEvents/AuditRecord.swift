@@ -7,6 +7,9 @@ public struct AuditRecord: Sendable, Equatable {
         case create
         case kill
         case remove
+        case exec
+        case pause
+        case resume
         case applyPolicy = "apply_policy"
         case enforce
         case release

@@ -153,6 +153,7 @@ enum ControlStage {
         case CORRAL_STAGE_PRIVILEGES: "drop privileges"
         case CORRAL_STAGE_SECCOMP: "install the seccomp filter"
         case CORRAL_STAGE_EXECVE: "execve"
+        case CORRAL_STAGE_TERMINAL: "open a terminal"
         default: "stage \(stage)"
         }
     }

@@ -10,6 +10,8 @@ struct AttachPump: Sendable {
         /// The exit frame was handed over.
         case exited
         case disconnected
+        /// The client left, and the command is to run on.
+        case detached
         /// The client sent what is no frame.
         case malformedInput(FrameError)
         /// The command's streams failed, or ended without an exit.
@@ -86,6 +88,9 @@ struct AttachPump: Sendable {
                     case .stdinEnd: stdin.finish()
                     // A signal to a command that has just ended is nobody's error.
                     case .signal(let number): try? await streams.signal(number)
+                    case .resize(let rows, let columns):
+                        await streams.resize(CorralEngine.TerminalSize(rows: rows, columns: columns))
+                    case .detach: return .detached
                     }
                 }
             }
@@ -135,6 +140,14 @@ enum StreamFrames {
             var both = frames(.refusals, Array(summary))
             both.writeImmutableBuffer(end)
             return both
+        }
+    }
+
+    static func encode(_ chunk: LogChunk) -> ByteBuffer {
+        switch chunk {
+        case .stdout(let bytes): return frames(.stdout, bytes)
+        case .stderr(let bytes): return frames(.stderr, bytes)
+        case .skipped(let count): return frames(.skipped, Array(ByteBuffer(integer: count).readableBytesView))
         }
     }
 

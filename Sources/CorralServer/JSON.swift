@@ -53,6 +53,9 @@ extension CreateSandboxRequest: RequestDocument {
         "workingDirectory": .any,
         "limits": .object(["cpu": .any, "memory": .any, "pids": .any, "timeout": .any]),
         "stdin": .any,
+        "user": .object(["uid": .any, "gid": .any]),
+        "terminal": .object(["rows": .any, "columns": .any]),
+        "detach": .any,
         "autoRemove": .any,
         "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
@@ -68,7 +71,19 @@ extension EnforceRequest: RequestDocument {
 }
 
 extension KillRequest: RequestDocument {
-    static let keys = KnownKeys.object(["signal": .any])
+    static let keys = KnownKeys.object(["signal": .any, "exec": .any])
+}
+
+extension ExecRequest: RequestDocument {
+    static let keys = KnownKeys.object([
+        "command": .any,
+        "env": .any,
+        "workingDirectory": .any,
+        "user": .object(["uid": .any, "gid": .any]),
+        "stdin": .any,
+        "terminal": .object(["rows": .any, "columns": .any]),
+        "detach": .any,
+    ])
 }
 
 extension RequestDocument {

@@ -9,8 +9,15 @@ public protocol SandboxEngine: Sendable {
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo
     func sandbox(_ reference: String) async throws -> SandboxInfo
     func sandboxes() async -> [SandboxInfo]
-    func attach(_ reference: String) async throws -> CommandStreams
-    func kill(_ reference: String, signal: Int32) async throws
+    func exec(_ reference: String, _ spec: CommandSpec) async throws -> CommandInfo
+    func commands(of reference: String) async throws -> [CommandInfo]
+    func attach(_ reference: String, command: String?, input: CommandStreams.Input) async throws -> CommandStreams
+    func logs(of reference: String, _ request: LogRequest) async throws
+        -> any AsyncSequence<LogChunk, any Error> & Sendable
+    func wait(_ reference: String, command: String?) async throws -> CommandResult
+    func kill(_ reference: String, command: String?, signal: Int32) async throws
+    func pause(_ reference: String) async throws -> SandboxInfo
+    func resume(_ reference: String) async throws -> SandboxInfo
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
     func remove(_ reference: String, force: Bool) async throws
     func events(matching filter: EventFilter, buffer: Int) async -> AsyncStream<Event>

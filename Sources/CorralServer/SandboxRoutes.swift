@@ -18,15 +18,19 @@ struct SandboxRoutes: Sendable {
     }
 
     func create(_ routed: RoutedRequest) async throws -> Response {
-        try await routed.audited(.create, by: engine) { entry in
+        let receivedAt = StartTiming.now()
+        return try await routed.audited(.create, by: engine) { entry in
             let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
             let request = try CreateSandboxRequest(json: body)
             entry.record.target = request.name
             entry.record.command = request.command
             entry.record.policyHash = request.policy.map { SHA256(of: $0.yaml.utf8) }
-            let info = try await engine.create(try SandboxSpec(request))
+            let spec = try SandboxSpec(request)
+            let askedAt = StartTiming.now()
+            let info = try await engine.create(spec)
             entry.apply(info)
-            let sandbox = Sandbox(info)
+            var sandbox = Sandbox(info)
+            sandbox.timing = info.timing.map { StartTimes($0, receivedAt: receivedAt, askedAt: askedAt) }
             var response = Response.json(sandbox, status: .created)
             response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
             return response
@@ -42,11 +46,7 @@ struct SandboxRoutes: Sendable {
         var force = false
         for (key, value) in routed.query {
             guard key == "force" else { throw Failure.invalidRequest("unknown query key \"\(key)\"; expected force") }
-            switch value {
-            case "true": force = true
-            case "false": force = false
-            default: throw Failure.invalidRequest("force: expected true or false")
-            }
+            force = try Failure.boolean(key, value)
         }
         return try await routed.audited(.remove, by: engine) { [force] entry in
             if let info = try? await engine.sandbox(routed.reference) { entry.found(info) }
@@ -65,7 +65,7 @@ struct SandboxRoutes: Sendable {
         return try await routed.audited(.kill, by: engine) { entry in
             entry.record.signal = signal
             if let info = try? await engine.sandbox(routed.reference) { entry.found(info) }
-            try await engine.kill(routed.reference, signal: signal)
+            try await engine.kill(routed.reference, command: request.exec, signal: signal)
             return Response(status: .noContent)
         }
     }
@@ -82,11 +82,22 @@ struct SandboxRoutes: Sendable {
         }
     }
 
+    /// Query: `exec` names another command than the main one; `stdin=true` insists on writing its stdin, `stdin=false` leaves
+    /// it to others.
     func attach(_ routed: RoutedRequest) async throws -> Response {
+        var command: String?
+        var input = CommandStreams.Input.ifFree
+        for (key, value) in routed.query {
+            switch key {
+            case "exec": command = value
+            case "stdin": input = try Failure.boolean(key, value) ? .claimed : .none
+            default: throw Failure.invalidRequest("unknown query key \"\(key)\"; expected exec or stdin")
+            }
+        }
         let sandbox = try await engine.sandbox(routed.reference)
         let lease = AttachLease(
-            engine: engine, sandbox: sandbox, streams: try await engine.attach(sandbox.id),
-            logger: routed.context.logger
+            engine: engine, sandbox: sandbox,
+            streams: try await engine.attach(sandbox.id, command: command, input: input), logger: routed.context.logger
         )
         // The body below never runs when the client is gone before the head is written.
         routed.context.channel.closeFuture.whenComplete { _ in lease.abandonUnlessTaken() }
@@ -153,7 +164,7 @@ private final class AttachLease: Sendable {
         case .outputFailed(let error):
             logger.error("streams failed", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
             throw ClientGone()
-        case .interrupted:
+        case .detached, .interrupted:
             throw ClientGone()
         }
     }
@@ -162,13 +173,14 @@ private final class AttachLease: Sendable {
     /// still gets its exit frame.
     private func shutdown() async {
         guard (try? await gracefulShutdown()) != nil else { return }
+        guard streams.ownsSandbox else { return }
         try? await engine.remove(sandbox.id, force: true)
         try? await Task.sleep(for: Self.shutdownGrace)
     }
 
     /// Nobody is left to see the end of a command that was to leave nothing behind.
     private func removeIfUnwanted() async {
-        guard sandbox.autoRemove else { return }
+        guard sandbox.autoRemove, streams.ownsSandbox else { return }
         do {
             try await engine.remove(sandbox.id, force: true)
         } catch let error as EngineError where error.kind == .notFound {

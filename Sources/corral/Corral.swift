@@ -15,7 +15,8 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Ps.self, Inspect.self, Stats.self, Kill.self, Remove.self, Tail.self, Trace.self,
+            Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Pause.self,
+            Resume.self, Wait.self, Kill.self, Remove.self, Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,
@@ -26,6 +27,7 @@ struct Corral: ParsableCommand {
     static let _errorLabel = "corral"
 
     static func main() {
+        ProgramStart.note()
         // Were one of them closed, the next descriptor opened would take its place and be read or written as it.
         for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
             _ = open("/dev/null", O_RDWR)

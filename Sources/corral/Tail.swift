@@ -104,7 +104,7 @@ struct Tail: ClientCommand {
     private static let mostEvents = 1_000_000
 
     /// Nanoseconds since 1970.
-    private static func moment(_ text: String) -> Int64? {
+    static func moment(_ text: String) -> Int64? {
         guard let ago = DurationText.parse(text) else { return RFC3339.nanoseconds(text) }
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)

@@ -69,7 +69,7 @@ struct SpawnerTests {
             #expect((stdin != nil) == (input != nil))
             try Self.feed(stdin, input)
             output = readAll(stdout)
-            errors = readAll(stderr)
+            errors = stderr.map(readAll) ?? errors
         case let other:
             Issue.record("\(other) instead of started")
         }

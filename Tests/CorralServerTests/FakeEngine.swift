@@ -9,7 +9,12 @@ actor FakeEngine: SandboxEngine {
     nonisolated let configuration: EngineConfiguration
 
     private(set) var created: [SandboxSpec] = []
-    private(set) var kills: [(reference: String, signal: Int32)] = []
+    private(set) var kills: [(reference: String, command: String?, signal: Int32)] = []
+    private(set) var executed: [(reference: String, spec: CommandSpec)] = []
+    private(set) var attachments: [(command: String?, input: CommandStreams.Input)] = []
+    private(set) var logRequests: [LogRequest] = []
+    private var logged: [LogChunk] = []
+    private var ended: [String: CommandResult] = [:]
     private(set) var applied: [(reference: String, policy: Policy)] = []
     private(set) var enforced: [(target: CgroupReference, entry: Enforcement)] = []
     private(set) var removals: [(reference: String, force: Bool)] = []
@@ -75,12 +80,72 @@ actor FakeEngine: SandboxEngine {
 
     func sandboxes() async -> [SandboxInfo] { live.values.sorted { $0.id < $1.id } }
 
-    func attach(_ reference: String) async throws -> CommandStreams {
+    func attach(
+        _ reference: String, command: String?, input: CommandStreams.Input
+    ) async throws -> CommandStreams {
+        attachments.append((command, input))
         guard let streams = streams[reference] else { throw EngineError(.conflict, "attached elsewhere") }
         return streams
     }
 
-    func kill(_ reference: String, signal: Int32) async throws { kills.append((reference, signal)) }
+    func exec(_ reference: String, _ spec: CommandSpec) async throws -> CommandInfo {
+        if let createError { throw createError }
+        try spec.validate(under: configuration)
+        executed.append((reference, spec))
+        return CommandInfo(
+            id: "ex-1", sandbox: reference, command: spec.arguments, pid: 9, state: .running(startedAt: 1_000_000_000),
+            hasTerminal: spec.terminal != nil)
+    }
+
+    func commands(of reference: String) async throws -> [CommandInfo] {
+        _ = try await sandbox(reference)
+        return [
+            CommandInfo(
+                id: "main", sandbox: reference, command: ["true"], pid: 2,
+                state: .exited(
+                    startedAt: 1_000_000_000, exitedAt: 2_000_000_000,
+                    result: CommandResult(exitCode: 3, cause: .exited)))
+        ]
+    }
+
+    /// What `logs` answers, and `wait`.
+    func log(_ chunks: [LogChunk]) { logged = chunks }
+    func end(_ reference: String, _ result: CommandResult) { ended[reference] = result }
+
+    func logs(
+        of reference: String, _ request: LogRequest
+    ) async throws -> any AsyncSequence<LogChunk, any Error> & Sendable {
+        _ = try await sandbox(reference)
+        logRequests.append(request)
+        let chunks = logged
+        return AsyncThrowingStream { continuation in
+            for chunk in chunks { continuation.yield(chunk) }
+            continuation.finish()
+        }
+    }
+
+    func wait(_ reference: String, command: String?) async throws -> CommandResult {
+        while true {
+            if let result = ended[reference] { return result }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    func kill(_ reference: String, command: String?, signal: Int32) async throws {
+        kills.append((reference, command, signal))
+    }
+
+    func pause(_ reference: String) async throws -> SandboxInfo { try await turn(reference, .paused(startedAt: 0)) }
+
+    func resume(_ reference: String) async throws -> SandboxInfo { try await turn(reference, .running(startedAt: 0)) }
+
+    private func turn(_ reference: String, _ state: SandboxInfo.State) async throws -> SandboxInfo {
+        var info = try await sandbox(reference)
+        guard info.state != state else { throw EngineError(.conflict, "it is already") }
+        info.state = state
+        live[reference] = info
+        return info
+    }
 
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
         var info = try await sandbox(reference)
