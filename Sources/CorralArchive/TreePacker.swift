@@ -8,6 +8,8 @@ public struct TreePacker {
         case kept
         /// Counted from here, at most so many; what lies outside belongs to nobody (65534).
         case from(UInt32, count: UInt32)
+        /// Everything is root's.
+        case root
     }
 
     public struct Options: Sendable {
@@ -76,6 +78,11 @@ public struct TreePacker {
     }
 
     private mutating func pack(_ name: FileName, _ status: stat, in directory: Handle, _ path: ArchivePath) throws {
+        // In a layer's archive such a name would say that something is gone.
+        if options.isLayer, name.hasPrefix(OverlayMarks.prefix) {
+            skipped += 1
+            return
+        }
         let identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         if !status.isDirectory, status.st_nlink > 1, status.type != S_IFCHR {
             if let first = links[identity] {
@@ -161,8 +168,11 @@ public struct TreePacker {
     }
 
     private func owner(_ id: UInt32) -> UInt32 {
-        guard case .from(let base, let count) = options.owner else { return id }
-        return id >= base && id - base < count ? id - base : 65_534
+        switch options.owner {
+        case .kept: id
+        case .from(let base, let count): id >= base && id - base < count ? id - base : 65_534
+        case .root: 0
+        }
     }
 
     // MARK: what a file has

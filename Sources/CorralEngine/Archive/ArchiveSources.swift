@@ -28,6 +28,19 @@ final class HashingSource: ByteSource {
     var digest: Digest { Digest(hasher.finish()) }
 }
 
+/// Hashes and counts bytes that go nowhere.
+final class DigestCounter {
+    private var hasher = SHA256Hasher()
+    private(set) var count: UInt64 = 0
+
+    func add(_ bytes: UnsafeRawBufferPointer) {
+        hasher.update(bytes)
+        count += UInt64(bytes.count)
+    }
+
+    var digest: Digest { Digest(hasher.finish()) }
+}
+
 /// `sha256:` and 64 hexadecimal digits.
 struct Digest: Hashable, Sendable, CustomStringConvertible {
     let hash: SHA256

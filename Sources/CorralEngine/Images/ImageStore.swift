@@ -76,6 +76,11 @@ final class ImageStore: Sendable {
         return ImageInfo(tag, try manifest(tag.digest))
     }
 
+    func configuration(of digest: String) throws -> ImageManifest.Configuration? {
+        guard let hash = Digest(digest), try Files.status("\(contents)/\(hash.hexadecimal)") != nil else { return nil }
+        return try manifest(digest).configuration
+    }
+
     /// Where its files are, with what a sandbox needs in any image above them.
     func layout(of digest: String) throws -> ImageLayout? {
         guard let digest = Digest(digest) else { return nil }
