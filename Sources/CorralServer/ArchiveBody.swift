@@ -1,6 +1,7 @@
 internal import CorralEngine
 internal import HTTPTypes
 internal import Hummingbird
+internal import Logging
 internal import NIOCore
 
 extension RoutedRequest {

@@ -2,7 +2,6 @@ internal import CorralAPI
 internal import CorralEngine
 internal import CorralEvents
 internal import Hummingbird
-internal import Logging
 
 /// `/v1/images` and all below it.
 struct ImageRoutes: Sendable {

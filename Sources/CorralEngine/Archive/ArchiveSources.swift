@@ -100,6 +100,8 @@ final class DecompressingSource: ByteSource {
         }
         while true {
             if position == filled, !sourceEnded { try fill() }
+            // Asked once more, a decoder would begin another stream.
+            if position == filled, sourceEnded, isComplete { return 0 }
             let step = try buffer.withUnsafeBytes { bytes in
                 try decompressor.run(
                     UnsafeRawBufferPointer(rebasing: bytes[position..<filled]), into: target, isLast: sourceEnded)
