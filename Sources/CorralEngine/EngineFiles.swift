@@ -66,6 +66,9 @@ extension Engine {
             guard fstat(file.descriptor, &status) == 0, [S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) else {
                 throw EngineError(.invalidRequest, "\(path) is neither a file nor a directory")
             }
+            guard !TreePacker.isKernelFileSystem(file) else {
+                throw EngineError(.invalidRequest, "\(path) is of a file system of the kernel's own")
+            }
             begun()
             if status.st_mode & S_IFMT == S_IFDIR {
                 try packer.pack(file, as: target)

@@ -89,7 +89,7 @@ section_mounts() {
     expect "mount: none is allowed unless the operator says so" grep -q "may not be mounted.*setting mounts" <<<"$text"
     restart_corrald TERM --mounts "$data, $out:rw"
     equal "mount: read-only, at a place that is made" "given inner" "$(said run -v "$data:/made/here" -- cat /made/here/file /made/here/sub/inner)"
-    equal "mount: and cannot be written" 1 "$(run -v "$data:/data" -- sh -c 'echo x >/data/new' 2>/dev/null; echo $?)"
+    equal "mount: and cannot be written" 1 "$(run -v "$data:/data" -- touch /data/new 2>/dev/null; echo $?)"
     expect "mount: nothing was" test ! -e "$data/new"
     text=$(said run -v "$data:/data:rw" -- true)
     expect "mount: writing is allowed by name" grep -q "may be mounted read-only" <<<"$text"
@@ -168,6 +168,7 @@ section_copy() {
     corral cp "$dir/payload" "$name:/tmp/paused" || fail "cp: into a paused sandbox"
     equal "cp: a paused sandbox will do" written "$(corral cp "$name:/tmp/paused" "$dir/paused" && cat "$dir/paused")"
     corral resume "$name" >/dev/null
+    kill "$pid" 2>/dev/null
     corral rm -f "$name" >/dev/null
     wait "$pid" 2>/dev/null
     cat >"$LAB_DIR/small.yaml" <<YAML
