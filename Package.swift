@@ -140,7 +140,8 @@ let package = Package(
             name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralEngineTests", dependencies: ["CorralArchive", "CorralEngine", "CorralEvents", "CorralPolicy"],
+            name: "CorralEngineTests",
+            dependencies: ["CorralArchive", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralServerTests",
@@ -157,3 +158,27 @@ let package = Package(
         ),
     ]
 )
+
+// Tests/fuzz: CORRAL_FUZZ holds the path of libFuzzer. Our own modules are instrumented then, in a build directory of their own;
+// no other build knows of it.
+if let fuzzer = Context.environment["CORRAL_FUZZ"] {
+    for target in package.targets where target.swiftSettings != nil {
+        target.swiftSettings?.append(.unsafeFlags(["-sanitize=address,fuzzer"]))
+    }
+    package.targets += [
+        .target(name: "FuzzDriver", path: "Tests/fuzz/driver"),
+        .executableTarget(
+            name: "corral-fuzz",
+            dependencies: [
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer", "FuzzDriver",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            path: "Tests/fuzz/targets",
+            swiftSettings: swiftSettings,
+            linkerSettings: [
+                .unsafeFlags(["-sanitize=address", "-Xlinker", fuzzer]), .linkedLibrary("stdc++"),
+            ]
+        ),
+    ]
+}

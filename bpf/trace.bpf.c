@@ -353,7 +353,7 @@ static __always_inline int begin_step(const struct caller *caller, struct corral
 SEC("raw_tp/sched_process_exec")
 int executed(struct bpf_raw_tracepoint_args *context)
 {
-	struct corral_exec *record;
+	struct corral_execution *record;
 	unsigned long start, end;
 	struct task_struct *task;
 	struct caller caller;

@@ -15,6 +15,7 @@ public actor Engine {
     let destroying = WorkQueue("corral.destroy")
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
+    let measuring = WorkQueue("corral.measure")
     let freezing = WorkQueue("corral.freeze")
     let seccomp: [UInt8]
     let names: SandboxNames

@@ -75,9 +75,9 @@ final class EngineHost: Sendable {
 
     /// Blocks; for a work queue.
     func loadTrace(
-        deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void
+        deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void, endBatch: @escaping @Sendable () -> Void
     ) throws(KernelError) -> SyscallTrace {
-        try SyscallTrace(programs: programs, deliver: deliver)
+        try SyscallTrace(programs: programs, deliver: deliver, endBatch: endBatch)
     }
 
     /// Once no sandbox is left.

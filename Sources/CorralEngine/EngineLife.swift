@@ -106,7 +106,7 @@ extension Engine {
             CgroupLimits(cpu: limits.cpu, memoryBytes: limits.memoryBytes, pids: limits.pids), pid: sandbox.warm.hostPid
         )
         timing.end(.limits)
-        try putInForce(sandbox.policyMap, on: sandbox)
+        try putInForce(sandbox.policyMap, on: sandbox, isFirst: true)
         try retrace(sandbox)
         emit(.sandbox(.claimed), sandbox)
         listen(to: sandbox)

@@ -67,6 +67,8 @@ extension Engine {
             try retrace(sandbox)
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
+            tell(
+                applied: policy, generation: sandbox.applied?.generation ?? 0, after: before?.policy, of: sandbox)
         } catch {
             sandbox.applied = before
             try? retrace(sandbox)
@@ -88,7 +90,8 @@ extension Engine {
     }
 
     /// One pointer swap.
-    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox) throws {
+    /// - Parameter isFirst: nothing has run in it yet, under the deny-all policy.
+    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox, isFirst: Bool = false) throws {
         let slot = sandbox.warm.identity.slot
         if let applied = sandbox.applied {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
@@ -103,7 +106,13 @@ extension Engine {
         }
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
-        try names.change(terms, of: sandbox.warm.identity) { try hooks.apply(map, to: slot) }
+        try names.change(terms, of: sandbox.warm.identity) {
+            if !isFirst {
+                try hooks.apply(map, to: slot)
+            } else if map !== host.provisioner.denyAll {
+                try hooks.applyToUnused(map, to: slot)
+            }
+        }
         sandbox.policyMap = map
     }
 

@@ -14,7 +14,7 @@ public final class SandboxCgroup: Sendable {
     private let relativePath: String
     private let instancePath: String
     /// Directories in v1 hierarchies by their controller.
-    private let v1 = Mutex<[String: String]>([:])
+    let v1 = Mutex<[String: String]>([:])
 
     private init(id: UInt64, path: String, hierarchy: CgroupHierarchy, instancePath: String, relativePath: String) {
         self.id = id

@@ -25,6 +25,8 @@ struct APIResponder: HTTPResponder {
         let sandboxes = SandboxRoutes(engine: engine)
         var routes = RouteTable()
         routes.add("/v1/sandboxes", (.get, sandboxes.list), (.post, sandboxes.create))
+        // Before the sandboxes: one that has this name is reached by its id.
+        routes.add("/v1/sandboxes/stats", (.get, StatsRoutes(engine: engine).stats))
         routes.add("/v1/sandboxes/{ref}", (.get, sandboxes.inspect), (.delete, sandboxes.remove))
         routes.add("/v1/sandboxes/{ref}/kill", (.post, sandboxes.kill))
         routes.add("/v1/sandboxes/{ref}/policy", (.put, sandboxes.applyPolicy))

@@ -31,6 +31,8 @@ struct AttachPump: Sendable {
     let disconnection: @Sendable () async -> Void
     /// Returns once the server must let go.
     let interruption: @Sendable () async -> Void
+    /// Told of each signal before it is sent.
+    var signalled: @Sendable (Int32) async -> Void = { _ in }
 
     /// The streams are detached when this returns.
     func run(input body: some AsyncSequence<ByteBuffer, any Error> & Sendable) async -> Ending {
@@ -87,7 +89,9 @@ struct AttachPump: Sendable {
                     case .stdin(let bytes): try await stdin.write(bytes)
                     case .stdinEnd: stdin.finish()
                     // A signal to a command that has just ended is nobody's error.
-                    case .signal(let number): try? await streams.signal(number)
+                    case .signal(let number):
+                        await signalled(number)
+                        try? await streams.signal(number)
                     case .resize(let rows, let columns):
                         await streams.resize(CorralEngine.TerminalSize(rows: rows, columns: columns))
                     case .detach: return .detached

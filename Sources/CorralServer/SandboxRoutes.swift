@@ -76,9 +76,15 @@ struct SandboxRoutes: Sendable {
             let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
             let source = try PolicySource(json: body)
             entry.record.policyHash = SHA256(of: source.yaml.utf8)
-            let info = try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)
-            entry.apply(info)
-            return .json(Sandbox(info))
+            do {
+                let policy = try Policy(yaml: source.yaml, file: source.file)
+                let info = try await engine.apply(policy, to: routed.reference)
+                entry.apply(info)
+                return .json(Sandbox(info))
+            } catch {
+                await engine.refused(policy: Failure(error).body.message, of: routed.reference)
+                throw error
+            }
         }
     }
 
@@ -148,7 +154,14 @@ private final class AttachLease: Sendable {
         let pump = AttachPump(
             streams: streams, write: { try await writer.write($0) },
             disconnection: { await routed.context.disconnection() },
-            interruption: { await self.shutdown() }
+            interruption: { await self.shutdown() },
+            signalled: { [engine, sandbox] number in
+                let peer = await PeerCredentials.of(routed.context.channel)
+                engine.record(
+                    AuditRecord(
+                        .kill, by: peer.map { Requester(uid: $0.uid, gid: $0.gid, pid: $0.pid) }, signal: number),
+                    sandbox: SandboxReference(id: sandbox.id, name: sandbox.name))
+            }
         )
         switch await pump.run(input: routed.request.body) {
         case .exited:
@@ -173,7 +186,6 @@ private final class AttachLease: Sendable {
     /// still gets its exit frame.
     private func shutdown() async {
         guard (try? await gracefulShutdown()) != nil else { return }
-        guard streams.ownsSandbox else { return }
         try? await engine.remove(sandbox.id, force: true)
         try? await Task.sleep(for: Self.shutdownGrace)
     }

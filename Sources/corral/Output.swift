@@ -9,11 +9,15 @@ enum Output {
 
     /// All of `bytes`, unbuffered, to standard output or another descriptor. Ends the program when nobody reads them any more.
     static func write(_ bytes: [UInt8], to descriptor: Int32 = STDOUT_FILENO) throws {
-        var rest = bytes[...]
+        try bytes.withUnsafeBytes { try write($0, to: descriptor) }
+    }
+
+    static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32 = STDOUT_FILENO) throws {
+        var rest = bytes
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
             if count >= 0 {
-                rest = rest.dropFirst(count)
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             } else if errno == EPIPE {
                 throw ExitCode(128 + SIGPIPE)
             } else if errno != EINTR {

@@ -36,7 +36,10 @@ struct Run: ClientCommand {
 
     func validate() throws {
         try CommandWords.check(command, of: Self.self)
-        if CommandWords.of(command).isEmpty, start.image == nil, start.from == nil { throw ValidationError("Missing the command to run.") }
+        if CommandWords.of(command).isEmpty, start.image == nil, start.from == nil {
+            throw ValidationError("Missing the command to run.")
+        }
+        if detach, timing { throw ValidationError("--timing is of a run that is waited for.") }
     }
 
     func execute() throws {

@@ -98,7 +98,7 @@ import Testing
             var record: Record
             switch random.next() % 3 {
             case 0: record = try opened()
-            case 1: record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_exec>.size)
+            case 1: record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_execution>.size)
             default: record = Record(type: CORRAL_TRACE_EXIT, size: MemoryLayout<corral_step>.size)
             }
             for _ in 0..<random.next() % 20 {
@@ -115,7 +115,7 @@ import Testing
 
     @Test func processesAreReadWhole() throws {
         let layout = TraceLayout.shared
-        var record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_exec>.size)
+        var record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_execution>.size)
         record.put(layout.exe, Array("cat\0bin\0usr\0".utf8))
         record.put(layout.directory, Array("user\0home\0".utf8))
         record.put(layout.argv, Array("cat\0\0a b\0".utf8))

@@ -221,7 +221,7 @@ enum NetlinkDescriptorProbe {
     {
         try InitChannel.execMessage(
             tag: 5, arguments: arguments, environment: environment, workingDirectory: "/", stdin: true,
-            keepCapabilities: false, seccomp: seccomp, upperBytes: 0x0102, openFiles: 3)
+            keepCapabilities: false, seccomp: seccomp, upperBytes: 0x0102, openFiles: 3, user: (1000, 100))
     }
 
     @Test func execIsLaidOutAsTheHeaderSays() throws {
@@ -229,7 +229,19 @@ enum NetlinkDescriptorProbe {
         let head: [UInt8] = [1, 0, 17, 0, UInt8(bytes.count), 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]
         let counts: [UInt8] = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0]
         let limits: [UInt8] = [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
-        #expect(bytes == head + counts + limits + [UInt8](repeating: 9, count: 8) + Array("a\0K=v\0/\0".utf8))
+        let user: [UInt8] = [0xe8, 3, 0, 0, 100, 0, 0, 0]
+        let noTerminal = [UInt8](repeating: 0, count: 8)
+        #expect(
+            bytes == head + counts + limits + user + noTerminal + [UInt8](repeating: 9, count: 8)
+                + Array("a\0K=v\0/\0".utf8))
+    }
+
+    @Test func aTerminalTakesThePlaceOfStdin() throws {
+        let bytes = try InitChannel.execMessage(
+            tag: 5, arguments: ["a"], environment: [:], workingDirectory: "/", stdin: true, keepCapabilities: false,
+            seccomp: [], upperBytes: 0, openFiles: 0, terminal: (0x0203, 80))
+        #expect(bytes[16..<20] == [4, 0, 0, 0])
+        #expect(bytes[56..<64] == [3, 2, 80, 0, 0, 0, 0, 0])
     }
 
     @Test func execRefusesWhatCannotBeSaid() {

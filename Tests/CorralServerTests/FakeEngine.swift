@@ -80,6 +80,12 @@ actor FakeEngine: SandboxEngine {
 
     func sandboxes() async -> [SandboxInfo] { live.values.sorted { $0.id < $1.id } }
 
+    func usage() async -> [SandboxUsage] {
+        live.values.sorted { $0.id < $1.id }.map {
+            SandboxUsage(info: $0, cpuTime: 1_500_000, memory: 4096, processes: 2, time: 2_000_000_000)
+        }
+    }
+
     func attach(
         _ reference: String, command: String?, input: CommandStreams.Input
     ) async throws -> CommandStreams {
@@ -155,6 +161,10 @@ actor FakeEngine: SandboxEngine {
         return info
     }
 
+    private(set) var refusedPolicies: [(reference: String, error: String)] = []
+
+    func refused(policy error: String, of reference: String) async { refusedPolicies.append((reference, error)) }
+
     func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement {
         let policy = try Policy(yaml: text.yaml, file: text.file)
         let path = if case .path(let path) = target { path } else { "/sys/fs/cgroup/of-pid" }
@@ -187,7 +197,18 @@ actor FakeEngine: SandboxEngine {
         return stream
     }
 
-    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed {
+    func frames(
+        matching filter: EventFilter, from history: HistoryRequest?, buffer: Int
+    ) async throws -> FrameFeed {
+        filters.append(filter)
+        if let history { histories.append(history) }
+        let pieces = Mutex(past)
+        return FrameFeed(past: { pieces.withLock { $0.isEmpty ? nil : $0.removeFirst() } }, live: .empty)
+    }
+
+    func trace(
+        _ reference: String, _ selection: TraceSelection, buffer: Int, asRecords: Bool
+    ) async throws -> TraceFeed {
         _ = try await sandbox(reference)
         traced.append((reference, selection))
         let process = ProcessReference(
@@ -199,7 +220,7 @@ actor FakeEngine: SandboxEngine {
         continuation.yield(
             Event(time: 1, seq: 1, sandbox: SandboxReference(id: reference, name: reference), body: .syscall(call)))
         continuation.finish()
-        return TraceFeed(events: stream) { Self.uses }
+        return TraceFeed(events: stream, frames: .empty) { Self.uses }
     }
 
     static let uses = [
@@ -249,7 +270,7 @@ final class FakeCommand: Sendable {
     let streams: CommandStreams
 
     /// With `echo`, stdin comes back as stdout. With `readsStdin` false, a write to stdin waits until detached.
-    init(echo: Bool = false, readsStdin: Bool = true) {
+    init(echo: Bool = false, readsStdin: Bool = true, ownsSandbox: Bool = true) {
         let (stream, output) = AsyncThrowingStream<CommandStreams.Chunk, any Error>.makeStream()
         self.output = output
         let log = log
@@ -263,11 +284,13 @@ final class FakeCommand: Sendable {
                 log.add("stdin \(String(decoding: bytes, as: UTF8.self))")
                 if echo { output.yield(.stdout(bytes)) }
             },
-            closeStdin: { log.add("eof") }, signal: { log.add("signal \($0)") },
+            closeStdin: { log.add("eof") }, resize: { log.add("resize \($0.rows) \($0.columns)") },
+            signal: { log.add("signal \($0)") },
             detach: {
                 log.add("detach")
                 output.finish()
-            }
+            },
+            ownsSandbox: ownsSandbox
         )
     }
 

@@ -154,7 +154,7 @@ struct corral_syscall {
 #define CORRAL_ARGV_BYTES 512u
 
 /* A process has executed a program; the head shows it as it is then. Paths as `exe` of struct corral_event. */
-struct corral_exec {
+struct corral_execution {
 	struct corral_trace_head head;
 	corral_u32 argv_size; /* bytes of argv that are used */
 	corral_u32 argv_cut;  /* 1: there is more */
@@ -184,7 +184,7 @@ CORRAL_ASSERT_SIZE(struct corral_plan, 24);
 CORRAL_ASSERT_SIZE(struct corral_captured, 4);
 CORRAL_ASSERT_SIZE(struct corral_trace_head, 88);
 CORRAL_ASSERT_SIZE(struct corral_syscall, 160 + CORRAL_TRACE_DATA);
-CORRAL_ASSERT_SIZE(struct corral_exec, 928);
+CORRAL_ASSERT_SIZE(struct corral_execution, 928);
 CORRAL_ASSERT_SIZE(struct corral_step, 144);
 
 #endif
