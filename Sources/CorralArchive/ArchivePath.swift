@@ -37,7 +37,9 @@ public struct ArchivePath: Hashable, Sendable, CustomStringConvertible {
             ArchiveError(kind, entry: String(decoding: bytes.prefix(256), as: UTF8.self), what)
         }
         guard let first = bytes.first else { throw refusal(.malformed, "has no name") }
-        guard first != UInt8(ascii: "/") else { throw refusal(.refused, "is absolute; expected a path inside the archive") }
+        guard first != UInt8(ascii: "/") else {
+            throw refusal(.refused, "is absolute; expected a path inside the archive")
+        }
         guard bytes.count <= limits.pathBytes else {
             throw refusal(.limit, "is longer than \(limits.pathBytes) bytes")
         }

@@ -78,7 +78,9 @@ public final class Handle: Sendable {
     private func remove(_ name: FileName, at path: ArchivePath) throws(ArchiveError) {
         if unlinkat(descriptor, name.cString, 0) == 0 || errno == ENOENT { return }
         guard errno == EISDIR || errno == EPERM else { throw ArchiveError.system("unlink", path) }
-        guard path.names.count <= Self.deepest else { throw ArchiveError(.limit, entry: path.description, "is too deep") }
+        guard path.names.count <= Self.deepest else {
+            throw ArchiveError(.limit, entry: path.description, "is too deep")
+        }
         if let below = try directory(name, at: path) {
             for inner in try below.names(at: path) { try below.remove(inner, at: path.appending(inner)) }
         }

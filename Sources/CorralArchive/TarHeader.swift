@@ -19,7 +19,8 @@ struct TarHeader {
         guard Int64(exactly: stored) == unsigned || Int64(exactly: stored) == signed else { throw Self.damaged }
     }
 
-    private static let damaged = ArchiveError(.malformed, "a header's checksum is wrong: no tar archive, or a damaged one")
+    private static let damaged = ArchiveError(
+        .malformed, "a header's checksum is wrong: no tar archive, or a damaged one")
 
     private func field(_ offset: Int, _ count: Int) -> ArraySlice<UInt8> {
         block.dropFirst(offset).prefix(count)
@@ -68,7 +69,9 @@ struct TarHeader {
     /// Octal digits, or with the highest bit set a big-endian number.
     static func number(_ field: ArraySlice<UInt8>) throws(ArchiveError) -> UInt64 {
         let value = try signed(field)
-        guard let number = UInt64(exactly: value) else { throw ArchiveError(.malformed, "a header holds a negative number") }
+        guard let number = UInt64(exactly: value) else {
+            throw ArchiveError(.malformed, "a header holds a negative number")
+        }
         return number
     }
 

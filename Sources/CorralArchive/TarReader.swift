@@ -56,7 +56,9 @@ public final class TarReader {
         guard remaining > 0, !target.isEmpty else { return 0 }
         guard try fill() > 0 else { throw Self.cutOff }
         let count = min(target.count, filled - position, Int(clamping: remaining))
-        buffer.withUnsafeBytes { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[position..<position + count])) }
+        buffer.withUnsafeBytes {
+            target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[position..<position + count]))
+        }
         position += count
         remaining -= UInt64(count)
         return count

@@ -38,13 +38,17 @@ public final class TarWriter: TreeSink {
         }
         if !records.isEmpty {
             let body = records.flatMap { Self.record($0.0, $0.1) }
-            try put(Self.header(name: Array("PaxHeaders/".utf8) + name.suffix(64), type: UInt8(ascii: "x"), size: UInt64(body.count)))
+            try put(
+                Self.header(
+                    name: Array("PaxHeaders/".utf8) + name.suffix(64), type: UInt8(ascii: "x"), size: UInt64(body.count)
+                ))
             try put(body)
             try pad(after: UInt64(body.count))
         }
         try put(
             Self.header(
-                name: name, type: Self.type(of: entry.kind), size: stored, mode: entry.mode, uid: entry.uid, gid: entry.gid,
+                name: name, type: Self.type(of: entry.kind), size: stored, mode: entry.mode, uid: entry.uid,
+                gid: entry.gid,
                 seconds: isPlainTime ? UInt64(entry.modified.seconds) : 0, link: entry.linkTarget,
                 device: (entry.major, entry.minor)))
         try put(map)

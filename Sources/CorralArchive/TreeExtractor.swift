@@ -53,6 +53,7 @@ public final class TreeExtractor: TreeSink {
 
     private struct OpenedFile {
         var file: Handle
+        var directory: Handle
         var entry: TreeEntry
         /// Segments not yet full, the first one first; and how much of that is written.
         var segments: ArraySlice<TreeEntry.Segment>
@@ -142,6 +143,13 @@ public final class TreeExtractor: TreeSink {
         try finish(done.file, done.entry)
     }
 
+    /// Removes the file that was being written, if there is one: half of it is of no use, and holds room.
+    public func abandon() {
+        guard let half = opened else { return }
+        opened = nil
+        if let name = half.entry.path.last { unlinkat(half.directory.descriptor, name.cString, 0) }
+    }
+
     /// After the last entry: directories get the times that their content has changed since.
     public func finish() throws {
         for (path, time) in directoryTimes.reversed() {
@@ -172,7 +180,9 @@ public final class TreeExtractor: TreeSink {
                     guard fchmod(below.descriptor, 0o755) == 0 else { throw ArchiveError.system("chmod", entry) }
                 }
             }
-            guard let below else { throw ArchiveError(.refused, entry: entry.description, "is being replaced meanwhile") }
+            guard let below else {
+                throw ArchiveError(.refused, entry: entry.description, "is being replaced meanwhile")
+            }
             stack.append((name, below))
         }
         return stack.last?.directory ?? root
@@ -212,19 +222,25 @@ public final class TreeExtractor: TreeSink {
                 throw ArchiveError(
                     .refused, entry: entry.path.description, "is a directory, and something else is there already")
             }
-            guard unlinkat(parent.descriptor, name.cString, 0) == 0 else { throw ArchiveError.system("unlink", entry.path) }
+            guard unlinkat(parent.descriptor, name.cString, 0) == 0 else {
+                throw ArchiveError.system("unlink", entry.path)
+            }
         }
         // Not for others before it has its owner and mode.
         guard mkdirat(parent.descriptor, name.cString, 0o700) == 0 || errno == EEXIST else {
             throw ArchiveError.system("mkdir", entry.path)
         }
-        guard let made = try parent.directory(name, at: entry.path) else { throw ArchiveError.system("open", entry.path) }
+        guard let made = try parent.directory(name, at: entry.path) else {
+            throw ArchiveError.system("open", entry.path)
+        }
         try finish(directory: made, entry)
     }
 
     private func finish(directory: Handle, _ entry: TreeEntry) throws {
         try setOwner(directory, uid: entry.uid, gid: entry.gid, entry.path)
-        guard fchmod(directory.descriptor, mode_t(entry.mode)) == 0 else { throw ArchiveError.system("chmod", entry.path) }
+        guard fchmod(directory.descriptor, mode_t(entry.mode)) == 0 else {
+            throw ArchiveError.system("chmod", entry.path)
+        }
         try setAttributes(directory, entry)
         directoryTimes.append((entry.path, entry.modified))
     }
@@ -235,7 +251,8 @@ public final class TreeExtractor: TreeSink {
             parent.descriptor, name.cString, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw ArchiveError.system("open", entry.path) }
         let segments = entry.segments ?? [.init(offset: 0, count: entry.size)]
-        opened = OpenedFile(file: Handle(owning: descriptor), entry: entry, segments: segments[...])
+        opened = OpenedFile(
+            file: Handle(owning: descriptor), directory: parent, entry: entry, segments: segments[...])
     }
 
     private func makeHardLink(_ name: FileName, _ entry: TreeEntry) throws {

@@ -123,7 +123,9 @@ public struct TreePacker {
     /// An open regular file; anything else is refused.
     public mutating func packFile(_ file: Handle, as path: ArchivePath) throws {
         let status = try file.status(at: path)
-        guard status.type == S_IFREG else { throw ArchiveError(.refused, entry: path.description, "is no regular file") }
+        guard status.type == S_IFREG else {
+            throw ArchiveError(.refused, entry: path.description, "is no regular file")
+        }
         guard !Self.isKernelFileSystem(file) else {
             throw ArchiveError(.refused, entry: path.description, "is of a file system of the kernel's own")
         }

@@ -124,7 +124,9 @@ extension Engine {
         do throws(KernelError) {
             target = Handle(owning: try files.open(path, O_RDONLY | O_DIRECTORY))
         } catch {
-            guard mode != .into, error.errno == ENOENT || error.errno == ENOTDIR, let name = place.name else { throw error }
+            guard mode != .into, error.errno == ENOENT || error.errno == ENOTDIR, let name = place.name else {
+                throw error
+            }
             let parent = Handle(owning: try files.open(place.parent, O_RDONLY | O_DIRECTORY))
             if mode == .entry {
                 guard !path.hasSuffix("/") else { throw error }
@@ -139,10 +141,15 @@ extension Engine {
             throw EngineError(.invalidRequest, "\(path) is of a file system of the kernel's own")
         }
         let extractor = TreeExtractor(into: target, options)
-        if let top {
-            try reader.copy(to: RenamingSink(extractor, top: top))
-        } else {
-            try reader.copy(to: extractor)
+        do {
+            if let top {
+                try reader.copy(to: RenamingSink(extractor, top: top))
+            } else {
+                try reader.copy(to: extractor)
+            }
+        } catch {
+            extractor.abandon()
+            throw error
         }
         try extractor.finish()
         return extractor.count

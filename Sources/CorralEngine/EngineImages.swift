@@ -78,7 +78,8 @@ extension Engine {
     public func importImage(_ name: String, from inlet: ByteInlet) async throws -> ImageInfo {
         guard ImageName.isValid(name), name != "host" else {
             inlet.close()
-            throw EngineError(.invalidRequest, "\(name) is no name for an image", detail: ["expected \(ImageName.expected)"])
+            throw EngineError(
+                .invalidRequest, "\(name) is no name for an image", detail: ["expected \(ImageName.expected)"])
         }
         let images = host.images
         let info = try await transfer(closing: inlet) {
@@ -113,7 +114,8 @@ extension Engine {
             return EngineError(.exhausted, error.description)
         case let error as KernelError where error.call == "decompress":
             return EngineError(.invalidRequest, error.detail ?? error.description)
-        case let error as KernelError where [ENOENT, ENOTDIR, ELOOP, EACCES, ENAMETOOLONG, EISDIR].contains(error.errno):
+        case let error as KernelError
+        where [ENOENT, ENOTDIR, ELOOP, EACCES, ENAMETOOLONG, EISDIR].contains(error.errno):
             return EngineError(error.errno == ENOENT ? .notFound : .invalidRequest, error.description)
         case let error as KernelError where error.errno == ESRCH:
             return EngineError(.conflict, "the sandbox has ended")

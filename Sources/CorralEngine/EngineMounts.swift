@@ -13,7 +13,8 @@ extension Engine {
         return try mounts.map { mount in
             guard Policy.Files.Mount.isPath(mount.source), Policy.Files.Mount.isPath(mount.target) else {
                 throw EngineError(
-                    .invalidRequest, "mounts: \(mount.source) at \(mount.target): expected absolute paths without . and ..")
+                    .invalidRequest,
+                    "mounts: \(mount.source) at \(mount.target): expected absolute paths without . and ..")
             }
             for reserved in ["/proc", "/sys", "/dev", "/run/corral"]
             where mount.target == reserved || mount.target.hasPrefix(reserved + "/") {

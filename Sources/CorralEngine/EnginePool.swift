@@ -50,7 +50,7 @@ extension Engine {
             slot: slot
         )
         do {
-            return try await making.run { 
+            return try await making.run {
                 try provisioner.make(
                     id: id, identity: identity, refusals: refusals, layout: layout, binds: binds)
             }

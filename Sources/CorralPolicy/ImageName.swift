@@ -8,7 +8,9 @@ public enum ImageName {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count <= 2 else { return false }
         for part in parts[0].split(separator: "/", omittingEmptySubsequences: false) {
-            guard let first = part.utf8.first, isAlphanumeric(first), part.utf8.allSatisfy(isNameByte) else { return false }
+            guard let first = part.utf8.first, isAlphanumeric(first), part.utf8.allSatisfy(isNameByte) else {
+                return false
+            }
         }
         guard parts.count == 2 else { return true }
         return parts[1].utf8.first.map { isAlphanumeric($0) || isUpper($0) || $0 == UInt8(ascii: "_") } == true

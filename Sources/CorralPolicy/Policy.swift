@@ -43,7 +43,9 @@ public struct Policy: Sendable, Hashable {
 
             /// Absolute, without `.`, `..`, empty names, and bytes that no path has; not the root; at most 255 bytes.
             public static func isPath(_ text: String) -> Bool {
-                guard text.hasPrefix("/"), (2...255).contains(text.utf8.count), !text.utf8.contains(0) else { return false }
+                guard text.hasPrefix("/"), (2...255).contains(text.utf8.count), !text.utf8.contains(0) else {
+                    return false
+                }
                 return text.dropFirst().split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
                     !$0.isEmpty && $0 != "." && $0 != ".."
                 }

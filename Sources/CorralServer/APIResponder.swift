@@ -88,7 +88,11 @@ struct APIResponder: HTTPResponder {
             }
             response = failure.response
             // What it was sending meanwhile may be long; nobody reads it.
-            if failure.status == .contentTooLarge || request.method == .put || request.uri.query?.hasPrefix("name=") == true { response.headers[.connection] = "close" }
+            if failure.status == .contentTooLarge || request.method == .put
+                || request.uri.query?.hasPrefix("name=") == true
+            {
+                response.headers[.connection] = "close"
+            }
         }
         if request.method == .head { response.body = ResponseBody() }
         count(request, route, response, ContinuousClock.now - begun)

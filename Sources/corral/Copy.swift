@@ -82,7 +82,8 @@ struct Copy: ClientCommand {
         _ = try client.copyIn(reference, path: path, .entry) { upload in
             try Self.archive(to: upload) { packer in
                 guard followLink else {
-                    return try packer.pack(name, in: try Handle(directory: place.parent), as: ArchivePath(names: [name]))
+                    return try packer.pack(
+                        name, in: try Handle(directory: place.parent), as: ArchivePath(names: [name]))
                 }
                 let descriptor = open(local, O_RDONLY | O_CLOEXEC)
                 guard descriptor >= 0 else { throw Failure(file: local, errno: errno) }

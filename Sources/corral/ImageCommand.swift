@@ -31,7 +31,9 @@ struct ImageImport: ClientCommand {
 
     func execute() throws {
         let client = try connection.client()
-        let image = try ArchiveFailure.telling { try client.importImage(name, { try ArchiveInput.send(source, to: $0) }) }
+        let image = try ArchiveFailure.telling {
+            try client.importImage(name, { try ArchiveInput.send(source, to: $0) })
+        }
         try Output.write("\(TerminalText.neutralised(image.name)) \(image.digest ?? "")\n")
         let omitted = image.omitted
         for (count, what) in [

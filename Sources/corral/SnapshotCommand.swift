@@ -90,7 +90,8 @@ struct SnapshotRemove: ClientCommand {
 
 struct SnapshotExport: ClientCommand {
     static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "Write a snapshot, and all it stands on down to the image, to standard output.")
+        commandName: "export", abstract: "Write a snapshot, and all it stands on down to the image, to standard output."
+    )
 
     @OptionGroup var connection: ConnectionOptions
 

@@ -111,7 +111,8 @@ struct Corrald: AsyncParsableCommand {
     private var flags: Settings {
         let given: [(SettingKey, String?)] = [
             (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
-            (.subnet6, subnet6), (.pool, pool), (.mounts, mounts), (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
+            (.subnet6, subnet6), (.pool, pool), (.mounts, mounts), (.dnsServers, dnsServers),
+            (.dnsTTLFloor, dnsTTLFloor),
             (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.auditSync, auditSync),
             (.auditFileSize, auditFileSize), (.auditFileAge, auditFileAge), (.auditKeepSize, auditKeepSize),
             (.auditKeepAge, auditKeepAge), (.logLevel, logLevel), (.logFormat, logFormat),

@@ -176,7 +176,8 @@ extension Setting {
             let write = path.hasSuffix(":rw")
             if write || path.hasSuffix(":ro") { path = String(path.dropLast(3)) }
             guard Policy.Files.Mount.isPath(path) else {
-                throw refuse(expected: "absolute paths without . and .., separated by commas, such as /srv/data, /srv/out:rw")
+                throw refuse(
+                    expected: "absolute paths without . and .., separated by commas, such as /srv/data, /srv/out:rw")
             }
             allowances.append(MountAllowance(path: path, write: write))
         }

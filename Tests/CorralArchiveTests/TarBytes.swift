@@ -4,7 +4,8 @@ struct TarBytes {
 
     /// A header and its content. `edit` changes the block before the checksum is put in.
     mutating func add(
-        _ name: String, type: Character = "0", content: [UInt8] = [], link: String = "", mode: Int = 0o644, uid: Int = 0,
+        _ name: String, type: Character = "0", content: [UInt8] = [], link: String = "", mode: Int = 0o644,
+        uid: Int = 0,
         gid: Int = 0, size: Int? = nil, edit: (inout [UInt8]) -> Void = { _ in }
     ) {
         var block = [UInt8](repeating: 0, count: 512)

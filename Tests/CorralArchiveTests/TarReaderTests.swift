@@ -2,7 +2,9 @@ import CorralArchive
 import Testing
 
 @Suite struct TarReaderTests {
-    static func entries(_ bytes: [UInt8], limits: ArchiveLimits = ArchiveLimits(), piece: Int = .max) throws -> [TreeEntry] {
+    static func entries(_ bytes: [UInt8], limits: ArchiveLimits = ArchiveLimits(), piece: Int = .max) throws
+        -> [TreeEntry]
+    {
         let reader = TarReader(MemorySource(bytes, piece: piece), limits: limits)
         var entries: [TreeEntry] = []
         while let entry = try reader.next() { entries.append(entry) }
@@ -140,7 +142,8 @@ import Testing
     }
 
     @Test func damagedExtendedHeadersAreRefused() {
-        for body in ["", "5 a=b", "99 a=b\n", "6 =bc\n", "0 a=b\n", "x a=b\n", "7 ab=c", "6 abc\n"] where !body.isEmpty {
+        for body in ["", "5 a=b", "99 a=b\n", "6 =bc\n", "0 a=b\n", "x a=b\n", "7 ab=c", "6 abc\n"] where !body.isEmpty
+        {
             let bytes = Self.archive {
                 $0.add("h", type: "x", content: Array(body.utf8))
                 $0.add("a")

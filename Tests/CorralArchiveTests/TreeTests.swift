@@ -1,3 +1,4 @@
+import CFiles
 import CorralArchive
 import Glibc
 import Testing
@@ -12,7 +13,9 @@ import Testing
         return extractor
     }
 
-    static func refusal(_ bytes: [UInt8], into tree: TemporaryTree, _ options: TreeExtractor.Options = .init(owner: .caller))
+    static func refusal(
+        _ bytes: [UInt8], into tree: TemporaryTree, _ options: TreeExtractor.Options = .init(owner: .caller)
+    )
         -> ArchiveError?
     {
         do {
@@ -35,7 +38,10 @@ import Testing
         mkfifo("\(from.path)/d/fifo", 0o600)
         chmod("\(from.path)/d/file", 0o4751)
         setxattr("\(from.path)/d/file", "user.note", "hi", 2, 0)
-        let times = [timespec(tv_sec: 1_000_000_000, tv_nsec: 123_456_789), timespec(tv_sec: 1_000_000_000, tv_nsec: 123_456_789)]
+        let times = [
+            timespec(tv_sec: 1_000_000_000, tv_nsec: 123_456_789),
+            timespec(tv_sec: 1_000_000_000, tv_nsec: 123_456_789),
+        ]
         utimensat(AT_FDCWD, "\(from.path)/d/file", times, 0)
         let sparse = open("\(from.path)/d/sparse", O_WRONLY | O_CREAT, 0o600)
         pwrite(sparse, "x", 1, 1 << 20)

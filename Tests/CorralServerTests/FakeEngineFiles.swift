@@ -4,7 +4,9 @@ import CorralEngine
 extension FakeEngine: FileEngine {
     /// Reads nothing of what it is given.
     func importImage(_ name: String, from inlet: ByteInlet) async throws -> ImageInfo {
-        guard name != "bad" else { throw EngineError(.invalidRequest, "entry \"../x\": leads out of the archive by ..") }
+        guard name != "bad" else {
+            throw EngineError(.invalidRequest, "entry \"../x\": leads out of the archive by ..")
+        }
         return ImageInfo(name: name, digest: "sha256:00", source: "rootfs", importedAt: 0)
     }
 

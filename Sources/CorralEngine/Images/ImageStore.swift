@@ -100,7 +100,9 @@ final class ImageStore: Sendable {
         try Files.makeDirectory(path, mode: 0o700)
         do {
             let manifest = try ImageBuilder(directory: path).build(from: source)
-            guard let digest = Digest(manifest.digest) else { throw EngineError(.internal, "an image without a digest") }
+            guard let digest = Digest(manifest.digest) else {
+                throw EngineError(.internal, "an image without a digest")
+            }
             try Files.write("\(path)/manifest.json", try Self.encode(manifest), mode: 0o600)
             try sync(path)
             let tag = ImageTag(name: name, digest: manifest.digest, importedAt: now)

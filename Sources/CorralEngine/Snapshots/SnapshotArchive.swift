@@ -36,7 +36,8 @@ struct SnapshotArchive {
         _ info: SnapshotInfo, layers: [String], to output: @escaping (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         var description = Description(
-            format: format, name: info.name, image: info.image, imageDigest: info.imageDigest, createdAt: info.createdAt,
+            format: format, name: info.name, image: info.image, imageDigest: info.imageDigest,
+            createdAt: info.createdAt,
             layers: [])
         for layer in layers {
             let counter = DigestCounter()
