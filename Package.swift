@@ -118,7 +118,8 @@ let package = Package(
             name: "RandomPolicies", dependencies: ["CorralPolicy"], path: "Tests/RandomPolicies",
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralKernelTests", dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
+            name: "CorralKernelTests",
+            dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies", "Yams"],
@@ -159,7 +160,8 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
         .executableTarget(
             name: "corral-fuzz",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer", "FuzzDriver",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer",
+                "FuzzDriver",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],

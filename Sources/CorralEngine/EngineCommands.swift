@@ -138,7 +138,9 @@ extension Engine {
     private func detached(from command: String, of id: String) {
         guard let sandbox = live[id], let command = try? find(command: command, in: sandbox) else { return }
         command.readers -= 1
-        guard command.isMain, command.readers == 0, sandbox.spec.autoRemove, case .exited = sandbox.state else { return }
+        guard command.isMain, command.readers == 0, sandbox.spec.autoRemove, case .exited = sandbox.state else {
+            return
+        }
         destroy(sandbox, cause: .removed)
     }
 

@@ -15,7 +15,8 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Top.self, Pause.self,
+            Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Top.self,
+            Pause.self,
             Resume.self, Wait.self, Kill.self, Remove.self, Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
