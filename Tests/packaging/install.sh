@@ -57,6 +57,12 @@ check "bash completes a command and an option" bash -c '
     COMP_WORDS=(corral run --pol) COMP_CWORD=2 COMP_LINE="corral run --pol" COMP_POINT=16
     _corral corral --pol run && [[ " ${COMPREPLY[*]} " == *"--policy"* ]]'
 
+if [ -d .build/release/Modules ]; then
+    packaging/docc.sh >"$dir/docc" 2>&1 || echo "docc failed: $(tail -5 "$dir/docc")" >"$dir/docc.own"
+    grep -A3 '[.]docc/' "$dir/docc" >>"$dir/docc.own"
+    check "pages of the libraries name symbols that there are" empty "$dir/docc.own"
+else skip "pages of the libraries" "nothing is built here"; fi
+
 install=(make -s DESTDIR="$dir/root" PREFIX=/opt/corral BUILD="$BIN")
 mkdir "$dir/root"
 check "make install" "${install[@]}" install
