@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 SWIFT ?= swift
-PACKAGES := libbpf-dev libelf-dev zlib1g-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
+PACKAGES := libbpf-dev libelf-dev zlib1g-dev liblzma-dev libzstd-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux
 # What the tests run inside sandboxes and beside them.
 TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev strace git

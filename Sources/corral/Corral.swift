@@ -15,8 +15,10 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Top.self, Pause.self,
-            Resume.self, Wait.self, Kill.self, Remove.self, Tail.self, Trace.self,
+            Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Top.self,
+            Pause.self,
+            Resume.self, Wait.self, Copy.self, ImageCommand.self, SnapshotCommand.self, Kill.self, Remove.self,
+            Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,
