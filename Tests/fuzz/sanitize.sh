@@ -11,8 +11,9 @@ CORRAL_LINK_TESTS=1 ${SWIFT:-swift} test --skip-build --scratch-path "$build" --
     ${FILTER:+--filter "$FILTER"} >"$log" 2>&1
 status=$?
 reports=$(grep -cE 'ERROR: AddressSanitizer|WARNING: ThreadSanitizer' "$log")
-echo "sanitize: $sanitizer: $(grep -E 'Test run with' "$log" | tail -n 1 | sed 's/^[^T]*//'); $reports reports"
-if [ "$status" != 0 ] || [ "$reports" != 0 ]; then
+summary=$(grep -oE 'Test run with .*' "$log" | tail -n 1)
+echo "sanitize: $sanitizer: ${summary:-no test ran}; $reports reports"
+if [ "$status" != 0 ] || [ "$reports" != 0 ] || [ -z "$summary" ]; then
     grep -E 'ERROR: AddressSanitizer|WARNING: ThreadSanitizer|SUMMARY|recorded an issue|Fatal error' "$log" | sort | uniq -c | head -n 40
     exit 1
 fi
