@@ -43,11 +43,18 @@ let package = Package(
         // What Swift cannot import from glibc, libbpf and libseccomp; also carries the embedded programs.
         .target(
             name: "CLinux",
-            linkerSettings: ["seccomp", "bpf", "elf", "z"].map { .linkedLibrary(":lib\($0).a") }
+            linkerSettings: ["seccomp", "bpf", "elf", "z", "lzma", "zstd"].map { .linkedLibrary(":lib\($0).a") }
         ),
 
         .target(
             name: "CorralPolicy",
+            swiftSettings: swiftSettings
+        ),
+        // What CorralArchive needs of glibc and Swift's Glibc lacks; the client carries no more C than this.
+        .target(name: "CFiles"),
+        .target(
+            name: "CorralArchive",
+            dependencies: ["CFiles"],
             swiftSettings: swiftSettings
         ),
         .target(
@@ -63,7 +70,7 @@ let package = Package(
         .target(
             name: "CorralEngine",
             dependencies: [
-                "CorralEvents", "CorralKernel", "CorralPolicy",
+                "CorralArchive", "CorralEvents", "CorralKernel", "CorralPolicy",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -106,7 +113,7 @@ let package = Package(
         .executableTarget(
             name: "corral",
             dependencies: [
-                "CorralAPI", "CorralEvents", "CorralPolicy",
+                "CorralAPI", "CorralArchive", "CorralEvents", "CorralPolicy",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings,
@@ -125,13 +132,17 @@ let package = Package(
             name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies", "Yams"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "CorralArchiveTests", dependencies: ["CFiles", "CorralArchive"],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "CorralEventsTests", dependencies: ["CorralABI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralEngineTests", dependencies: ["CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy"],
+            name: "CorralEngineTests",
+            dependencies: ["CorralArchive", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralServerTests",
@@ -160,7 +171,8 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
         .executableTarget(
             name: "corral-fuzz",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer", "FuzzDriver",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer",
+                "FuzzDriver",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -171,4 +183,14 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
             ]
         ),
     ]
+}
+
+// `make sanitize`: the rooms that need neither a kernel nor another package than Yams, without the rest.
+if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
+    let rooms: Set = [
+        "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",
+        "CorralEventsTests", "CorralAPITests",
+    ]
+    package.products = []
+    package.targets.removeAll { !rooms.contains($0.name) }
 }

@@ -171,7 +171,7 @@ public final class Client {
 
     // MARK: Exchanges
 
-    private func call<Answer: Decodable>(
+    func call<Answer: Decodable>(
         _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
     ) throws(ClientError) -> Answer {
         let bytes = try exchange(method, target, body: body)
@@ -183,7 +183,7 @@ public final class Client {
     }
 
     /// The body of a successful answer.
-    private func exchange(
+    func exchange(
         _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
     ) throws(ClientError) -> [UInt8] {
         let connection = try connection()
@@ -217,7 +217,7 @@ public final class Client {
             status: head.status, body ?? ErrorBody(code: "internal", message: "corrald answered HTTP \(head.status)"))
     }
 
-    private func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
+    func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
         do {
             return Array(try JSONEncoder().encode(value))
         } catch {

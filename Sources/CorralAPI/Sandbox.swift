@@ -228,6 +228,12 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     /// Refused unless corrald runs with `--allow-test-switches`.
     public var testSwitches: TestSwitches?
     public var publish: [PublishedPort]?
+    /// Beside those of the policy.
+    public var mounts: [MountRequest]?
+    /// A snapshot to start from.
+    public var from: String?
+    /// Without a command run the image's own.
+    public var imageCommand: Bool?
 
     public struct TestSwitches: Codable, Sendable, Equatable {
         public var keepCapabilities: Bool?
@@ -243,7 +249,8 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         name: String? = nil, image: String? = nil, policy: PolicySource? = nil, command: [String]? = nil,
         env: [String: String]? = nil, workingDirectory: String? = nil, limits: LimitOverrides? = nil,
         stdin: Bool? = nil, user: CommandUser? = nil, terminal: TerminalSize? = nil, detach: Bool? = nil,
-        autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil, publish: [PublishedPort]? = nil
+        autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil, publish: [PublishedPort]? = nil,
+        mounts: [MountRequest]? = nil, from: String? = nil, imageCommand: Bool? = nil
     ) {
         self.name = name
         self.image = image
@@ -259,6 +266,9 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         self.autoRemove = autoRemove
         self.testSwitches = testSwitches
         self.publish = publish
+        self.mounts = mounts
+        self.from = from
+        self.imageCommand = imageCommand
     }
 }
 

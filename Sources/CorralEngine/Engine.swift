@@ -39,6 +39,11 @@ public actor Engine {
     /// Once a sandbox has been traced.
     var trace: SyscallTrace?
     var nextWatcher: UInt64 = 0
+    /// What sandboxes that are being made stand on.
+    var basesInUse: [UInt64: FileBase] = [:]
+    var nextUse: UInt64 = 0
+    /// Archives that are being read or written.
+    var transfers = 0
 
     /// Makes ready what the host needs and removes what an earlier daemon left. Throws before anything is half on.
     public init(configuration: EngineConfiguration) async throws {

@@ -66,6 +66,7 @@ extension Engine {
             "LANG": "C.UTF-8", "HOSTNAME": sandbox.id,
         ]
         if spec.terminal != nil { environment["TERM"] = "xterm" }
+        if let base = sandbox.base { environment.merge(base.environment) { $1 } }
         environment.merge(sandbox.spec.policy?.env ?? [:]) { $1 }
         environment.merge(main.environment) { $1 }
         environment.merge(spec.environment) { $1 }
@@ -78,7 +79,8 @@ extension Engine {
             do {
                 try sandbox.warm.channel.exec(
                     tag: command.tag, arguments: spec.arguments, environment: settled,
-                    workingDirectory: spec.workingDirectory ?? main.workingDirectory ?? "/home/user",
+                    workingDirectory: spec.workingDirectory ?? main.workingDirectory
+                        ?? sandbox.base?.workingDirectory ?? "/home/user",
                     stdin: spec.stdin, keepCapabilities: spec.keepCapabilities,
                     seccomp: spec.noSeccomp ? [] : seccomp, upperBytes: diskBytes, openFiles: 0,
                     user: (user.uid, user.gid), terminal: spec.terminal.map { ($0.rows, $0.columns) }
@@ -190,6 +192,9 @@ extension Engine {
         let sandbox = try find(reference)
         guard case .paused(let startedAt) = sandbox.state else {
             throw EngineError(.conflict, "sandbox \(sandbox.name) is not paused")
+        }
+        guard sandbox.copies == 0 else {
+            throw EngineError(.conflict, "a snapshot of sandbox \(sandbox.name) is being taken")
         }
         let cgroup = sandbox.warm.cgroup
         do {

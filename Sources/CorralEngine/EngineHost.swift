@@ -7,6 +7,8 @@ internal import Synchronization
 /// What an instance holds of the host, from start to stop: locks, programs, pins, the address translation rule.
 final class EngineHost: Sendable {
     let provisioner: Provisioner
+    let images: ImageStore
+    let snapshots: SnapshotStore
     private let programs: BpfPrograms
     private let ring: DecisionRing
     let addressChanges: HostAddressChanges
@@ -45,6 +47,8 @@ final class EngineHost: Sendable {
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
+        images = try ImageStore(directory: configuration.stateDirectory + "/images")
+        snapshots = try SnapshotStore(directory: configuration.stateDirectory + "/snapshots")
         provisioner = Provisioner(
             configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, image: image,
             spawner: try Spawner(), denyAll: try PolicyMap(.denyAll, number: 1)

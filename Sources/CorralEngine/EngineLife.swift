@@ -9,6 +9,11 @@ internal import NIOCore
 extension Engine {
     /// Claims a sandbox and starts its command. Returns when the command's first instruction is about to run.
     public func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
+        let base = try fileBase(for: spec)
+        let use = begin(using: base)
+        defer { end(use) }
+        var spec = spec
+        base.complete(&spec)
         try spec.validate(under: configuration)
         try admit(spec)
         var timing = StartTiming()
@@ -18,13 +23,13 @@ extension Engine {
         timing.end(.policy)
         let claimed: WarmSandbox
         let begun = ContinuousClock.now
-        let isWarm = !warm.isEmpty
-        if let ready = warm.popLast() {
+        let isWarm = base.isPlain && !warm.isEmpty
+        if isWarm, let ready = warm.popLast() {
             warmStarts += 1
             claimed = ready
         } else {
             coldStarts += 1
-            claimed = try await makeSandbox()
+            claimed = try await makeSandbox(base.layout, binds: base.binds)
         }
         do {
             // The host may have changed since. Nothing is awaited from here until it is in force.
@@ -42,15 +47,20 @@ extension Engine {
                 ? EngineError(.exhausted, "corrald is stopping") : EngineError(.conflict, "the name \(name) is taken")
         }
         let sandbox = LiveSandbox(
-            warm: claimed, name: name, spec: spec, createdAt: Clock.realtime(), image: spec.image ?? "host",
+            warm: claimed, name: name, spec: spec, createdAt: Clock.realtime(), image: base.image,
             policyMap: policyMap
         )
+        sandbox.base = base
         live[claimed.id] = sandbox
         hub.rename(sandbox.reference, slot: claimed.identity.slot)
         names.add(claimed.identity, sandbox.reference, claimed.refusals)
         emit(.sandbox(.created), sandbox)
         do {
             try claim(sandbox, &timing)
+            // What it wrote is to be there after its end.
+            if !spec.autoRemove {
+                sandbox.files = try SandboxFiles(pid: claimed.hostPid, channel: claimed.channel)
+            }
             try await publish(sandbox)
             timing.end(.bind)
             try await start(sandbox)
@@ -68,9 +78,6 @@ extension Engine {
 
     func admit(_ spec: SandboxSpec) throws {
         if isStopping { throw EngineError(.exhausted, "corrald is stopping") }
-        if let image = spec.image, image != "host" {
-            throw EngineError(.invalidRequest, "image \(image) is not known; there is \"host\"")
-        }
         if let name = spec.name, live.values.contains(where: { $0.name == name }) {
             throw EngineError(.conflict, "the name \(name) is taken")
         }

@@ -20,7 +20,9 @@ extension Engine {
         }
     }
 
-    func makeSandbox() async throws -> WarmSandbox {
+    func makeSandbox(
+        _ layout: ImageLayout? = nil, binds: [SpawnRequest.Mount] = []
+    ) async throws -> WarmSandbox {
         guard let slot = slots.take() else {
             throw EngineError(.exhausted, "no address is left in \(configuration.subnet)")
         }
@@ -28,6 +30,7 @@ extension Engine {
         let identity = slots.identity(slot: slot, epoch: epoch)
         let id = "sb-" + Self.randomText(6)
         let provisioner = host.provisioner
+        let layout = layout ?? provisioner.image
         let refusals: RefusalLog
         do {
             refusals = try RefusalLog(path: provisioner.refusalFile(of: id))
@@ -47,7 +50,10 @@ extension Engine {
             slot: slot
         )
         do {
-            return try await making.run { try provisioner.make(id: id, identity: identity, refusals: refusals) }
+            return try await making.run {
+                try provisioner.make(
+                    id: id, identity: identity, refusals: refusals, layout: layout, binds: binds)
+            }
         } catch {
             hub.forget(slot: slot)
             refusals.remove()

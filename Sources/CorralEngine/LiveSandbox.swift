@@ -28,6 +28,12 @@ final class LiveSandbox {
     let spec: SandboxSpec
     let createdAt: Int64
     let image: String
+    /// Nil until it is claimed.
+    var base: FileBase?
+    /// Of one that is kept after its end, so that its files can still be read then.
+    var files: SandboxFiles?
+    /// Snapshots of it that are being taken.
+    var copies = 0
     /// Nil: the deny-all policy, which the sandbox was made with.
     var applied: AppliedPolicy?
     /// What is in force; kept alive by this.

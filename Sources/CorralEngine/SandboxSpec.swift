@@ -12,6 +12,12 @@ public struct SandboxSpec: Sendable {
     public var autoRemove: Bool
     public var limits: Limits
     public var publish: [PortPublication]
+    /// Of the host; over those of the policy.
+    public var mounts: [Policy.Files.Mount]
+    /// A snapshot to start from; its image is the sandbox's.
+    public var snapshot: String?
+    /// Without arguments run what the image says.
+    public var runsImageCommand: Bool
 
     /// The policy's limits, each replaced by the request's where that one gives it.
     public struct Limits: Sendable, Equatable {
@@ -36,7 +42,8 @@ public struct SandboxSpec: Sendable {
 
     public init(
         name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits,
-        publish: [PortPublication] = []
+        publish: [PortPublication] = [], mounts: [Policy.Files.Mount] = [], snapshot: String? = nil,
+        runsImageCommand: Bool = false
     ) {
         self.name = name
         self.image = image
@@ -45,6 +52,9 @@ public struct SandboxSpec: Sendable {
         self.autoRemove = autoRemove
         self.limits = limits
         self.publish = publish
+        self.mounts = mounts
+        self.snapshot = snapshot
+        self.runsImageCommand = runsImageCommand
     }
 }
 

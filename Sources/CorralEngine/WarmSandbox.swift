@@ -71,10 +71,14 @@ final class Provisioner: Sendable {
     func refusalFile(of id: String) -> String { "\(configuration.runDirectory)/denials/\(id).jsonl" }
 
     /// Hooks first, then processes, then the wire, so that nothing is ever without a policy.
-    func make(id: String, identity: SandboxIdentity, refusals: RefusalLog) throws -> WarmSandbox {
+    func make(
+        id: String, identity: SandboxIdentity, refusals: RefusalLog, layout: ImageLayout,
+        binds: [SpawnRequest.Mount] = []
+    ) throws -> WarmSandbox {
         let cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: configuration.instance, id: id)
         do {
-            return try make(id: id, identity: identity, in: cgroup, refusals: refusals)
+            return try make(
+                id: id, identity: identity, in: cgroup, refusals: refusals, layout: layout, binds: binds)
         } catch {
             cgroup.killAll()
             hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
@@ -83,9 +87,10 @@ final class Provisioner: Sendable {
         }
     }
 
-    private func make(id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog) throws
-        -> WarmSandbox
-    {
+    private func make(
+        id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog, layout: ImageLayout,
+        binds: [SpawnRequest.Mount]
+    ) throws -> WarmSandbox {
         let directory = try cgroup.directory()
         try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
         let spawned = try spawner.spawn(
@@ -93,12 +98,12 @@ final class Provisioner: Sendable {
                 uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
                 upperInodes: 0,
                 hostname: id,
-                image: image.rootfs,
-                mounts: image.mounts.map {
+                image: layout.rootfs, layers: layout.layers,
+                mounts: layout.mounts.map {
                     SpawnRequest.Mount(source: $0.source, target: $0.target, readOnly: $0.readOnly)
                 } + [
                     SpawnRequest.Mount(source: refusalFile(of: id), target: RefusalLog.inside, readOnly: true)
-                ]
+                ] + binds
             ),
             cgroupDirectory: directory
         )

@@ -40,6 +40,16 @@ struct APIResponder: HTTPResponder {
         let traces = TraceRoutes(engine: engine)
         routes.add("/v1/sandboxes/{ref}/trace", (.get, traces.trace))
         routes.add("/v1/sandboxes/{ref}/syscalls", (.get, traces.counts))
+        let files = FileRoutes(engine: engine)
+        routes.add("/v1/sandboxes/{ref}/files", (.get, files.read), (.put, files.write))
+        let images = ImageRoutes(engine: engine)
+        routes.add("/v1/images", (.get, images.list), (.post, images.take))
+        routes.add("/v1/images/{ref}", (.get, images.inspect), (.delete, images.remove))
+        let snapshots = SnapshotRoutes(engine: engine)
+        routes.add("/v1/sandboxes/{ref}/snapshot", (.post, snapshots.make))
+        routes.add("/v1/snapshots", (.get, snapshots.list), (.post, snapshots.take))
+        routes.add("/v1/snapshots/{ref}", (.get, snapshots.inspect), (.delete, snapshots.remove))
+        routes.add("/v1/snapshots/{ref}/export", (.get, snapshots.export))
         let enforcements = EnforcementRoutes(engine: engine)
         routes.add("/v1/enforcements", (.get, enforcements.list), (.post, enforcements.enforce))
         routes.add("/v1/enforcements/{ref}", (.delete, enforcements.release))
@@ -77,7 +87,12 @@ struct APIResponder: HTTPResponder {
                 )
             }
             response = failure.response
-            if failure.status == .contentTooLarge { response.headers[.connection] = "close" }
+            // What it was sending meanwhile may be long; nobody reads it.
+            if failure.status == .contentTooLarge || request.method == .put
+                || request.uri.query?.hasPrefix("name=") == true
+            {
+                response.headers[.connection] = "close"
+            }
         }
         if request.method == .head { response.body = ResponseBody() }
         count(request, route, response, ContinuousClock.now - begun)

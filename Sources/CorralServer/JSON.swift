@@ -57,6 +57,9 @@ extension CreateSandboxRequest: RequestDocument {
         "terminal": .object(["rows": .any, "columns": .any]),
         "detach": .any,
         "autoRemove": .any,
+        "mounts": .list(.object(["source": .any, "target": .any, "readOnly": .any])),
+        "from": .any,
+        "imageCommand": .any,
         "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])
@@ -68,6 +71,10 @@ extension PolicySource: RequestDocument {
 
 extension EnforceRequest: RequestDocument {
     static let keys = KnownKeys.object(["cgroup": .any, "pid": .any, "policy": PolicySource.keys])
+}
+
+extension SnapshotRequest: RequestDocument {
+    static let keys = KnownKeys.object(["name": .any])
 }
 
 extension KillRequest: RequestDocument {

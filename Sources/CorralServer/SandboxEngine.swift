@@ -3,7 +3,7 @@ public import CorralEvents
 public import CorralPolicy
 
 /// What the routes need of an engine.
-public protocol SandboxEngine: Sendable {
+public protocol SandboxEngine: FileEngine {
     var configuration: EngineConfiguration { get }
 
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo

@@ -25,7 +25,12 @@ extension SandboxSpec {
             ),
             autoRemove: request.autoRemove ?? true,
             limits: try Limits(policy?.limits, overrides: request.limits),
-            publish: try (request.publish ?? []).map(PortPublication.init)
+            publish: try (request.publish ?? []).map(PortPublication.init),
+            mounts: (policy?.files.mounts ?? [])
+                + (request.mounts ?? []).map {
+                    .init(source: $0.source, target: $0.target, readOnly: $0.readOnly ?? true)
+                },
+            snapshot: request.from, runsImageCommand: request.imageCommand ?? false
         )
     }
 }

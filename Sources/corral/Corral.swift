@@ -17,7 +17,8 @@ struct Corral: ParsableCommand {
         subcommands: [
             Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Top.self,
             Pause.self,
-            Resume.self, Wait.self, Kill.self, Remove.self, Tail.self, Trace.self,
+            Resume.self, Wait.self, Copy.self, ImageCommand.self, SnapshotCommand.self, Kill.self, Remove.self,
+            Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,

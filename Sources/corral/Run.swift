@@ -36,7 +36,9 @@ struct Run: ClientCommand {
 
     func validate() throws {
         try CommandWords.check(command, of: Self.self)
-        if CommandWords.of(command).isEmpty { throw ValidationError("Missing the command to run.") }
+        if CommandWords.of(command).isEmpty, start.image == nil, start.from == nil {
+            throw ValidationError("Missing the command to run.")
+        }
         if detach, timing { throw ValidationError("--timing is of a run that is waited for.") }
     }
 
@@ -44,7 +46,9 @@ struct Run: ClientCommand {
         var report = timing ? TimingReport() : nil
         let client = try connection.client()
         var request = try start.request()
-        request.command = CommandWords.of(command)
+        let words = CommandWords.of(command)
+        request.command = words.isEmpty ? nil : words
+        request.imageCommand = words.isEmpty ? true : nil
         try options.apply(to: &request)
         request.autoRemove = remove ?? !detach ? nil : false
         if detach {

@@ -33,7 +33,14 @@ struct StartOptions: ParsableArguments {
     )
     var publish: [String] = []
 
-    @Option(help: ArgumentHelp("Start from a snapshot. Not supported yet.", visibility: .hidden))
+    @Option(
+        name: [.customShort("v"), .customLong("mount")],
+        help: ArgumentHelp(
+            "Show a file or directory of corrald's host inside, read-only without :rw; where its operator allows it.",
+            valueName: "source:target[:ro|rw]"))
+    var mount: [String] = []
+
+    @Option(help: ArgumentHelp("Start from a snapshot, on the image it was made on.", valueName: "snapshot"))
     var from: String?
 
     @Flag(help: .hidden)
@@ -43,7 +50,16 @@ struct StartOptions: ParsableArguments {
     var testNoSeccomp = false
 
     func validate() throws {
-        if from != nil { throw Failure.notSupportedYet("--from") }
+        _ = try mounts()
+    }
+
+    private func mounts() throws -> [MountRequest] {
+        try mount.map { text in
+            guard let mount = MountRequest(text) else {
+                throw ValidationError("--mount: expected source:target[:ro|rw], such as /srv/data:/data:ro")
+            }
+            return mount
+        }
     }
 
     /// Without a command, or with one to which `CommandOptions` add the rest.
@@ -61,7 +77,7 @@ struct StartOptions: ParsableArguments {
             limits: limits == LimitOverrides() ? nil : limits,
             testSwitches: testKeepCapabilities || testNoSeccomp
                 ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil,
-            publish: ports.isEmpty ? nil : ports
+            publish: ports.isEmpty ? nil : ports, mounts: mount.isEmpty ? nil : try mounts(), from: from
         )
     }
 }

@@ -67,7 +67,12 @@ import Testing
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
         ("syscalls: { deny: [] }", "not supported yet: syscalls.deny"),
         ("trace: { syscalls: some }", "trace.syscalls"),
-        ("files: { mounts: [] }", "not supported yet: files.mounts"),
+        ("files: { mounts: [{ source: srv, target: /data }] }", "\"srv\" is no such path"),
+        ("files: { mounts: [{ source: /srv/../etc, target: /data }] }", "is no such path"),
+        ("files: { mounts: [{ source: /srv, target: / }] }", "\"/\" is no such path"),
+        ("files: { mounts: [{ source: /srv }] }", "files.mounts[0].target: is missing"),
+        ("files: { mounts: [{ source: /srv, target: /data, readOnly: no }] }", "\"no\" is neither"),
+        ("files: { image: Big }", "\"Big\" is no name of an image"),
     ])
     func refusesWithFileAndReason(text: String, expected: String) {
         let found = problems(Self.head + text)

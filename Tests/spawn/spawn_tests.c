@@ -137,15 +137,21 @@ static void test_refusals(struct spawner *spawner)
 	expect_failure(spawner, request, malformed, stage, "a relative image path");
 	request = good, memset(request.mounts[0].target, '/', sizeof request.mounts[0].target);
 	expect_failure(spawner, request, malformed, stage, "a mount target without an end");
-	request = good, request.mounts[0].flags = 4;
+	request = good, request.mounts[0].flags = 8;
 	expect_failure(spawner, request, malformed, stage, "an unknown mount flag");
 
 	request = good, strcpy(request.image, "/nonexistent");
 	expect_failure(spawner, request, ENOENT, CORRAL_STAGE_LOWER, "an image that is not there");
 	request = good, strcpy(request.mounts[0].source, "/nonexistent");
 	expect_failure(spawner, request, ENOENT, CORRAL_STAGE_BIND, "a mount source that is not there");
-	request = good, strcpy(request.mounts[0].target, "/nonexistent");
-	expect_failure(spawner, request, ENOENT, CORRAL_STAGE_BIND, "a mount target that is not there");
+	request = good, strcpy(request.mounts[0].target, "/etc/passwd/below");
+	expect_failure(spawner, request, ENOTDIR, CORRAL_STAGE_BIND, "a mount target that cannot be");
+	request = good, request.mounts[0].flags = CORRAL_MOUNT_DESCRIPTOR;
+	expect_failure(spawner, request, malformed, stage, "a mount whose descriptor did not come");
+	request = good, request.layer_count = CORRAL_SPAWN_LAYERS + 1;
+	expect_failure(spawner, request, malformed, stage, "too many layers");
+	request = good, request.layer_count = 1, strcpy(request.layers[0], "relative");
+	expect_failure(spawner, request, malformed, stage, "a relative layer");
 	request = good, strcpy(request.mounts[0].target, "/tmp/..");
 	expect_failure(spawner, request, EINVAL, CORRAL_STAGE_BIND, "a mount over the root");
 
