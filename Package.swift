@@ -184,3 +184,13 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
         ),
     ]
 }
+
+// `make sanitize`: the rooms that need neither a kernel nor another package than Yams, without the rest.
+if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
+    let rooms: Set = [
+        "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",
+        "CorralEventsTests", "CorralAPITests",
+    ]
+    package.products = []
+    package.targets.removeAll { !rooms.contains($0.name) }
+}

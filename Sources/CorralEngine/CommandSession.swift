@@ -201,6 +201,7 @@ final class CommandSession: Sendable {
         // What lies in a pipe when the command ends was written before; what its children write later does not count.
         var left = [Pipe.largestCapacity, Pipe.largestCapacity]
         var sizes = [Self.smallRead, Self.smallRead]
+        var pace = OutputPace()
         while true {
             let (pipes, isFull) = state.withLock { state in
                 state.isChanged = false
@@ -211,13 +212,13 @@ final class CommandSession: Sendable {
                 continue
             }
             let result = ending.result
-            var hasMoved = false
+            var moved = 0
             for (index, pipe) in pipes.enumerated() {
                 guard let pipe, left[index] > 0 else { continue }
                 do throws(KernelError) {
                     switch try Pipe.read(pipe, capacity: sizes[index]) {
                     case .bytes(let bytes):
-                        hasMoved = true
+                        moved += bytes.count
                         if result != nil { left[index] -= bytes.count }
                         if bytes.count == sizes[index], sizes[index] < Self.largeRead {
                             sizes[index] = Self.largeRead
@@ -231,7 +232,13 @@ final class CommandSession: Sendable {
                     return fail(error)
                 }
             }
-            if hasMoved { continue }
+            if moved > 0 {
+                if let pause = pace.pause(after: moved, at: Clock.monotonic()) {
+                    for pipe in pipes { pipe.map(Pipe.enlarge) }
+                    try? await Task.sleep(for: pause)
+                }
+                continue
+            }
             if let result { return end(result) }
             await change(of: state.withLock { [$0.pipes.stdout, $0.pipes.stderr].compactMap { $0 } })
         }

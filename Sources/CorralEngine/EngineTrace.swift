@@ -75,7 +75,8 @@ extension Engine {
         guard let trace else { return }
         do {
             try trace.select(
-                selection(of: sandbox), slot: sandbox.warm.identity.slot, initPid: sandbox.warm.hostPid)
+                selection(of: sandbox), slot: sandbox.warm.identity.slot, initPid: sandbox.warm.hostPid,
+                cgroup: sandbox.warm.cgroup.id)
         } catch {
             throw EngineError(.internal, "system calls cannot be traced", detail: ["\(error)"])
         }

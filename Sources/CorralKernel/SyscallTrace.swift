@@ -32,11 +32,14 @@ public final class SyscallTrace: Sendable {
     private struct State {
         /// By slot: those that are traced.
         var sessions: [UInt32: SyscallTally] = [:]
+        /// By slot: their cgroups.
+        var cgroups: [UInt32: UInt64] = [:]
         var links: [SharedDescriptor] = []
     }
 
     private let object: BpfObject
     private let traces: TracePage
+    private let tracedCgroups: Int32
     private let pool: TraceRowsPool
     private let ring: TraceRing
     private let state = Mutex(State())
@@ -56,6 +59,7 @@ public final class SyscallTrace: Sendable {
         object = try programs.loadTrace()
         pool = TraceRowsPool(outer: try object.map("trace_rows"))
         traces = try TracePage(map: object.map("traces"))
+        tracedCgroups = try object.map("traced_cgroups")
         let plans = try object.map("trace_plans")
         for plan in TraceRows.plans {
             var key = plan.row
@@ -68,8 +72,12 @@ public final class SyscallTrace: Sendable {
     }
 
     /// Traces a sandbox, or changes what is told of it. `.none` ends it. ENOSPC: too many are traced.
-    /// - Parameter initPid: host pid of its pid 1, whose own calls are not traced.
-    public func select(_ selection: TraceSelection, slot: UInt32, initPid: Int32) throws(KernelError) {
+    /// - Parameters:
+    ///   - initPid: host pid of its pid 1, whose own calls are not traced.
+    ///   - cgroup: number of its cgroup.
+    public func select(
+        _ selection: TraceSelection, slot: UInt32, initPid: Int32, cgroup: UInt64
+    ) throws(KernelError) {
         guard selection != .none else { return stop(slot) }
         // Closures of the mutex cannot throw a typed error.
         let result = state.withLock { state -> Result<Void, KernelError> in
@@ -80,6 +88,7 @@ public final class SyscallTrace: Sendable {
                 } else {
                     session = SyscallTally(try pool.take(), of: pool)
                     state.sessions[slot] = session
+                    try add(cgroup, slot, &state)
                 }
                 session.rows.want(TraceRows.rows(of: selection))
                 share(state)
@@ -104,12 +113,37 @@ public final class SyscallTrace: Sendable {
         state.withLock { state in
             guard state.sessions.removeValue(forKey: slot) != nil else { return }
             traces.stop(slot)
+            remove(slot, &state)
             share(state)
             if state.sessions.isEmpty {
                 // The other way round: no end is seen without its beginning.
                 while state.links.popLast() != nil {}
                 ring.pause()
             }
+        }
+    }
+
+    private static func bucket(_ cgroup: UInt64) -> UInt32 {
+        UInt32(truncatingIfNeeded: cgroup) % UInt32(CORRAL_TRACED_CGROUPS)
+    }
+
+    private func add(_ cgroup: UInt64, _ slot: UInt32, _ state: inout State) throws(KernelError) {
+        try mark(Self.bucket(cgroup), 1)
+        state.cgroups[slot] = cgroup
+    }
+
+    private func remove(_ slot: UInt32, _ state: inout State) {
+        guard let cgroup = state.cgroups.removeValue(forKey: slot) else { return }
+        let bucket = Self.bucket(cgroup)
+        guard !state.cgroups.values.contains(where: { Self.bucket($0) == bucket }) else { return }
+        // One that stays costs its cgroup a look-up.
+        try? mark(bucket, 0)
+    }
+
+    private func mark(_ bucket: UInt32, _ value: UInt32) throws(KernelError) {
+        var (key, value) = (bucket, value)
+        guard bpf_map_update_elem(tracedCgroups, &key, &value, 0) == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "traced_cgroups[\(bucket)]", errno: errno)
         }
     }
 

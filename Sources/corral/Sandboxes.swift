@@ -39,10 +39,11 @@ struct Ps: ClientCommand {
         let filters = try filter.map(SandboxFilter.init)
         let wantsState = filters.contains { $0.key == .state }
         let sandboxes = try connection.client().sandboxes().filter { sandbox in
-            (all || wantsState || sandbox.isAlive) && SandboxFilter.Key.allCases.allSatisfy { key in
-                let ofKey = filters.filter { $0.key == key }
-                return ofKey.isEmpty || ofKey.contains { $0.matches(sandbox) }
-            }
+            (all || wantsState || sandbox.isAlive)
+                && SandboxFilter.Key.allCases.allSatisfy { key in
+                    let ofKey = filters.filter { $0.key == key }
+                    return ofKey.isEmpty || ofKey.contains { $0.matches(sandbox) }
+                }
         }
         if quiet { return try Output.write(sandboxes.map { TerminalText.neutralised($0.id) + "\n" }.joined()) }
         switch format {

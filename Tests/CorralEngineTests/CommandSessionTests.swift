@@ -47,7 +47,9 @@ import Testing
     private static let exit = CommandResult(exitCode: 0, cause: .exited)
 
     /// Everything up to the exit: stdout, stderr.
-    private static func all(_ session: CommandSession, _ reader: UInt64) async throws -> (String, String, CommandResult?) {
+    private static func all(_ session: CommandSession, _ reader: UInt64) async throws -> (
+        String, String, CommandResult?
+    ) {
         var (out, err): ([UInt8], [UInt8]) = ([], [])
         while let chunk = try await session.next(reader) {
             switch chunk {

@@ -85,7 +85,8 @@ import Testing
             [99, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 255, 255, 255, 255],
             [1, 0, 0, 0, 0, 0, 0, 0],
             [4, 0, 0, 0, 0, 0, 0, 1], [7, 0, 0, 0, 0, 0, 0, 2, 1, 1], [8, 0, 0, 0, 0, 0, 0, 1, 0],
-            [9, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 1, 0], [5, 0, 0, 0, 0, 0, 0, 2, 1, 1],
+            [9, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 1, 0],
+            [5, 0, 0, 0, 0, 0, 0, 2, 1, 1],
         ] as [[UInt8]])
     func bytesThatAreNoFramesDetach(bytes: [UInt8]) async throws {
         let command = FakeCommand()
@@ -199,9 +200,11 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        ("", nil, CommandStreams.Input.ifFree), ("?stdin=true", nil, .claimed), ("?stdin=false&exec=ex-1", "ex-1", .none),
-    ] as [(String, String?, CommandStreams.Input)])
+    @Test(
+        arguments: [
+            ("", nil, CommandStreams.Input.ifFree), ("?stdin=true", nil, .claimed),
+            ("?stdin=false&exec=ex-1", "ex-1", .none),
+        ] as [(String, String?, CommandStreams.Input)])
     func theQueryNamesTheCommandAndWhoWrites(
         query: String, command: String?, input: CommandStreams.Input
     ) async throws {

@@ -40,7 +40,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "{}", "{\"command\":[]}", "{\"command\":[\"a\"],\"user\":{\"uid\":65535}}", "{\"command\":[\"a\"],\"name\":\"x\"}",
+        "{}", "{\"command\":[]}", "{\"command\":[\"a\"],\"user\":{\"uid\":65535}}",
+        "{\"command\":[\"a\"],\"name\":\"x\"}",
         "{\"command\":[\"a\"],\"user\":{\"uid\":1,\"name\":\"x\"}}", "{\"command\":[\"a\"],\"workingDirectory\":\"x\"}",
     ])
     func malformedExecsAreRefused(body: String) async throws {

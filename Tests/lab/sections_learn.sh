@@ -69,3 +69,50 @@ section_learn() {
     equal "learn: an exit status that is not 0" 3 $?
     equal "learn: nothing used, nothing permitted" 0 "$(grep -c egress "$again")"
 }
+
+# Policies that are replaced, as readers are told of them.
+section_policy_events() {
+    local wider=$LAB_DIR/wider.yaml events name=changed$$ run i
+    printf 'apiVersion: corral/v1\nname: wider\negress: { allow: [{ cidr: 203.0.113.0/24, ports: [80] }, { domain: permitted.test, ports: [443] }] }\n' >"$wider"
+    "$CORRAL_BIN/corral" run -q --name "$name" -- sleep 2 &
+    run=$!
+    for ((i = 0; i < 50; i++)); do "$CORRAL_BIN/corral" inspect "$name" >/dev/null 2>&1 && break; sleep 0.05; done
+    "$CORRAL_BIN/corral" policy apply "$name" "$wider" >/dev/null
+    sed 's/cidr: .*/cidr: nowhere }] }/' "$wider" >"$wider.bad"
+    "$CORRAL_BIN/corral" policy apply "$name" "$wider.bad" >/dev/null 2>&1
+    equal "a bad policy is refused" 1 $?
+    sleep 0.3
+    events=$("$CORRAL_BIN/corral" tail -o json --no-follow --since 20s -e policy "$name")
+    wait $run
+    DETAIL=$events
+    expect "a policy that is applied: who it is and what changes" grep -qE \
+        '"type":"policy","action":"applied","policy":\{"name":"wider","generation":1,"rule":null\},"changes":\["allowed 203.0.113.0/24: [^"]*80[^"]*",.*"allowed permitted.test: ' <<<"$events"
+    expect "one that is refused: which one stays, and why" grep -qE \
+        '"action":"refused","policy":\{"name":"wider","generation":1,"rule":null\},"error":"[^"]+"' <<<"$events"
+    unset DETAIL
+}
+
+section_top() {
+    local name=busy$$ out
+    "$CORRAL_BIN/corral" run -q --name "$name" --policy "$POLICY" -- sh -c \
+        "while :; do curl -s -m 1 -o /dev/null http://$REFUSED4/; done" &
+    local run=$!
+    sleep 0.5
+    out=$("$CORRAL_BIN/corral" top --once -d 700ms)
+    DETAIL=$out
+    expect "top --once: a line of tabs a sandbox, with rates" grep -qE \
+        "^$name	running	[1-9][0-9.]*	[0-9.]+[KM]?	[2-9]	[0-9.]+K?	[0-9.]+K?	[1-9][0-9.]*	[1-9][0-9.]*$" <<<"$out"
+    out=$("$CORRAL_BIN/corral" top -n 2 -d 200ms -o json --sort denials "$name")
+    DETAIL=$out
+    equal "top -o json: an object a refresh" 2 "$(wc -l <<<"$out")"
+    expect "with what was measured and what it comes to in a second" grep -qE \
+        '"rates":\{"cpuPercent":[0-9.]+,"denials":[0-9.]+.*"stats":\{"counters":\{.*"cpuNs":[0-9]+,.*"name":"'"$name"'"' <<<"$out"
+    "$CORRAL_BIN/corral" top </dev/null >/dev/null 2>"$LAB_DIR/top.err"
+    expect "top without a terminal says what to do instead" grep -q -- '--once' "$LAB_DIR/top.err"
+    out=$(timeout 5 script -qec "timeout -s INT 1.5 $CORRAL_BIN/corral top -d 300ms" /dev/null </dev/null | tr '\033\r' '^ ')
+    DETAIL=$out
+    expect "on a terminal: drawn again and again, and left as it was" test "$(grep -oF '^[H' <<<"$out" | wc -l)" -ge 3 -a "$(grep -cF '^[?1049l' <<<"$out")" = 1
+    unset DETAIL
+    "$CORRAL_BIN/corral" rm -f "$name" >/dev/null
+    wait $run 2>/dev/null
+}

@@ -22,36 +22,30 @@ import Testing
 
     @Test func allThatIsWrittenIsRead() async throws {
         let inlet = ByteInlet()
-        let reader = Task { try await Self.onThread { try Self.readAll(inlet.source) } }
-        for _ in 0..<500 {
-            let isTaken = await inlet.write([UInt8](repeating: 1, count: 9_999))
-            #expect(isTaken)
-        }
+        async let sum = Self.onThread { try Self.readAll(inlet.source) }
+        for _ in 0..<500 { #expect(await inlet.write([UInt8](repeating: 1, count: 9_999))) }
         inlet.finish()
-        let sum = try await reader.value
-        #expect(sum == 500 * 9_999)
+        #expect(try await sum == 500 * 9_999)
     }
 
     @Test func aWriterIsHeldBackAndLetGoOfWhenNobodyReads() async throws {
         let inlet = ByteInlet()
-        let writer = Task {
+        async let refused = {
             var count = 0
             while await inlet.write([UInt8](repeating: 1, count: 100_000)) { count += 1 }
             return count
-        }
+        }()
         try await Task.sleep(for: .milliseconds(50))
         inlet.close()
-        let count = await writer.value
-        #expect(count <= 11)
+        #expect(await refused <= 11)
     }
 
     @Test func aClientThatLeavesIsAnErrorForTheReader() async throws {
         struct Gone: Error {}
         let inlet = ByteInlet()
-        _ = await inlet.write([1, 2, 3])
+        #expect(await inlet.write([1, 2, 3]))
         inlet.finish(throwing: Gone())
-        let result = await Task { try await Self.onThread { try Self.readAll(inlet.source) } }.result
-        #expect(throws: Gone.self) { try result.get() }
+        await #expect(throws: Gone.self) { try await Self.onThread { try Self.readAll(inlet.source) } }
     }
 
     @Test func allThatIsMadeComesOut() async throws {
@@ -69,7 +63,7 @@ import Testing
 
     @Test func whoMakesIsToldThatNobodyReads() async throws {
         let outlet = ByteOutlet()
-        let maker = Task {
+        let made = Task {
             try await Self.onThread {
                 let piece = [UInt8](repeating: 1, count: 100_000)
                 while true { try piece.withUnsafeBytes { try outlet.write($0) } }
@@ -77,7 +71,6 @@ import Testing
         }
         _ = try await outlet.next()
         outlet.close()
-        let result = await maker.result
-        #expect(throws: ByteOutlet.Closed.self) { try result.get() }
+        await #expect(throws: ByteOutlet.Closed.self) { try await made.value }
     }
 }

@@ -33,7 +33,8 @@ enum EventTargets {
     static func check(_ event: Event) {
         let line = event.jsonLine
         Fuzz.require(line.last == 0x0a && !line.dropLast().contains(0x0a), "an event is one line")
-        Fuzz.require((try? Event(json: line)) == event, "what is written is read: \(String(decoding: line, as: UTF8.self))")
+        Fuzz.require(
+            (try? Event(json: line)) == event, "what is written is read: \(String(decoding: line, as: UTF8.self))")
         Fuzz.require(Event.time(ofLine: line[...]) == event.time, "the time is where it belongs")
         for layout in [EventRenderer.Layout.compact, .table] {
             let text = EventRenderer(layout: layout, color: false).line(event)

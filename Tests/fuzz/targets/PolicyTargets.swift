@@ -116,7 +116,8 @@ enum PolicyTargets {
         if let type = DNSRecordType(text) {
             Fuzz.require(DNSRecordType(type.description) == type, "record type \(type)")
         }
-        _ = try? TraceSelection(words: text.split(separator: ",").map(String.init))
+        // What is no name of a call is compared with all of them, which takes long.
+        if text.hasPrefix("@") { _ = try? TraceSelection(words: [text]) }
         let shown = TerminalText.neutralised(text)
         Fuzz.require(!shown.unicodeScalars.contains { TerminalText.isUnsafe($0) }, "text for a terminal is harmless")
         Fuzz.require(!TerminalText.quoted(text).contains("\n"), "a quoted text is one line")

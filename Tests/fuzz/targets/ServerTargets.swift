@@ -24,7 +24,8 @@ enum ServerTargets {
             _ = routes.name(of: target)
             do {
                 let query = try EventQuery(target.query)
-                Fuzz.require((try? EventFilter(query: query.filter.query)) == query.filter, "a filter can be asked again")
+                Fuzz.require(
+                    (try? EventFilter(query: query.filter.query)) == query.filter, "a filter can be asked again")
             } catch {
                 check(Failure(error))
             }
