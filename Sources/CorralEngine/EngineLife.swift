@@ -13,7 +13,7 @@ extension Engine {
         let use = begin(using: base)
         defer { end(use) }
         var spec = spec
-        base.complete(&spec)
+        try base.complete(&spec)
         try spec.validate(under: configuration)
         try admit(spec)
         var timing = StartTiming()

@@ -33,9 +33,12 @@ struct FileBase: Sendable {
         return path
     }
 
-    /// Takes from the image what the caller left to it.
-    func complete(_ spec: inout SandboxSpec) {
+    /// Takes from the image what the caller left to it. Throws `invalidRequest` where the image says nothing.
+    func complete(_ spec: inout SandboxSpec) throws(EngineError) {
         guard spec.runsImageCommand, spec.command.arguments.isEmpty else { return }
         spec.command.arguments = configuration.entrypoint + configuration.command
+        guard !spec.command.arguments.isEmpty else {
+            throw EngineError(.invalidRequest, "the image \(image) names no command; say which to run")
+        }
     }
 }

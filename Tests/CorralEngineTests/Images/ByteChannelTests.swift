@@ -22,30 +22,36 @@ import Testing
 
     @Test func allThatIsWrittenIsRead() async throws {
         let inlet = ByteInlet()
-        async let sum = Self.onThread { try Self.readAll(inlet.source) }
-        for _ in 0..<500 { #expect(await inlet.write([UInt8](repeating: 1, count: 9_999))) }
+        let reader = Task { try await Self.onThread { try Self.readAll(inlet.source) } }
+        for _ in 0..<500 {
+            let isTaken = await inlet.write([UInt8](repeating: 1, count: 9_999))
+            #expect(isTaken)
+        }
         inlet.finish()
-        #expect(try await sum == 500 * 9_999)
+        let sum = try await reader.value
+        #expect(sum == 500 * 9_999)
     }
 
     @Test func aWriterIsHeldBackAndLetGoOfWhenNobodyReads() async throws {
         let inlet = ByteInlet()
-        async let refused = {
+        let writer = Task {
             var count = 0
             while await inlet.write([UInt8](repeating: 1, count: 100_000)) { count += 1 }
             return count
-        }()
+        }
         try await Task.sleep(for: .milliseconds(50))
         inlet.close()
-        #expect(await refused <= 11)
+        let count = await writer.value
+        #expect(count <= 11)
     }
 
     @Test func aClientThatLeavesIsAnErrorForTheReader() async throws {
         struct Gone: Error {}
         let inlet = ByteInlet()
-        #expect(await inlet.write([1, 2, 3]))
+        _ = await inlet.write([1, 2, 3])
         inlet.finish(throwing: Gone())
-        await #expect(throws: Gone.self) { try await Self.onThread { try Self.readAll(inlet.source) } }
+        let result = await Task { try await Self.onThread { try Self.readAll(inlet.source) } }.result
+        #expect(throws: Gone.self) { try result.get() }
     }
 
     @Test func allThatIsMadeComesOut() async throws {
@@ -63,7 +69,7 @@ import Testing
 
     @Test func whoMakesIsToldThatNobodyReads() async throws {
         let outlet = ByteOutlet()
-        let made = Task {
+        let maker = Task {
             try await Self.onThread {
                 let piece = [UInt8](repeating: 1, count: 100_000)
                 while true { try piece.withUnsafeBytes { try outlet.write($0) } }
@@ -71,6 +77,7 @@ import Testing
         }
         _ = try await outlet.next()
         outlet.close()
-        await #expect(throws: ByteOutlet.Closed.self) { try await made.value }
+        let result = await maker.result
+        #expect(throws: ByteOutlet.Closed.self) { try result.get() }
     }
 }
