@@ -56,7 +56,9 @@ import Testing
                         held += 1
                     }
                 case .fields(let text):
-                    _ = try Policy(yaml: "apiVersion: corral/v1\nname: part\n\(text)", file: document)
+                    // Indented ones are rules.
+                    let above = text.hasPrefix("    - ") ? "egress:\n  allow:\n" : ""
+                    _ = try Policy(yaml: "apiVersion: corral/v1\nname: part\n\(above)\(text)", file: document)
                 }
             }
             #expect(held >= 4, "\(document)")
