@@ -38,12 +38,15 @@ fuzz-all: fuzz-programs
 # CORRAL_PURE_ROOMS=1: the rooms that need no kernel alone, in a fraction of the time.
 SANITIZE ?= c address thread
 SANITIZE_BUILD := build/sanitize
+# Optimised, as the tests run elsewhere; their bounds of time hold for nothing slower, and position-dependent code is not for
+# ThreadSanitizer.
+SANITIZE_FLAGS := $(filter-out -Xlinker -no-pie,$(SWIFT_FLAGS))
 SANITIZE_C_FLAGS := -O1 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fuse-ld=lld -ISources/CorralControl/include
 sanitize: $(addprefix sanitize-,$(SANITIZE))
 sanitize-address sanitize-thread: sanitize-%: bpf programs
-	CORRAL_LINK_TESTS=1 $(SWIFT) build --build-tests --sanitize $* \
+	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SANITIZE_FLAGS) --build-tests --sanitize $* \
 	    --scratch-path $(SANITIZE_BUILD)/$*$(if $(CORRAL_PURE_ROOMS),-pure)
-	Tests/fuzz/sanitize.sh $* $(SANITIZE_BUILD)/$*$(if $(CORRAL_PURE_ROOMS),-pure)
+	CORRAL_SWIFT_FLAGS="$(SANITIZE_FLAGS)" Tests/fuzz/sanitize.sh $* $(SANITIZE_BUILD)/$*$(if $(CORRAL_PURE_ROOMS),-pure)
 
 # Both programs are static on musl elsewhere, which no sanitizer's run time is for. Inside a sandbox none lives at all:
 # corral-init traps instead.
