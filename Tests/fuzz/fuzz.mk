@@ -2,7 +2,7 @@
 #   make fuzz TARGET=policy SECONDS=600     one target; what breaks it is kept in build/fuzz/found
 #   make fuzz-smoke                         every target over its corpus, and SMOKE_SECONDS of new inputs
 #   make fuzz-all SECONDS=600               every target in turn
-#   make sanitize                           AddressSanitizer, ThreadSanitizer and UndefinedBehaviorSanitizer; SANITIZE picks
+#   make sanitize                           SANITIZE="c address thread" picks; ThreadSanitizer is no part of the default
 
 FUZZ_BUILD := build/fuzz
 FUZZ_RUNTIME := $(shell $(CLANG) -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer_no_main-$(shell uname -m).a
@@ -36,7 +36,7 @@ fuzz-all: fuzz-programs
 	Tests/fuzz/run.sh $(SECONDS) $(FUZZ_TARGETS)
 
 # CORRAL_PURE_ROOMS=1: the rooms that need no kernel alone, in a fraction of the time.
-SANITIZE ?= c address thread
+SANITIZE ?= c address
 SANITIZE_BUILD := build/sanitize
 # Optimised, as the tests run elsewhere; their bounds of time hold for nothing slower, and position-dependent code is not for
 # ThreadSanitizer.
