@@ -22,6 +22,8 @@ from plot import bars
 SCHEMA = "corral-bench/1"
 # How far a ratio may move before it counts, where a baseline says nothing else: runs on two busy cores differ that much.
 TOLERANCE = 0.5
+# Load average above which a run is said to be worth little.
+QUIET = 1.0
 
 
 def percentile(samples, share):
@@ -158,6 +160,10 @@ def document(directory, docs):
             f"{machine_['processors']} × {machine_['processor']}, {machine_['memory_mib'] // 1024} GiB, Linux {machine_['kernel']}; "
             f"{result['time'][:10]}, load before {machine_['load_before']:.1f}; `make bench{'-full' if result['mode'] == 'full' else ''} BENCHES={name}`."
             + (" Beside it: " + ", ".join(sorted(set(result["tools"].values()) - {""})) + "." if result["tools"] else ""))
+        if machine_["load_before"] > QUIET:
+            parts.append(
+                "**Measured while other work took most of the processors**: the order of things holds, differences below a factor of two "
+                "do not, and processes in a cgroup of their own, as sandboxes are, got a smaller share than those beside them.")
         if notes.strip():
             parts.append(notes.strip())
         for group in dict.fromkeys(series.get("group") for series in result["series"]):

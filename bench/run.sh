@@ -16,6 +16,7 @@ names=("$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
+awk '$1 > 1 { print "bench: the load is " $1 ": what is measured now says little" }' /proc/loadavg
 for name in "${names[@]}"; do
     echo "== $name ($mode)"
     : >"$work/$name.lines"

@@ -11,7 +11,7 @@ BUILD ?= .build/release
 INSTALL_ENVIRONMENT := PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' \
 	ZSHDIR='$(ZSHDIR)' STRIP='$(STRIP)' BUILD='$(BUILD)'
 
-.PHONY: install uninstall deb docs man completions test-packaging
+.PHONY: install uninstall deb docs docc man completions test-packaging
 
 # Not built here: `make build` may be an ordinary user's, `make install` is root's.
 $(BUILD)/corral $(BUILD)/corrald:
@@ -30,6 +30,10 @@ completions: $(BUILD)/corral $(BUILD)/corrald
 docs: $(BUILD)/corral $(BUILD)/corrald
 	python3 -B packaging/manual.py cli $(BUILD)/corral $(BUILD)/corrald >docs/CLI.md.new && mv docs/CLI.md.new docs/CLI.md
 	Tests/docs/tour.sh write
+
+# Pages of the libraries, for who changes Corral: build/docc/*.doccarchive.
+docc: $(BUILD)/corral $(BUILD)/corrald
+	@packaging/docc.sh
 
 install: man completions
 	@$(INSTALL_ENVIRONMENT) packaging/install.sh install

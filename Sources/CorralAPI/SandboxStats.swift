@@ -42,7 +42,8 @@ public struct SandboxRates: Codable, Sendable, Equatable {
 
     /// Nil when the two are no two moments of one sandbox. What has gone backwards counts as nothing.
     public init?(from before: SandboxStats, to now: SandboxStats) {
-        guard before.id == now.id, let start = RFC3339.nanoseconds(before.time), let end = RFC3339.nanoseconds(now.time),
+        guard before.id == now.id, let start = RFC3339.nanoseconds(before.time),
+            let end = RFC3339.nanoseconds(now.time),
             end > start
         else { return nil }
         let seconds = Double(end - start) / 1e9

@@ -44,7 +44,7 @@ public struct EventLearner: Sendable {
     private mutating func learn(_ query: NameQuery, _ event: Event) {
         let use = use(event.time, nil, count: query.count)
         switch query.reason {
-        case .allowedByRule, .nameNotAllowed, .deniedByRule: 
+        case .allowedByRule, .nameNotAllowed, .deniedByRule:
             learner.resolve(query.name, to: query.answers, in: event.sandbox?.id ?? "", use)
         default:
             learner.refuse(

@@ -80,7 +80,8 @@ public final class LineBuffer {
         while offset > count {
             offset -= 1
             let (quotient, remainder) = rest.quotientAndRemainder(dividingBy: 10)
-            base.storeBytes(of: UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: remainder), toByteOffset: offset, as: UInt8.self)
+            base.storeBytes(
+                of: UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: remainder), toByteOffset: offset, as: UInt8.self)
             rest = quotient
         }
         count += digits

@@ -146,7 +146,8 @@ public struct PolicyLearner: Sendable {
         }
         if !impossible.isEmpty {
             lines.append("# Tried, and not permitted by this policy:")
-            lines += impossible.sorted { ($0.value.first, $0.key.what) < ($1.value.first, $1.key.what) }.map { key, use in
+            lines += impossible.sorted { ($0.value.first, $0.key.what) < ($1.value.first, $1.key.what) }.map {
+                key, use in
                 "#   \(Self.comment(key.what)): \(key.reason.rawValue); \(Self.comment(key.hint)) (\(Self.text(use, time)))"
             }
         }

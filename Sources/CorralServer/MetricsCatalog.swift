@@ -54,7 +54,8 @@ enum MetricsCatalog {
             "What became of them: dropped, malformed, refused, limited, cached, forwarded, failed, unpinned."),
         Metric("corral_events_total", .counter, ["type"], "Events that corrald heard of or made."),
         Metric("corral_events_delivered_total", .counter, "Events handed to readers, counted for each reader."),
-        Metric("corral_events_lost_total", .counter, ["stage"], "Events lost: kernel, reader, journal or journal_share."),
+        Metric(
+            "corral_events_lost_total", .counter, ["stage"], "Events lost: kernel, reader, journal or journal_share."),
         Metric("corral_journal_records_total", .counter, "Records that were written to the audit journal."),
         Metric("corral_journal_bytes_total", .counter, "Bytes of these records."),
         Metric(

@@ -7,7 +7,8 @@ struct PolicyCommand: ParsableCommand {
         commandName: "policy",
         abstract: "Check, explain, test, compare, apply and learn policies. Only apply and learn need corrald.",
         subcommands: [
-            PolicyValidate.self, PolicyExplain.self, PolicyTest.self, PolicyDiffCommand.self, PolicyApply.self, PolicyLearn.self,
+            PolicyValidate.self, PolicyExplain.self, PolicyTest.self, PolicyDiffCommand.self, PolicyApply.self,
+            PolicyLearn.self,
         ]
     )
 }

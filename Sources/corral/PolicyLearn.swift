@@ -18,7 +18,9 @@ struct PolicyLearn: ClientCommand {
 
     @OptionGroup var connection: ConnectionOptions
 
-    @Option(name: .shortAndLong, help: ArgumentHelp(
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
             "File to write. Without it the policy goes to standard output, and the command's output to standard error.",
             valueName: "file"))
     var output: String?
@@ -89,7 +91,8 @@ struct PolicyLearn: ClientCommand {
         }
         if let output {
             try TextFile.write(text, to: output)
-            Complaint.print("\(TerminalText.neutralised(output)) is written, from \(learner.learner.observations) observations")
+            Complaint.print(
+                "\(TerminalText.neutralised(output)) is written, from \(learner.learner.observations) observations")
         } else {
             try Output.write(text)
         }
@@ -154,7 +157,8 @@ struct PolicyLearn: ClientCommand {
         let exit = try client.attach(
             sandbox.id, claimsStdin: interactive,
             AttachStreams(
-                stdin: interactive ? STDIN_FILENO : nil, stdout: output == nil ? STDERR_FILENO : STDOUT_FILENO, stderr: STDERR_FILENO,
+                stdin: interactive ? STDIN_FILENO : nil, stdout: output == nil ? STDERR_FILENO : STDOUT_FILENO,
+                stderr: STDERR_FILENO,
                 signals: signals.reading))
         guard let exit else { throw Failure("the command goes on; nothing is learned") }
         let calls = try client.syscalls(of: sandbox.id)

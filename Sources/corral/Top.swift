@@ -149,7 +149,9 @@ struct Top: ClientCommand {
         }
         guard isLive else { return try Output.write(table: Self.heading, cells) }
         let size = Screen.size
-        var lines = Output.columns([Self.heading] + cells).split(separator: "\n").map { String($0.prefix(size.columns)) }
+        var lines = Output.columns([Self.heading] + cells).split(separator: "\n").map {
+            String($0.prefix(size.columns))
+        }
         let hidden = lines.count - (size.rows - 2)
         if hidden > 0 {
             lines = Array(lines.prefix(max(1, size.rows - 3)))

@@ -7,7 +7,8 @@ import Testing
             id: id, name: id, state: .running, time: "2026-11-24T05:12:0\(second).000000000Z", cpuNs: cpu,
             memoryBytes: 0, processes: 1,
             counters: Sandbox.Counters(
-                allowed: 0, denied: counters, packetsOut: 0, bytesOut: counters * 2, packetsIn: 0, bytesIn: counters * 3,
+                allowed: 0, denied: counters, packetsOut: 0, bytesOut: counters * 2, packetsIn: 0,
+                bytesIn: counters * 3,
                 events: counters * 4, eventsLost: 0, connections: 0, throttled: 0, exhausted: 0))
     }
 

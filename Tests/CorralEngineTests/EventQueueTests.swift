@@ -32,8 +32,10 @@ import Testing
         while let event = await queue.next() { events.append(event) }
         #expect(
             Set(events.suffix(2).map { "\($0.sandbox?.id ?? "") \($0.body)" })
-                == ["sb-1 lost(CorralEvents.Loss(count: 900, place: CorralEvents.Loss.Place.reader))",
-                    "sb-2 lost(CorralEvents.Loss(count: 1, place: CorralEvents.Loss.Place.reader))"])
+                == [
+                    "sb-1 lost(CorralEvents.Loss(count: 900, place: CorralEvents.Loss.Place.reader))",
+                    "sb-2 lost(CorralEvents.Loss(count: 1, place: CorralEvents.Loss.Place.reader))",
+                ])
         events.removeLast(2)
         // Those of the other sandbox overtake the flood, in their order.
         #expect(events.prefix(300).map(\.seq) == Array(1...300))

@@ -52,7 +52,8 @@ import Testing
         return [
             try record("getppid", result: 1), try record("getppid", result: 1, time: 999_999_999),
             try record("getppid", result: 1, time: 1_000_000_000),
-            try record("openat", result: -2, arguments: [UInt64(bitPattern: -100), 0x1000], data: [1, 0, 4, 0] + path),
+            try record(
+                "openat", result: -2, arguments: [UInt64(bitPattern: -100), 0x1000], data: [1, 0, 4, 0] + path),
             try record("getppid", result: .min, pid: 8, comm: "d\u{1}g"), try record("getppid", result: .max, pid: 7),
             try record("getppid", abi: CORRAL_ABI_COMPAT, result: 7),
             try record("", number: 639, result: -38, arguments: [1, 2, 3, 4, 5, 6]),
@@ -138,7 +139,8 @@ import Testing
 
     private var names = DescriptorNames()
 
-    private mutating func call(_ name: String, _ arguments: [String], _ result: Int64 = 0, pid: UInt32 = 7) -> [String] {
+    private mutating func call(_ name: String, _ arguments: [String], _ result: Int64 = 0, pid: UInt32 = 7) -> [String]
+    {
         let call = Syscall(
             thread: pid, process: Self.process(pid), name: name, abi: .amd64, arguments: arguments,
             outcome: .returned(result))

@@ -101,7 +101,8 @@ import Testing
     @Test func whatNoPolicyPermitsIsACommentOfOneLine() throws {
         var learner = PolicyLearner()
         learner.refuse("169.254.169.254:80/tcp", .reservedAddress, hint: "a\nname: evil\u{2028}\u{1b}[2J", use(1))
-        learner.refuse("169.254.169.254:80/tcp", .reservedAddress, hint: "a\nname: evil\u{2028}\u{1b}[2J", use(2, "/x\ny"))
+        learner.refuse(
+            "169.254.169.254:80/tcp", .reservedAddress, hint: "a\nname: evil\u{2028}\u{1b}[2J", use(2, "/x\ny"))
         let text = text(learner)
         #expect(text.contains("#   169.254.169.254:80/tcp: reserved_address; a?name: evil??[2J (2 times, T1 to T2, by"))
         let policy = try Policy(yaml: text, file: "t.yaml")

@@ -26,6 +26,9 @@ within() {
 # NAME NUMBER: its last line is a larger number.
 has_logged_more() { [ "$("$CORRAL" logs --tail 1 "$1")" -gt "$2" ]; }
 
+# NAME TEXT
+has_logged() { "$CORRAL" logs "$1" 2>&1 | grep -q "$2"; }
+
 # NAME: it is not there any more.
 is_gone() { [ -z "$(state_of "$1")" ]; }
 
@@ -157,9 +160,10 @@ section_pause() {
     "$CORRAL" rm $box >/dev/null
     equal "events tell of it" "paused resumed" "$("$CORRAL" tail --no-follow --last 400 -e sandbox -o json "$box" | grep -oE '"action":"(paused|resumed)"' | cut -d'"' -f4 | head -2 | tr '\n' ' ' | sed 's/ $//')"
     # Signals.
-    "$CORRAL" run -d --name $box -- sh -c 'trap "echo usr1" USR1; while :; do sleep 0.02; done' >/dev/null
+    "$CORRAL" run -d --name $box -- sh -c 'trap "echo usr1" USR1; echo ready; while :; do sleep 0.02; done' >/dev/null
+    within 5 has_logged $box ready
     "$CORRAL" kill -s USR1 $box >/dev/null
-    expect "kill -s reaches the main command" within 3 grep -q usr1 <("$CORRAL" logs $box 2>&1; sleep 0.1; "$CORRAL" logs $box 2>&1)
+    expect "kill -s reaches the main command" within 3 has_logged $box usr1
     out=$("$CORRAL" exec -d $box sh -c 'trap "exit 9" USR2; while :; do sleep 0.02; done')
     sleep 0.2
     "$CORRAL" kill -s USR2 --exec "$out" $box >/dev/null

@@ -31,6 +31,14 @@ python3 -B packaging/manual.py commands "$BIN/corral" | awk '{ print $2 }' | sor
 grep -hoE '^(\$ )?(sudo )?corral [a-z]+' README.md docs/*.md | sed -E 's/.*corral //' | sort -u | grep -vxFf "$dir/commands" | grep -vx help >"$dir/unknown"
 check "every command that a document shows is one" empty "$dir/unknown"
 
+# Relative links lead to files.
+for document in README.md CONTRIBUTING.md docs/*.md bench/*.md; do
+    grep -oE '\]\([^)#]+' "$document" | sed 's/^](//' | grep -vE '^[a-z]+:' | while read -r target; do
+        [ -e "$(dirname "$document")/$target" ] || echo "$document: $target"
+    done
+done >"$dir/dead"
+check "links in documents lead to files" empty "$dir/dead"
+
 make -s man completions BUILD="$BIN" >"$dir/out" 2>&1 || { cat "$dir/out"; exit 1; }
 for page in build/man/*; do
     if command -v groff >/dev/null; then groff -man -ww -Tutf8 "$page" 2>&1 >/dev/null; fi
@@ -56,6 +64,12 @@ check "bash completes a command and an option" bash -c '
     _corral corral po corral && [[ " ${COMPREPLY[*]} " == *" policy "* ]]
     COMP_WORDS=(corral run --pol) COMP_CWORD=2 COMP_LINE="corral run --pol" COMP_POINT=16
     _corral corral --pol run && [[ " ${COMPREPLY[*]} " == *"--policy"* ]]'
+
+if [ -d .build/release/Modules ]; then
+    packaging/docc.sh >"$dir/docc" 2>&1 || echo "docc failed: $(tail -5 "$dir/docc")" >"$dir/docc.own"
+    grep -A3 '[.]docc/' "$dir/docc" >>"$dir/docc.own"
+    check "pages of the libraries name symbols that there are" empty "$dir/docc.own"
+else skip "pages of the libraries" "nothing is built here"; fi
 
 install=(make -s DESTDIR="$dir/root" PREFIX=/opt/corral BUILD="$BIN")
 mkdir "$dir/root"

@@ -59,7 +59,7 @@ sandbox() { # COUNT
     exec {in}<>"$LAB_DIR/work.$1" {out}<>"$LAB_DIR/done.$1"
     feed[$1]=$in answer[$1]=$out
     "$CORRAL_BIN/corral" run -i --name "bench-$1" --policy "$LAB_DIR/corral.$1" -- \
-        sh -c 'head -c $1 >/tmp/net && chmod +x /tmp/net && while read -r what; do /tmp/net $what 2>&1; done' net "$(stat -c %s "$BENCH_BIN/net")" \
+        sh -c 'head -c $1 >/tmp/net && chmod +x /tmp/net && while read -r pause what; do sleep $pause; /tmp/net $what 2>&1; done' net "$(stat -c %s "$BENCH_BIN/net")" \
         <"$LAB_DIR/work.$1" >"$LAB_DIR/done.$1" &
     LAB_PIDS+=($!)
     cat "$BENCH_BIN/net" >&"$in"
@@ -67,7 +67,7 @@ sandbox() { # COUNT
 inside() { # COUNT ARG...
     local count=$1 line
     shift
-    echo "$*" >&"${feed[$count]}"
+    echo "0 $*" >&"${feed[$count]}"
     read -r -t 60 line <&"${answer[$count]}"
     echo "$line"
 }
@@ -82,12 +82,18 @@ for ((round = 0; round < rounds; round++)); do
         client $kind $seconds $PERMITTED4 >>"$LAB_DIR/samples.none.$kind"
     done
 done
-# What of it is the kernel's: the daemon stands still meanwhile, and its ring fills.
-kill -STOP "$LAB_DAEMON"
+# What of it is the kernel's: the daemon, through which work and result go, stands still in between.
 for ((round = 0; round < rounds; round++)); do
-    for kind in bulk connects trips; do inside 100000 $kind $seconds $PERMITTED4 >>"$LAB_DIR/samples.alone.$kind"; done
+    for kind in bulk connects trips; do
+        echo "0.5 $kind $seconds $PERMITTED4" >&"${feed[100000]}"
+        sleep 0.25
+        kill -STOP "$LAB_DAEMON"
+        sleep "$(python3 -c "print(0.5 + $seconds)")"
+        kill -CONT "$LAB_DAEMON"
+        read -r -t 60 line <&"${answer[100000]}"
+        echo "$line" >>"$LAB_DIR/samples.alone.$kind"
+    done
 done
-kill -CONT "$LAB_DAEMON"
 # The set is there only while it is measured: its rules would stand in Corral's way too.
 for count in $counts; do
     in_ns "$LAB_HOST" nft -f "$LAB_DIR/nft.$count"

@@ -27,11 +27,12 @@ with open(sys.argv[1], "w") as file:
 PYTHON
 }
 
-# NAME LABEL GROUP FLOOR ROUNDS CONCURRENCY PAUSE-MS COMMAND...
+# NAME LABEL GROUP FLOOR ROUNDS CONCURRENCY PAUSE-MS COMMAND...    `through` goes before the program that measures.
+through=()
 command_series() {
     local name=$1 label=$2 group=$3 floor=$4
     shift 4
-    "$load" exec "$@" >"$LAB_DIR/samples"
+    "${through[@]}" "$load" exec "$@" >"$LAB_DIR/samples"
     series "name=$name" "label=$label" "group=$group" "floor=$floor" unit=ms scale=1e6 better=lower ${target:+"target=$target"} <"$LAB_DIR/samples"
 }
 
@@ -53,13 +54,18 @@ peers() { # GROUP ROUNDS CONCURRENCY PAUSE-MS
         # runc takes tens of milliseconds, and is given a part of the rounds.
         local count=$1
         [ "$runtime" = crun ] || count=$((($1 + 4) / 5))
-        # crun 1.8 knows no hybrid hosts, and then makes no cgroup.
-        local words=("$runtime" --root "$LAB_DIR/$runtime.state") label="$runtime run"
+        local words=("$runtime" --root "$LAB_DIR/$runtime.state") label="$runtime run" view=()
+        # crun 1.8 knows no hybrid hosts: it is shown cgroup v2 alone, and makes no cgroup.
         if [ "$runtime" = crun ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
-            words+=(--cgroup-manager=disabled) label="crun run, without a cgroup"
+            words+=(--cgroup-manager=disabled)
+            label="crun run, without a cgroup"
+            view=(unshare --mount --propagation private -- sh -c 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$0" "$@"')
         fi
-        if "${words[@]}" run --bundle "$LAB_DIR/$runtime" "$LAB-probe" </dev/null >"$LAB_DIR/err" 2>&1; then
-            command_series "$runtime" "$label" "$group" fork "$count" "$2" "$3" "${words[@]}" run --bundle "$LAB_DIR/$runtime" "$LAB-$runtime-$group-%d"
+        if "${view[@]}" "${words[@]}" run --bundle "$LAB_DIR/$runtime" "$LAB-probe" </dev/null >"$LAB_DIR/err" 2>&1; then
+            through=("${view[@]}")
+            command_series "$runtime" "$label" "$group" fork "$count" "$2" "$3" \
+                "${words[@]}" run --bundle "$LAB_DIR/$runtime" "$LAB-$runtime-$group-%d"
+            through=()
         else skipped "$runtime" "does not run here: $(tail -1 "$LAB_DIR/err" | sed "s#$LAB_DIR#…#g")"; fi
     done
 }

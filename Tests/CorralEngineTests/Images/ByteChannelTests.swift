@@ -63,12 +63,14 @@ import Testing
 
     @Test func whoMakesIsToldThatNobodyReads() async throws {
         let outlet = ByteOutlet()
-        async let made: Void = Self.onThread {
-            let piece = [UInt8](repeating: 1, count: 100_000)
-            while true { try piece.withUnsafeBytes { try outlet.write($0) } }
+        let made = Task {
+            try await Self.onThread {
+                let piece = [UInt8](repeating: 1, count: 100_000)
+                while true { try piece.withUnsafeBytes { try outlet.write($0) } }
+            }
         }
         _ = try await outlet.next()
         outlet.close()
-        await #expect(throws: ByteOutlet.Closed.self) { try await made }
+        await #expect(throws: ByteOutlet.Closed.self) { try await made.value }
     }
 }
