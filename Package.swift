@@ -171,7 +171,8 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
         .executableTarget(
             name: "corral-fuzz",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy", "CorralServer",
+                "CorralAPI", "CorralArchive", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy",
+                "CorralServer",
                 "FuzzDriver",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -6,6 +6,7 @@ internal import Glibc
     typealias Target = @Sendable ([UInt8]) -> Void
 
     static let targets: [String: Target] = [
+        "archive": ArchiveTargets.archive,
         "attach": ServerTargets.attach,
         "body": ServerTargets.body,
         "cases": PolicyTargets.cases,
