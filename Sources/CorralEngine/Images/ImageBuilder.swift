@@ -67,10 +67,10 @@ struct ImageBuilder {
             let manifest = try files.blob(OCIManifest.self, chosen)
             let configuration = try files.blob(OCIConfiguration.self, manifest.config)
             guard let digest = Digest(manifest.config.digest) else { throw Self.noDigest }
-            guard manifest.layers.count == configuration.rootfs.diff_ids.count else {
+            guard manifest.layers.count == configuration.rootfs.layerDigests.count else {
                 throw ArchiveError(.malformed, "the image's manifest and configuration name different layers")
             }
-            let layers = try zip(manifest.layers, configuration.rootfs.diff_ids).map { descriptor, text in
+            let layers = try zip(manifest.layers, configuration.rootfs.layerDigests).map { descriptor, text in
                 let (path, digest) = try files.path(of: descriptor)
                 guard let content = Digest(text) else { throw Self.noDigest }
                 return Layer(path: path, digest: digest, content: content)
@@ -113,17 +113,17 @@ struct ImageBuilder {
         guard entries.count == 1, let entry = entries.first else {
             throw ArchiveError(.refused, "the archive holds \(entries.count) images; expected one")
         }
-        let (bytes, digest) = try files.read(entry.Config)
+        let (bytes, digest) = try files.read(entry.configuration)
         // Its name is its digest, with .json behind it in older archives.
-        let stem = entry.Config.split(separator: "/").last.map { $0.split(separator: ".")[0] }.map(String.init) ?? ""
+        let stem = entry.configuration.split(separator: "/").last?.split(separator: ".").first.map(String.init) ?? ""
         if let named = Digest("sha256:\(stem)"), named != digest {
-            throw ArchiveError(.malformed, entry: entry.Config, "has another digest than its name says")
+            throw ArchiveError(.malformed, entry: entry.configuration, "has another digest than its name says")
         }
-        let configuration = try files.document(OCIConfiguration.self, entry.Config, bytes)
-        guard entry.Layers.count == configuration.rootfs.diff_ids.count else {
+        let configuration = try files.document(OCIConfiguration.self, entry.configuration, bytes)
+        guard entry.layers.count == configuration.rootfs.layerDigests.count else {
             throw ArchiveError(.malformed, "the image's manifest and configuration name different layers")
         }
-        let layers = try zip(entry.Layers, configuration.rootfs.diff_ids).map { path, text in
+        let layers = try zip(entry.layers, configuration.rootfs.layerDigests).map { path, text in
             guard let content = Digest(text) else { throw Self.noDigest }
             return Layer(path: path, digest: nil, content: content)
         }
@@ -170,9 +170,10 @@ struct ImageBuilder {
         }
         if let process = configuration.config {
             manifest.configuration = .init(
-                environment: process.Env ?? [], workingDirectory: process.WorkingDir.flatMap { $0.isEmpty ? nil : $0 },
-                entrypoint: process.Entrypoint ?? [], command: process.Cmd ?? [],
-                user: process.User.flatMap { $0.isEmpty ? nil : $0 })
+                environment: process.environment ?? [],
+                workingDirectory: process.workingDirectory.flatMap { $0.isEmpty ? nil : $0 },
+                entrypoint: process.entrypoint ?? [], command: process.command ?? [],
+                user: process.user.flatMap { $0.isEmpty ? nil : $0 })
         }
         try Files.removeTree("\(directory)/\(Self.staged)")
         return manifest

@@ -29,15 +29,27 @@ struct OCIManifest: Decodable {
 /// Docker's configuration file has the same fields.
 struct OCIConfiguration: Decodable {
     struct Process: Decodable {
-        var Env: [String]?
-        var Entrypoint: [String]?
-        var Cmd: [String]?
-        var WorkingDir: String?
-        var User: String?
+        var environment: [String]?
+        var entrypoint: [String]?
+        var command: [String]?
+        var workingDirectory: String?
+        var user: String?
+
+        enum CodingKeys: String, CodingKey {
+            case environment = "Env"
+            case entrypoint = "Entrypoint"
+            case command = "Cmd"
+            case workingDirectory = "WorkingDir"
+            case user = "User"
+        }
     }
 
     struct RootFS: Decodable {
-        var diff_ids: [String]
+        var layerDigests: [String]
+
+        enum CodingKeys: String, CodingKey {
+            case layerDigests = "diff_ids"
+        }
     }
 
     var architecture: String?
@@ -48,8 +60,13 @@ struct OCIConfiguration: Decodable {
 
 /// `manifest.json` of `docker save`: one entry an image.
 struct DockerManifestEntry: Decodable {
-    var Config: String
-    var Layers: [String]
+    var configuration: String
+    var layers: [String]
+
+    enum CodingKeys: String, CodingKey {
+        case configuration = "Config"
+        case layers = "Layers"
+    }
 }
 
 /// Files of an image archive that has been unpacked: hostile still, so that nothing is found outside of it.
