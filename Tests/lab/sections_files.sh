@@ -5,6 +5,8 @@
 said() { "$@" 2>&1 | tr '\n' ' ' | sed 's/ $//'; }
 stored() { find "$LAB_DIR/state/images/content" -mindepth 1 -maxdepth 1 | wc -l; }
 
+import_is_on_its_way() { [ -n "$(find "$LAB_DIR/state/images/content" -name '.unfinished-*')" ]; }
+
 section_images() {
     local dir=$LAB_DIR/images name status text
     mkdir "$dir"
@@ -70,8 +72,7 @@ section_images() {
     (head -c 300000 "$dir/rootfs.tar"; sleep 20) | corral image import half - >/dev/null 2>&1 &
     local importer=$!
     LAB_PIDS+=("$importer")
-    within test -n "$(sleep 0.5; find "$LAB_DIR/state/images/content" -name '.unfinished-*')"
-    expect "image: an import is on its way" test -n "$(find "$LAB_DIR/state/images/content" -name '.unfinished-*')"
+    expect "image: an import is on its way" within 10 import_is_on_its_way
     restart_corrald KILL
     equal "image: of a daemon killed meanwhile nothing is left" 0 "$(find "$LAB_DIR/state/images/content" -name '.unfinished-*' | wc -l)"
     expect "image: the others are" grep -q '^twin' <(corral image ls)
@@ -168,7 +169,7 @@ section_copy() {
     corral cp "$dir/payload" "$name:/tmp/paused" || fail "cp: into a paused sandbox"
     equal "cp: a paused sandbox will do" written "$(corral cp "$name:/tmp/paused" "$dir/paused" && cat "$dir/paused")"
     corral resume "$name" >/dev/null
-    kill "$pid" 2>/dev/null
+    kill -KILL "$pid" 2>/dev/null
     corral rm -f "$name" >/dev/null
     wait "$pid" 2>/dev/null
     cat >"$LAB_DIR/small.yaml" <<YAML
