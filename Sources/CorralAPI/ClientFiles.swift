@@ -6,9 +6,7 @@ public final class Upload {
     /// corrald has answered, or is gone, and takes no more.
     public struct Answered: Error {}
 
-    private static let lookAfter = 1 << 20
     private let connection: ClientConnection
-    private var unseen = 0
 
     init(_ connection: ClientConnection) {
         self.connection = connection
@@ -18,22 +16,24 @@ public final class Upload {
     public func write(_ bytes: UnsafeRawBufferPointer) throws {
         guard !bytes.isEmpty else { return }
         try send(Array("\(String(bytes.count, radix: 16))\r\n".utf8) + bytes + [0x0d, 0x0a])
-        unseen += bytes.count
-        guard unseen >= Self.lookAfter else { return }
-        unseen = 0
-        guard connection.socket.isQuiet else { throw Answered() }
     }
 
     func finish() throws {
         try send(Array("0\r\n\r\n".utf8))
     }
 
+    /// An answer that comes before the end is a refusal, behind which corrald reads no further: to wait for room alone would be
+    /// to wait for ever.
     private func send(_ bytes: [UInt8]) throws {
-        do throws(ClientError) {
-            try connection.socket.write(bytes)
-        } catch {
-            if case .system(_, _, let number) = error, number == EPIPE || number == ECONNRESET { throw Answered() }
-            throw error
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            guard try connection.socket.waitForRoom() else { throw Answered() }
+            do throws(ClientError) {
+                rest = rest.dropFirst(try connection.socket.writeWithoutWaiting(rest) ?? 0)
+            } catch {
+                if case .system(_, _, let number) = error, number == EPIPE || number == ECONNRESET { throw Answered() }
+                throw error
+            }
         }
     }
 }

@@ -169,7 +169,7 @@ section_copy() {
     corral cp "$dir/payload" "$name:/tmp/paused" || fail "cp: into a paused sandbox"
     equal "cp: a paused sandbox will do" written "$(corral cp "$name:/tmp/paused" "$dir/paused" && cat "$dir/paused")"
     corral resume "$name" >/dev/null
-    kill -KILL "$pid" 2>/dev/null
+    kill "$pid" 2>/dev/null
     corral rm -f "$name" >/dev/null
     wait "$pid" 2>/dev/null
     cat >"$LAB_DIR/small.yaml" <<YAML

@@ -1,8 +1,6 @@
 # shellcheck shell=bash disable=SC2034
 # Sections of bypass.sh about the audit journal, the past of events, and metrics.
 
-corral() { "$CORRAL_BIN/corral" "$@"; }
-
 # NUMBER [RUN-FLAG...]: a sandbox in which that many connections are refused.
 refused_connections() {
     local count=$1
