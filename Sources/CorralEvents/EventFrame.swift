@@ -64,14 +64,7 @@ public struct TraceSource: Sendable, Equatable {
     }
 
     public init(json: [UInt8]) throws(EventParseError) {
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONReader.value(of: json)
-        } catch {
-            throw .syntax(offset: error.offset, expected: error.expected)
-        }
-        guard case .object = value else { throw .syntax(offset: 0, expected: "an object") }
-        let fields = Fields(value, path: "source.")
+        let fields = try Fields(json: json, path: "source.")
         self.init(
             slot: try fields.number("slot"), epoch: try fields.number("epoch"),
             context: DecisionContext(

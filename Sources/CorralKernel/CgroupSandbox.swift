@@ -16,12 +16,19 @@ public final class SandboxCgroup: Sendable {
     /// Directories in v1 hierarchies by their controller.
     let v1 = Mutex<[String: String]>([:])
 
-    private init(id: UInt64, path: String, hierarchy: CgroupHierarchy, instancePath: String, relativePath: String) {
-        self.id = id
+    private init(
+        existing relativePath: String, _ instance: String, _ hierarchy: CgroupHierarchy
+    ) throws(KernelError) {
+        let path = "\(hierarchy.v2)/\(relativePath)"
+        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+        let raw = directory.raw
+        var number: UInt64 = 0
+        try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
+        id = number
         self.path = path
         self.hierarchy = hierarchy
-        self.instancePath = instancePath
         self.relativePath = relativePath
+        instancePath = "corral/\(instance)"
     }
 
     /// Makes the v2 directory; EEXIST when there is one of this name.
@@ -30,21 +37,13 @@ public final class SandboxCgroup: Sendable {
     public static func create(
         hierarchy: CgroupHierarchy, instance: String, id: String
     ) throws(KernelError) -> SandboxCgroup {
-        try CgroupHierarchy.check(instance, named: "instance")
-        try CgroupHierarchy.check(id, named: "sandbox")
-        let instancePath = "corral/\(instance)"
-        let relativePath = "\(instancePath)/\(id)"
+        let relativePath = try relativePath(instance, id)
         let path = "\(hierarchy.v2)/\(relativePath)"
         try CgroupFile.makeDirectory("\(hierarchy.v2)/corral")
-        try CgroupFile.makeDirectory("\(hierarchy.v2)/\(instancePath)")
+        try CgroupFile.makeDirectory("\(hierarchy.v2)/corral/\(instance)")
         try systemCall("mkdir", on: path) { mkdir(path, 0o755) }
         do throws(KernelError) {
-            let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
-            let raw = directory.raw
-            var number: UInt64 = 0
-            try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
-            return SandboxCgroup(
-                id: number, path: path, hierarchy: hierarchy, instancePath: instancePath, relativePath: relativePath)
+            return try SandboxCgroup(existing: relativePath, instance, hierarchy)
         } catch {
             _ = rmdir(path)
             throw error
@@ -55,22 +54,19 @@ public final class SandboxCgroup: Sendable {
     public static func open(
         hierarchy: CgroupHierarchy, instance: String, id: String
     ) throws(KernelError) -> SandboxCgroup {
-        try CgroupHierarchy.check(instance, named: "instance")
-        try CgroupHierarchy.check(id, named: "sandbox")
-        let instancePath = "corral/\(instance)"
-        let relativePath = "\(instancePath)/\(id)"
-        let path = "\(hierarchy.v2)/\(relativePath)"
-        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
-        let raw = directory.raw
-        var number: UInt64 = 0
-        try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
-        let cgroup = SandboxCgroup(
-            id: number, path: path, hierarchy: hierarchy, instancePath: instancePath, relativePath: relativePath)
+        let relativePath = try relativePath(instance, id)
+        let cgroup = try SandboxCgroup(existing: relativePath, instance, hierarchy)
         for (controller, mount) in hierarchy.v1 {
             let directory = "\(mount)/\(relativePath)"
             if CgroupFile.exists(directory) { cgroup.v1.withLock { $0[controller] = directory } }
         }
         return cgroup
+    }
+
+    private static func relativePath(_ instance: String, _ id: String) throws(KernelError) -> String {
+        try CgroupHierarchy.check(instance, named: "instance")
+        try CgroupHierarchy.check(id, named: "sandbox")
+        return "corral/\(instance)/\(id)"
     }
 
     /// A new descriptor of the v2 directory, for `Spawner.spawn` and for BPF links.

@@ -17,37 +17,12 @@ struct FrameStream: Sendable {
             status: .ok, headers: [.contentType: EventFrame.contentType, .cacheControl: "no-store"],
             body: ResponseBody { writer in
                 let out = StreamWriter(writer, channel: context.channel)
-                let isThere = await run(
+                let isThere = await StreamWork.run(
                     { try await produce { try await out.write($0) } },
                     disconnection: { await context.disconnection() }, interruption: { try? await gracefulShutdown() })
                 guard isThere else { throw ClientGone() }
                 try await APIResponder.finish(out)
             }
         )
-    }
-
-    /// Returns false when the reader is gone.
-    private static func run(
-        _ produce: @escaping @Sendable () async throws -> Void,
-        disconnection: @escaping @Sendable () async -> Void, interruption: @escaping @Sendable () async -> Void
-    ) async -> Bool {
-        await withTaskGroup(of: Bool?.self) { group in
-            group.addTask {
-                do { try await produce() } catch { return Task.isCancelled ? nil : false }
-                return Task.isCancelled ? nil : true
-            }
-            group.addTask {
-                await disconnection()
-                return Task.isCancelled ? nil : false
-            }
-            group.addTask {
-                await interruption()
-                return Task.isCancelled ? nil : true
-            }
-            var isThere: Bool?
-            while isThere == nil, let next = await group.next() { isThere = next }
-            group.cancelAll()
-            return isThere ?? false
-        }
     }
 }

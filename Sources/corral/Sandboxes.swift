@@ -148,11 +148,7 @@ struct Kill: ClientCommand {
 
     func execute() throws {
         let client = try connection.client()
-        let isComplete = try forEachSandbox(sandbox) { reference in
-            try client.kill(reference, KillRequest(signal: signal, exec: exec))
-            try Output.write(TerminalText.neutralised(reference) + "\n")
-        }
-        if !isComplete { throw ExitCode(Self.failureCode) }
+        try actOnEach(sandbox) { try client.kill($0, KillRequest(signal: signal, exec: exec)) }
     }
 }
 
@@ -167,11 +163,7 @@ struct Pause: ClientCommand {
 
     func execute() throws {
         let client = try connection.client()
-        let isComplete = try forEachSandbox(sandbox) { reference in
-            _ = try client.pause(reference)
-            try Output.write(TerminalText.neutralised(reference) + "\n")
-        }
-        if !isComplete { throw ExitCode(Self.failureCode) }
+        try actOnEach(sandbox) { _ = try client.pause($0) }
     }
 }
 
@@ -185,11 +177,7 @@ struct Resume: ClientCommand {
 
     func execute() throws {
         let client = try connection.client()
-        let isComplete = try forEachSandbox(sandbox) { reference in
-            _ = try client.resume(reference)
-            try Output.write(TerminalText.neutralised(reference) + "\n")
-        }
-        if !isComplete { throw ExitCode(Self.failureCode) }
+        try actOnEach(sandbox) { _ = try client.resume($0) }
     }
 }
 
@@ -227,8 +215,15 @@ struct Remove: ClientCommand {
 
     func execute() throws {
         let client = try connection.client()
-        let isComplete = try forEachSandbox(sandbox) { reference in
-            try client.removeSandbox(reference, force: force)
+        try actOnEach(sandbox) { try client.removeSandbox($0, force: force) }
+    }
+}
+
+extension ClientCommand {
+    /// Does the same to each and prints its name; fails in the end when corrald has refused one.
+    fileprivate func actOnEach(_ references: [String], _ action: (String) throws -> Void) throws {
+        let isComplete = try forEachSandbox(references) { reference in
+            try action(reference)
             try Output.write(TerminalText.neutralised(reference) + "\n")
         }
         if !isComplete { throw ExitCode(Self.failureCode) }

@@ -16,7 +16,8 @@ import Testing
         let server = try FakeServer { connection in
             _ = connection.readRequest()
             while connection.readChunk() != nil {}
-            let body = #"{"name":"a","source":"rootfs","layers":[],"size":1,"entries":1,"env":[],"entrypoint":[],"#
+            let body =
+                #"{"name":"a","source":"rootfs","layers":[],"size":1,"entries":1,"env":[],"entrypoint":[],"#
                 + #""command":[],"omitted":{"devices":0,"capabilities":0,"attributes":0}}"#
             connection.write("HTTP/1.1 201 Created\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
         }

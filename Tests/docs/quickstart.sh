@@ -3,18 +3,9 @@
 # `N passed, N failed, N skipped` is the last line.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-. Tests/lab/lab.sh
+. Tests/docs/setting.sh
 document=$PWD/docs/QUICKSTART.md
-lab_require
-command -v dnsmasq >/dev/null || lab_skip "dnsmasq is not installed"
-lab_up || exit 1
-nsenter --net="/run/netns/$LAB_PERMITTED" -- dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --port=53 \
-    --listen-address="$PERMITTED4" --bind-interfaces --user=root --pid-file= --cache-size=0 \
-    --host-record="api.example.com,$PERMITTED4" --host-record="paste.example.net,$REFUSED4B" >/dev/null 2>&1 &
-LAB_PIDS+=($!)
-lab_corrald || exit 1
-export PATH=$CORRAL_BIN:$PATH
-cd "$LAB_DIR" || exit 1
+setting_up
 
 # `<!-- file: NAME -->` before a block puts it into a file; a block of `sh` is a step.
 awk '

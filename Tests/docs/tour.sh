@@ -4,20 +4,9 @@
 # `check` looks past ids, times, numbers of processes and hashes. `N passed, N failed, N skipped` is its last line.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-. Tests/lab/lab.sh
+. Tests/docs/setting.sh
 what=${1:-check} readme=$PWD/${2:-README.md}
-lab_require
-command -v dnsmasq >/dev/null || lab_skip "dnsmasq is not installed"
-lab_up || exit 1
-
-# The internet of the tour: a service that the agent may use, and a place to take data to.
-nsenter --net="/run/netns/$LAB_PERMITTED" -- dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --port=53 \
-    --listen-address="$PERMITTED4" --bind-interfaces --user=root --pid-file= --cache-size=0 \
-    --host-record="api.example.com,$PERMITTED4" --host-record="paste.example.net,$REFUSED4B" >/dev/null 2>&1 &
-LAB_PIDS+=($!)
-lab_corrald || exit 1
-export PATH=$CORRAL_BIN:$PATH
-cd "$LAB_DIR" || exit 1
+setting_up
 cat >agent.yaml <<'YAML'
 apiVersion: corral/v1
 name: agent
