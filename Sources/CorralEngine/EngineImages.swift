@@ -8,15 +8,6 @@ extension Engine {
     /// Archives that are read or written at once: each holds a thread.
     private static let mostTransfers = 16
 
-    /// Where an image is now. Throws `invalidRequest` for one that is not known.
-    func imageLayout(for image: String) throws -> ImageLayout {
-        guard image != "host" else { return host.provisioner.image }
-        guard let info = try host.images.find(image), let layout = try host.images.layout(of: info.digest) else {
-            throw Self.unknown(image)
-        }
-        return layout
-    }
-
     private static func unknown(_ image: String) -> EngineError {
         EngineError(
             .invalidRequest, "image \(image) is not known", detail: ["corral image ls lists those there are"])

@@ -35,7 +35,7 @@ expect() {
     if "$@"; then pass "$name"; else fail "$name" "${DETAIL:-$*}"; fi
 }
 # NAME WANTED GOT
-equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "expected $2, got $3"; fi; }
+equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "expected $2, got $3${DETAIL:+: $DETAIL}"; fi; }
 
 lab_up || exit 1
 lab_start permitted-capture "$LAB_PERMITTED" "$LAB_BIN/labcapture" all eth0 || exit 1
