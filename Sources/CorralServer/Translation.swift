@@ -11,6 +11,7 @@ extension SandboxSpec {
             throw Failure.invalidRequest("command: empty; leave it out for a sandbox that waits for commands")
         }
         let policy = try request.policy.map { try Policy(yaml: $0.yaml, file: $0.file) }
+        let waitsForCommands = request.command == nil && request.imageCommand != true
         self.init(
             name: request.name, image: request.image ?? policy?.files.image, policy: policy,
             command: CommandSpec(
@@ -19,7 +20,7 @@ extension SandboxSpec {
                 workingDirectory: request.workingDirectory, stdin: request.stdin ?? false,
                 user: try request.user.map(CorralEngine.CommandUser.init),
                 terminal: try request.terminal.map(CorralEngine.TerminalSize.init),
-                detached: request.detach ?? (request.command == nil),
+                detached: request.detach ?? waitsForCommands,
                 keepCapabilities: request.testSwitches?.keepCapabilities ?? false,
                 noSeccomp: request.testSwitches?.noSeccomp ?? false
             ),

@@ -174,6 +174,19 @@ import Testing
         }
     }
 
+    /// Output that is taken before the client attaches is lost to it.
+    @Test(arguments: [
+        ("{\"command\":[\"ls\"]}", false), ("{\"imageCommand\":true}", false), ("{}", true),
+        ("{\"imageCommand\":true,\"detach\":true}", true),
+    ])
+    func onlyWhatNobodyWaitsForIsDetached(body: String, detached: Bool) async throws {
+        try await TestServer.run { server in
+            let response = try await server.client().request("POST", "/v1/sandboxes", body: body)
+            #expect(response.status == 201)
+            #expect(await server.engine.created.map(\.command.detached) == [detached])
+        }
+    }
+
     @Test func cgroupsAreEnforcedListedAndReleased() async throws {
         let policy = "{\"file\":\"p.yaml\",\"yaml\":\"apiVersion: corral/v1\\nname: narrow\"}"
         try await TestServer.run { server in
