@@ -1,4 +1,5 @@
 import CLinux
+import CorralPolicy
 import Glibc
 import Testing
 
@@ -7,12 +8,12 @@ import Testing
 @Suite struct SeccompTests {
     private let program: [UInt8]
 
-    init() throws { program = try SeccompProgram.defaultProfile() }
+    init() throws { program = try SeccompProgram.compile(SyscallPolicy().resolved) }
 
     /// errno of the call under the program, 0 for success.
     private func outcome(_ call: String, _ arguments: UInt64...) throws -> Int32 {
         let padded = arguments + Array(repeating: 0, count: 6 - arguments.count)
-        return corral_seccomp_try(program, program.count, Int(try SeccompProgram.number(of: call)), padded)
+        return corral_seccomp_try(program, program.count, Int(SeccompProgram.number(of: call)), padded)
     }
 
     @Test func isAProgramThatTheKernelTakes() {
