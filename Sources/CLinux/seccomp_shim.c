@@ -37,6 +37,11 @@ void corral_seccomp_free(void *filter)
 	seccomp_release(filter);
 }
 
+int corral_seccomp_number(const char *name)
+{
+	return seccomp_syscall_resolve_name(name);
+}
+
 int corral_seccomp_add(void *filter, uint32_t action, int number, const uint32_t *arguments, const uint32_t *masks,
 		       const uint32_t *values, size_t count)
 {
@@ -101,8 +106,11 @@ static int try_in_child(const void *program, size_t count, long number, const ui
 	if (child > 0) {
 		if (read(report[0], &result, sizeof(result)) != sizeof(result))
 			result = -1;
-		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		int status = 0;
+		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 			;
+		if (WIFSIGNALED(status))
+			result = -WTERMSIG(status);
 	}
 	close(report[0]);
 	return result;
