@@ -117,6 +117,8 @@ _Noreturn void execute(const struct execution *execution, const int streams[3], 
 	arrange_descriptors(streams, report);
 	if (setsid() < 0)
 		give_up(failed(CORRAL_STAGE_FORK));
+	if ((execution->flags & CORRAL_EXEC_TERMINAL) && !take_terminal())
+		give_up(failed(CORRAL_STAGE_TERMINAL));
 	umask(022);
 	if (!set_limits(execution->open_files))
 		give_up(failed(CORRAL_STAGE_LIMITS));
@@ -131,7 +133,8 @@ _Noreturn void execute(const struct execution *execution, const int streams[3], 
 	for (uint32_t i = 0; i < execution->envc; i++, string += strlen(string) + 1)
 		envp[i] = (char *)string;
 
-	if (!((execution->flags & CORRAL_EXEC_KEEP_CAPABILITIES) ? keep_all_privileges() : drop_all_privileges()))
+	if (!((execution->flags & CORRAL_EXEC_KEEP_CAPABILITIES) ? keep_all_privileges(execution->uid, execution->gid)
+								 : drop_all_privileges(execution->uid, execution->gid)))
 		give_up(failed(CORRAL_STAGE_PRIVILEGES));
 	/* As the user that the command will be: a directory it may not enter is refused here too. */
 	if (chdir(string) != 0)

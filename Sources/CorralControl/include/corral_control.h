@@ -10,7 +10,8 @@
  *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns, UDP socket (none on error)
  *   corral-init -> corrald    HELLO          when it is parked
  *   corrald -> corral-init    EXEC, SIGNAL
- *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends | EXEC_FAILED; later EXITED
+ *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends, or a terminal's master |
+ *                             EXEC_FAILED; later EXITED
  */
 #ifndef CORRAL_CONTROL_H
 #define CORRAL_CONTROL_H
@@ -74,6 +75,7 @@ enum corral_stage {
 	CORRAL_STAGE_PRIVILEGES = 36, /* capabilities, no_new_privs */
 	CORRAL_STAGE_SECCOMP = 37,
 	CORRAL_STAGE_EXECVE = 38,
+	CORRAL_STAGE_TERMINAL = 39,
 };
 
 #define CORRAL_PATH_BYTES 256u
@@ -145,6 +147,8 @@ struct corral_hello {
 enum corral_exec_flag {
 	CORRAL_EXEC_STDIN = 1u << 0,		 /* make a pipe for stdin; otherwise /dev/null */
 	CORRAL_EXEC_KEEP_CAPABILITIES = 1u << 1, /* tests only: proves the BPF layer alone */
+	CORRAL_EXEC_TERMINAL = 1u << 2,		 /* all three streams are a terminal of the sandbox's own devpts, the
+						    controlling one of the command's session; without EXEC_STDIN */
 };
 
 /*
@@ -160,9 +164,17 @@ struct corral_exec {
 	uint32_t seccomp_bytes;
 	uint64_t upper_bytes; /* new size limit of the upper layer; 0: leave it */
 	uint64_t open_files;  /* RLIMIT_NOFILE, soft and hard; 0: leave it */
+	uint32_t uid;	      /* inside; below corral-init's own, which is the last there is */
+	uint32_t gid;	      /* likewise */
+	uint16_t rows;	      /* of the terminal */
+	uint16_t columns;
+	uint32_t zero;
 };
 
-/* Two or three descriptors: stdin's write end if CORRAL_EXEC_STDIN was set, then stdout's and stderr's read ends. */
+/*
+ * With CORRAL_EXEC_TERMINAL one descriptor, the terminal's master. Otherwise two or three: stdin's write end if
+ * CORRAL_EXEC_STDIN was set, then stdout's and stderr's read ends.
+ */
 struct corral_started {
 	struct corral_control_header header;
 	int32_t pid; /* inside */
@@ -197,7 +209,7 @@ CORRAL_CONTROL_ASSERT(struct corral_mount, 520);
 CORRAL_CONTROL_ASSERT(struct corral_spawn_request, 4528);
 CORRAL_CONTROL_ASSERT(struct corral_spawn_reply, 32);
 CORRAL_CONTROL_ASSERT(struct corral_hello, 16);
-CORRAL_CONTROL_ASSERT(struct corral_exec, 48);
+CORRAL_CONTROL_ASSERT(struct corral_exec, 64);
 CORRAL_CONTROL_ASSERT(struct corral_started, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exec_failed, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exited, 48);
