@@ -170,14 +170,23 @@ public struct PublishedPort: Codable, Sendable, Equatable {
 /// Limits a request sets over those of its policy file, in the policy file's own notation (`0.5`, `256MiB`, `5m`).
 public struct LimitOverrides: Codable, Sendable, Equatable {
     public var cpu: Double?
+    public var cpuWeight: Int?
     public var memory: String?
     public var pids: Int?
+    public var disk: String?
+    public var openFiles: Int?
     public var timeout: String?
 
-    public init(cpu: Double? = nil, memory: String? = nil, pids: Int? = nil, timeout: String? = nil) {
+    public init(
+        cpu: Double? = nil, cpuWeight: Int? = nil, memory: String? = nil, pids: Int? = nil, disk: String? = nil,
+        openFiles: Int? = nil, timeout: String? = nil
+    ) {
         self.cpu = cpu
+        self.cpuWeight = cpuWeight
         self.memory = memory
         self.pids = pids
+        self.disk = disk
+        self.openFiles = openFiles
         self.timeout = timeout
     }
 }
@@ -215,6 +224,8 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     /// Refused unless corrald runs with `--allow-test-switches`.
     public var testSwitches: TestSwitches?
     public var publish: [PublishedPort]?
+    /// Content of /run/secrets/NAME by its name, in base64 (RFC 4648); at most 32, each of 64 KiB.
+    public var secrets: [String: String]?
 
     public struct TestSwitches: Codable, Sendable, Equatable {
         public var keepCapabilities: Bool?
@@ -230,7 +241,7 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         name: String? = nil, image: String? = nil, policy: PolicySource? = nil, command: [String],
         env: [String: String]? = nil, workingDirectory: String? = nil, limits: LimitOverrides? = nil,
         stdin: Bool? = nil, autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil,
-        publish: [PublishedPort]? = nil
+        publish: [PublishedPort]? = nil, secrets: [String: String]? = nil
     ) {
         self.name = name
         self.image = image
@@ -243,6 +254,7 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         self.autoRemove = autoRemove
         self.testSwitches = testSwitches
         self.publish = publish
+        self.secrets = secrets
     }
 }
 

@@ -46,7 +46,7 @@ final class EngineHost: Sendable {
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
         provisioner = Provisioner(
-            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, image: image,
+            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, hostImage: image,
             spawner: try Spawner(), denyAll: try PolicyMap(.denyAll, number: 1)
         )
     }

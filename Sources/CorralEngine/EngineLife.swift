@@ -15,16 +15,8 @@ extension Engine {
         var policyMap = try await policyMap(for: spec.policy)
         try await prepareTrace(for: spec.policy?.trace ?? .none)
         let syscallFilter = try await syscallFilter(for: spec.policy)
-        let claimed: WarmSandbox
         let begun = ContinuousClock.now
-        let isWarm = !warm.isEmpty
-        if let ready = warm.popLast() {
-            warmStarts += 1
-            claimed = ready
-        } else {
-            coldStarts += 1
-            claimed = try await makeSandbox()
-        }
+        let (claimed, isWarm) = try await takeSandbox(spec.image ?? "host")
         do {
             // The host may have changed since. Nothing is awaited from here until it is in force.
             policyMap = try await self.policyMap(for: spec.policy)
@@ -38,8 +30,10 @@ extension Engine {
             throw isStopping
                 ? EngineError(.exhausted, "corrald is stopping") : EngineError(.conflict, "the name \(name) is taken")
         }
+        var kept = spec
+        kept.secrets = []
         let sandbox = LiveSandbox(
-            warm: claimed, name: name, spec: spec, createdAt: Clock.realtime(), image: spec.image ?? "host",
+            warm: claimed, name: name, spec: kept, createdAt: Clock.realtime(), image: spec.image ?? "host",
             policyMap: policyMap, syscallFilter: syscallFilter
         )
         live[claimed.id] = sandbox
@@ -49,21 +43,22 @@ extension Engine {
         do {
             try claim(sandbox)
             try await publish(sandbox)
+            try deliver(spec.secrets, to: sandbox, tag: 1)
             try await start(sandbox)
         } catch {
             destroy(sandbox, cause: .removed)
             throw error
         }
-        (isWarm ? warmStartTimes : coldStartTimes).record(duration: ContinuousClock.now - begun)
+        let took = ContinuousClock.now - begun
+        if isWarm { warmTimes.record(took) } else { coldTimes.record(took) }
+        (isWarm ? warmStartTimes : coldStartTimes).record(duration: took)
         fill()
         return info(sandbox)
     }
 
     func admit(_ spec: SandboxSpec) throws {
         if isStopping { throw EngineError(.exhausted, "corrald is stopping") }
-        if let image = spec.image, image != "host" {
-            throw EngineError(.invalidRequest, "image \(image) is not known; there is \"host\"")
-        }
+        _ = try imageLayout(for: spec.image ?? "host")
         if let name = spec.name, live.values.contains(where: { $0.name == name }) {
             throw EngineError(.conflict, "the name \(name) is taken")
         }
@@ -88,10 +83,12 @@ extension Engine {
 
     func claim(_ sandbox: LiveSandbox) throws {
         try putInForce(sandbox.policyMap, on: sandbox)
-        let limits = sandbox.spec.limits
-        try sandbox.warm.cgroup.apply(
-            CgroupLimits(cpu: limits.cpu, memoryBytes: limits.memoryBytes, pids: limits.pids), pid: sandbox.warm.hostPid
-        )
+        do {
+            try sandbox.warm.cgroup.apply(sandbox.spec.limits.cgroup, pid: sandbox.warm.hostPid)
+        } catch {
+            guard error.errno == ENOTSUP else { throw error }
+            throw EngineError(.invalidRequest, "limits: this host cannot keep one", detail: ["\(error)"])
+        }
         try retrace(sandbox)
         emit(.sandbox(.claimed), sandbox)
         listen(to: sandbox)
@@ -113,7 +110,8 @@ extension Engine {
                     tag: 1, arguments: command.arguments, environment: settled,
                     workingDirectory: command.workingDirectory ?? "/home/user", stdin: command.stdin,
                     keepCapabilities: command.keepCapabilities, seccomp: command.noSeccomp ? [] : sandbox.syscallFilter,
-                    upperBytes: sandbox.spec.limits.diskBytes ?? 0, openFiles: 0
+                    upperBytes: sandbox.spec.limits.diskBytes ?? 0, openFiles: sandbox.spec.limits.openFiles ?? 0,
+                    processes: sandbox.spec.limits.processes
                 )
             } catch {
                 sandbox.started = nil
@@ -151,8 +149,7 @@ extension Engine {
         guard case .running(let startedAt) = sandbox.state else { return }
         reportBudgets()
         sandbox.timeout?.cancel()
-        let kills = sandbox.warm.cgroup.oomKills()
-        if kills > 0 { emit(.limit(LimitReached(.oom, value: sandbox.spec.limits.memoryBytes)), sandbox) }
+        reportLimits(of: sandbox)
         sandbox.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
         emit(.sandbox(.exited(exitCode: result.exitCode)), sandbox)
         report(result, of: sandbox)

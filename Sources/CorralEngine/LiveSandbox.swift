@@ -45,6 +45,8 @@ final class LiveSandbox {
     var watchers: [UInt64: Watcher] = [:]
     /// Those of the policy in force that have taken effect.
     var budgetsReported: Set<LimitReached.Budget> = []
+    /// Limits that were hit, and how often when it was told last.
+    var limitsReported: [LimitReached.Kind: UInt64] = [:]
     var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
     init(

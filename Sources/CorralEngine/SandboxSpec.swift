@@ -11,14 +11,21 @@ public struct SandboxSpec: Sendable {
     public var autoRemove: Bool
     public var limits: Limits
     public var publish: [PortPublication]
+    /// Gone from here once they are delivered.
+    public var secrets: [Secret] = []
 
     /// The policy's limits, each replaced by the request's where that one gives it.
     public struct Limits: Sendable, Equatable {
         /// CPUs' worth of time: 0.5 is half of one.
         public var cpu: Double?
+        public var cpuWeight: UInt32?
         public var memoryBytes: UInt64?
         public var pids: UInt32?
         public var diskBytes: UInt64?
+        public var openFiles: UInt64?
+        /// Bytes a second.
+        public var ioRead: UInt64?
+        public var ioWrite: UInt64?
         public var timeout: Duration?
 
         public init(
@@ -93,6 +100,7 @@ extension SandboxSpec {
                 "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
             )
         }
+        try Secret.check(secrets)
         guard publish.count <= PortPublication.maximum else {
             throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
         }

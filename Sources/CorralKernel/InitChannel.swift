@@ -38,21 +38,24 @@ public final class InitChannel: Sendable {
     ///   - seccomp: what `SeccompProgram` compiled; empty: no filter.
     ///   - upperBytes: new limit of what the sandbox may write in all; 0 leaves it.
     ///   - openFiles: RLIMIT_NOFILE; 0 leaves it.
+    ///   - processes: RLIMIT_NPROC, processes and threads of the command's user in the sandbox; 0 leaves it.
     /// Throws EINVAL for a zero byte in a text or a malformed variable, E2BIG beyond 512 KiB.
     public func exec(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
-        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64
+        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64,
+        processes: UInt32 = 0
     ) throws(KernelError) {
         try send(
             Self.execMessage(
                 tag: tag, arguments: arguments, environment: environment, workingDirectory: workingDirectory,
                 stdin: stdin, keepCapabilities: keepCapabilities, seccomp: seccomp, upperBytes: upperBytes,
-                openFiles: openFiles))
+                openFiles: openFiles, processes: processes))
     }
 
     static func execMessage(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
-        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64
+        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64,
+        processes: UInt32 = 0
     ) throws(KernelError) -> [UInt8] {
         guard !arguments.isEmpty else {
             throw KernelError(call: "exec", errno: EINVAL, detail: "no arguments")
@@ -73,6 +76,11 @@ public final class InitChannel: Sendable {
         message.append(seccompCount)
         message.append(upperBytes)
         message.append(openFiles)
+        message.append(UInt32(0))
+        message.append(UInt32(0))
+        message.append(UInt16(0))
+        message.append(UInt16(0))
+        message.append(processes)
         message.append(seccomp)
         for argument in arguments { try message.append(string: argument, named: "argument") }
         for (name, value) in environment.sorted(by: { $0.key < $1.key }) {
@@ -133,7 +141,7 @@ public final class InitChannel: Sendable {
         }
     }
 
-    private func send(_ bytes: [UInt8]) throws(KernelError) {
+    func send(_ bytes: [UInt8]) throws(KernelError) {
         let socket = descriptor.raw
         try systemCall("sendmsg", on: Self.name) { corral_send_message(socket, bytes, bytes.count, nil, 0) }
     }

@@ -51,10 +51,13 @@ extension CreateSandboxRequest: RequestDocument {
         "command": .any,
         "env": .any,
         "workingDirectory": .any,
-        "limits": .object(["cpu": .any, "memory": .any, "pids": .any, "timeout": .any]),
+        "limits": .object([
+            "cpu": .any, "cpuWeight": .any, "memory": .any, "pids": .any, "disk": .any, "openFiles": .any, "timeout": .any,
+        ]),
         "stdin": .any,
         "autoRemove": .any,
         "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
+        "secrets": .any,
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])
 }

@@ -23,6 +23,7 @@ struct SandboxRoutes: Sendable {
             let request = try CreateSandboxRequest(json: body)
             entry.record.target = request.name
             entry.record.command = request.command
+            entry.record.secrets = request.secrets?.keys.sorted()
             entry.record.policyHash = request.policy.map { SHA256(of: $0.yaml.utf8) }
             let info = try await engine.create(try SandboxSpec(request))
             entry.apply(info)
