@@ -13,6 +13,7 @@ set -uo pipefail
 . "$(dirname "$0")/sections_names.sh"
 . "$(dirname "$0")/sections_journal.sh"
 . "$(dirname "$0")/sections_trace.sh"
+. "$(dirname "$0")/sections_fence.sh"
 lab_require
 
 passed=0 failed=0 skipped=0 section=
@@ -78,7 +79,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce life limits isolation events journal leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce life limits isolation calls bounds siege apart secrets pool events journal leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in
