@@ -27,6 +27,19 @@ struct caller {
 	struct task_struct *task;
 };
 
+/* Cheaper than `find_caller`; what it lets through may be not traced all the same. */
+static __always_inline int may_be_traced(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task_btf();
+	__u32 index, *traced;
+
+	if (!task->thread_pid || !task->thread_pid->level)
+		return 0;
+	index = (__u32)bpf_get_current_cgroup_id() & (CORRAL_TRACED_CGROUPS - 1);
+	traced = bpf_map_lookup_elem(&traced_cgroups, &index);
+	return traced && *traced;
+}
+
 static __always_inline int find_caller(struct caller *caller)
 {
 	__u64 cgroup;
@@ -122,8 +135,9 @@ static __always_inline void emit_call(const struct caller *caller, struct thread
 	size = __builtin_offsetof(struct corral_syscall, data) + used;
 	thread->call.head.size = size;
 	thread->call.head.type = CORRAL_TRACE_SYSCALL;
-	thread->call.head.host_uid = bpf_get_current_uid_gid();
-	bpf_get_current_comm(thread->call.head.comm, sizeof(thread->call.head.comm));
+	/* Either may have changed since the last call. The helpers for them take longer than the rest of this function. */
+	thread->call.head.host_uid = caller->task->cred->uid.val;
+	__builtin_memcpy(thread->call.head.comm, caller->task->comm, sizeof(thread->call.head.comm));
 	if (!number_record(caller, &thread->call.head, ring_size(size)))
 		return;
 	if (bpf_ringbuf_output(&trace, &thread->call, size, BPF_RB_NO_WAKEUP))
@@ -203,6 +217,8 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	struct thread *thread;
 	struct pt_regs *regs;
 
+	if (!may_be_traced())
+		return 0;
 	if (!recall_caller(&caller, &thread)) {
 		if (!find_caller(&caller))
 			return 0;
@@ -274,6 +290,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	struct pt_regs *regs;
 	int is_known, is_joined;
 
+	if (!may_be_traced())
+		return 0;
 	is_known = recall_caller(&caller, &thread);
 	if (!is_known) {
 		if (!find_caller(&caller))
@@ -353,7 +371,7 @@ static __always_inline int begin_step(const struct caller *caller, struct corral
 SEC("raw_tp/sched_process_exec")
 int executed(struct bpf_raw_tracepoint_args *context)
 {
-	struct corral_exec *record;
+	struct corral_execution *record;
 	unsigned long start, end;
 	struct task_struct *task;
 	struct caller caller;

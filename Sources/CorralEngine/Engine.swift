@@ -19,6 +19,8 @@ public actor Engine {
     let watching = WorkQueue("corral.watch")
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
+    let measuring = WorkQueue("corral.measure")
+    let freezing = WorkQueue("corral.freeze")
     var filters = SyscallFilters()
     let names: SandboxNames
     let nameService: NameService
@@ -45,6 +47,11 @@ public actor Engine {
     /// Once a sandbox has been traced.
     var trace: SyscallTrace?
     var nextWatcher: UInt64 = 0
+    /// What sandboxes that are being made stand on.
+    var basesInUse: [UInt64: FileBase] = [:]
+    var nextUse: UInt64 = 0
+    /// Archives that are being read or written.
+    var transfers = 0
     /// Where the round of `watchLimits` goes on.
     var nextWatched = 0
 
@@ -71,7 +78,8 @@ public actor Engine {
             width: Engine.parallelism / 2)
         poller = try Poller()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
-        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        let names = try SandboxNames(
+            hooks: host.provisioner.hooks, hub: hub, directory: configuration.runDirectory + "/names")
         self.names = names
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
@@ -95,6 +103,7 @@ public actor Engine {
             if round % 25 == 0 {
                 names.sweep()
                 warmPool.dropIdle(keeping: "host").forEach(discard)
+                await serveNames()
             }
             round += 1
             try? await Task.sleep(for: .milliseconds(200))
@@ -104,6 +113,7 @@ public actor Engine {
         warmPool.drain().forEach(discard)
         while pending > 0 || fills > 0 { await pause(milliseconds: 10) }
         hub.finish()
+        await stopServingNames()
         try await nameService.stop()
         let (host, journal, trace) = (host, journal, trace)
         try await making.run {
@@ -147,11 +157,12 @@ public actor Engine {
             switch sandbox.state {
             case .claimed: .claimed
             case .running(let startedAt): .running(startedAt: startedAt)
+            case .paused(let startedAt): .paused(startedAt: startedAt)
             case .exited(let startedAt, let exitedAt, let result):
                 .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
             }
         let counters = SandboxCounters(host.provisioner.hooks.counters(of: sandbox.warm.identity.slot))
-        return SandboxInfo(
+        var info = SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",
             policyGeneration: sandbox.applied?.generation ?? 0,
@@ -167,6 +178,8 @@ public actor Engine {
                 )
             }
         )
+        info.runningCommands = sandbox.commands.values.count { !$0.hasEnded }
+        return info
     }
 
     /// Events from now on, oldest first, after the filter. A reader that falls more than `buffer` events behind loses the

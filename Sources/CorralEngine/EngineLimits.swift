@@ -22,7 +22,9 @@ extension Engine {
     /// where the kernel counts it.
     func watchLimits() async {
         var looks: [(id: String, cgroup: SandboxCgroup, limits: CgroupLimits, pid: Int32)] = []
-        let running = live.values.filter { if case .running = $0.state { true } else { false } }.sorted { $0.id < $1.id }
+        let running = live.values.filter { if case .running = $0.state { true } else { false } }.sorted {
+            $0.id < $1.id
+        }
         guard !running.isEmpty else { return }
         for offset in 0..<min(running.count, Self.mostWatched) {
             let sandbox = running[(nextWatched + offset) % running.count]

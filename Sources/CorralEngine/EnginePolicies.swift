@@ -4,21 +4,16 @@ public import CorralPolicy
 
 extension Engine {
     /// Compiled when no equal policy is. Nil stands for the deny-all policy.
-    /// - Parameter resolvingNames: false leaves port 53 to the rules on addresses, where there is no resolver.
-    func policyMap(for policy: Policy?, resolvingNames: Bool = true) async throws -> PolicyMap {
+    func policyMap(for policy: Policy?) async throws -> PolicyMap {
         guard let policy else { return host.provisioner.denyAll }
         while true {
-            if let map = policies.map(for: policy, resolvingNames: resolvingNames) { return map }
+            if let map = policies.map(for: policy) { return map }
             let context = policies.host
             let number = policies.takeNumber()
             let map = try await compiling.run {
-                var compiled = try policy.compile(host: context)
-                compiled.resolvesNames = compiled.resolvesNames && resolvingNames
-                return try PolicyMap(compiled, number: number)
+                try PolicyMap(policy.compile(host: context), number: number)
             }
-            if let settled = policies.add(map, for: policy, resolvingNames: resolvingNames, host: context) {
-                return settled
-            }
+            if let settled = policies.add(map, for: policy, host: context) { return settled }
         }
     }
 
@@ -34,7 +29,7 @@ extension Engine {
         }
         for entry in enforced.values {
             do {
-                let map = try await policyMap(for: entry.applied.policy, resolvingNames: false)
+                let map = try await policyMap(for: entry.applied.policy)
                 if enforced[entry.id] === entry { try putInForce(map, on: entry) }
             } catch {
                 host.report(
@@ -75,6 +70,8 @@ extension Engine {
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
             sandbox.syscallFilter = syscallFilter
+            tell(
+                applied: policy, generation: sandbox.applied?.generation ?? 0, after: before?.policy, of: sandbox)
         } catch {
             sandbox.applied = before
             try? retrace(sandbox)
@@ -96,7 +93,8 @@ extension Engine {
     }
 
     /// One pointer swap.
-    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox) throws {
+    /// - Parameter isFirst: nothing has run in it yet, under the deny-all policy.
+    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox, isFirst: Bool = false) throws {
         let slot = sandbox.warm.identity.slot
         if let applied = sandbox.applied {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
@@ -111,7 +109,13 @@ extension Engine {
         }
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
-        try names.change(terms, of: sandbox.warm.identity) { try hooks.apply(map, to: slot) }
+        try names.change(terms, of: sandbox.warm.identity) {
+            if !isFirst {
+                try hooks.apply(map, to: slot)
+            } else if map !== host.provisioner.denyAll {
+                try hooks.applyToUnused(map, to: slot)
+            }
+        }
         sandbox.policyMap = map
     }
 

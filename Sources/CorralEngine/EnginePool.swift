@@ -3,26 +3,6 @@ internal import CorralKernel
 
 /// Sandboxes that nobody has used yet, and those that are on their way out.
 extension Engine {
-    /// Where an image is now. Throws `invalidRequest` for one that is not known.
-    func imageLayout(for image: String) throws -> ImageLayout {
-        guard image == "host" else {
-            throw EngineError(.invalidRequest, "image \(image) is not known; there is \"host\"")
-        }
-        return host.provisioner.hostImage
-    }
-
-    /// Gives up the warm sandboxes of an image that has been replaced or removed.
-    func imageChanged(_ image: String) {
-        let stale: [WarmSandbox]
-        if let layout = try? imageLayout(for: image), warmPool.shapes[image] != nil {
-            stale = warmPool.use(image, layout)
-        } else {
-            stale = warmPool.drop(image)
-        }
-        for sandbox in stale { discard(sandbox) }
-        fill()
-    }
-
     func fill() {
         while !isStopping, let (image, layout) = warmPool.begin() {
             fills += 1
@@ -37,23 +17,29 @@ extension Engine {
         }
     }
 
-    /// A sandbox for a claim: one that waits, or else a new one.
-    func takeSandbox(_ image: String) async throws -> (WarmSandbox, isWarm: Bool) {
-        let layout = try imageLayout(for: image)
-        warmPool.use(image, layout).forEach(discard)
-        while let ready = warmPool.take(image) {
+    /// A sandbox for a claim: one that waits, or else a new one. The pool holds what stands on nothing but the host's image.
+    func takeSandbox(_ base: FileBase) async throws -> (WarmSandbox, isWarm: Bool) {
+        guard base.isPlain else {
+            warmPool.countOther(base.image)
+            let made = try await makeSandbox(base.image, base.layout, binds: base.binds, isUrgent: true)
+            return (made, false)
+        }
+        warmPool.use(base.image, base.layout).forEach(discard)
+        while let ready = warmPool.take(base.image) {
             if host.provisioner.isIntact(ready) {
-                warmPool.count(image, isWarm: true)
+                warmPool.count(base.image, isWarm: true)
                 return (ready, true)
             }
             host.report("sandbox \(ready.id) did not last in the pool")
             discard(ready)
         }
-        warmPool.count(image, isWarm: false)
-        return (try await makeSandbox(image, layout, isUrgent: true), false)
+        warmPool.count(base.image, isWarm: false)
+        return (try await makeSandbox(base.image, base.layout, isUrgent: true), false)
     }
 
-    private func makeSandbox(_ image: String, _ layout: ImageLayout, isUrgent: Bool) async throws -> WarmSandbox {
+    private func makeSandbox(
+        _ image: String, _ layout: ImageLayout, binds: [SpawnRequest.Mount] = [], isUrgent: Bool
+    ) async throws -> WarmSandbox {
         guard let slot = slots.take() else {
             throw EngineError(.exhausted, "no address is left in \(configuration.subnet)")
         }
@@ -81,7 +67,8 @@ extension Engine {
         )
         do {
             return try await makers.run(isUrgent: isUrgent) {
-                try provisioner.make(id: id, identity: identity, refusals: refusals, image: image, layout: layout)
+                try provisioner.make(
+                    id: id, identity: identity, refusals: refusals, image: image, layout: layout, binds: binds)
             }
         } catch {
             hub.forget(slot: slot)
@@ -134,10 +121,12 @@ extension Engine {
     public func pool() async -> PoolState {
         var inUse: [String: Int] = [:]
         for sandbox in live.values { inUse[sandbox.image, default: 0] += 1 }
-        let shapes = warmPool.shapes.sorted { $0.key < $1.key }.map { image, shape in
-            PoolState.Shape(
-                image: image, warm: shape.warm.count, filling: shape.filling, inUse: inUse[image] ?? 0,
-                warmStarts: shape.warmStarts, coldStarts: shape.coldStarts)
+        let others = warmPool.otherColdStarts
+        let shapes = Set(warmPool.shapes.keys).union(others.keys).sorted().map { image in
+            let shape = warmPool.shapes[image]
+            return PoolState.Shape(
+                image: image, warm: shape?.warm.count ?? 0, filling: shape?.filling ?? 0, inUse: inUse[image] ?? 0,
+                warmStarts: shape?.warmStarts ?? 0, coldStarts: (shape?.coldStarts ?? 0) + (others[image] ?? 0))
         }
         return PoolState(
             target: warmPool.target, low: warmPool.low, shapes: shapes, inUse: live.count, destroying: pending,

@@ -9,7 +9,8 @@ public struct Secret: Sendable {
     public init(name: String, content: some Collection<UInt8>) throws(EngineError) {
         guard InitChannel.isSecretName(name) else {
             throw EngineError(
-                .invalidRequest, "secrets: expected names of 1 to 63 letters, digits, dots, hyphens or underscores, the first no dot")
+                .invalidRequest,
+                "secrets: expected names of 1 to 63 letters, digits, dots, hyphens or underscores, the first no dot")
         }
         guard content.count <= SecretContent.limit else {
             throw EngineError(.invalidRequest, "secrets: \(name): expected at most \(SecretContent.limit) bytes")
@@ -34,9 +35,11 @@ public struct Secret: Sendable {
 extension Engine {
     /// Before the first command; that they could not be written is heard as the command's failure to start.
     func deliver(_ secrets: [Secret], to sandbox: LiveSandbox, tag: UInt64) throws {
+        let user = sandbox.spec.command.user ?? .root
         for secret in secrets {
             do {
-                try sandbox.warm.channel.deliver(secret: secret.name, secret.content, tag: tag, uid: 0, gid: 0)
+                try sandbox.warm.channel.deliver(
+                    secret: secret.name, secret.content, tag: tag, uid: user.uid, gid: user.gid)
             } catch {
                 throw EngineError(.internal, "the secret \(secret.name) could not be delivered", detail: ["\(error)"])
             }

@@ -11,7 +11,8 @@ struct Latencies: Sendable {
     mutating func record(_ duration: Duration) {
         let (seconds, attoseconds) = duration.components
         let microseconds = Double(seconds) * 1e6 + Double(attoseconds) / 1e12
-        let place = microseconds <= Self.least ? 0 : (log2(microseconds / Self.least) * Self.classesPerDoubling).rounded(.up)
+        let place =
+            microseconds <= Self.least ? 0 : (log2(microseconds / Self.least) * Self.classesPerDoubling).rounded(.up)
         counts[min(counts.count - 1, max(0, Int(place)))] += 1
         count += 1
     }

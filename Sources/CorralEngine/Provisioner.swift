@@ -49,12 +49,14 @@ final class Provisioner: Sendable {
 
     /// Hooks first, then processes, then the wire, so that nothing is ever without a policy.
     func make(
-        id: String, identity: SandboxIdentity, refusals: RefusalLog, image: String, layout: ImageLayout
+        id: String, identity: SandboxIdentity, refusals: RefusalLog, image: String, layout: ImageLayout,
+        binds: [SpawnRequest.Mount] = []
     ) throws -> WarmSandbox {
         let cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: configuration.instance, id: id)
         do {
             return try make(
-                id: id, identity: identity, in: cgroup, refusals: refusals, image: image, layout: layout)
+                id: id, identity: identity, in: cgroup, refusals: refusals, image: image, layout: layout,
+                binds: binds)
         } catch {
             cgroup.killAll()
             hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
@@ -65,7 +67,7 @@ final class Provisioner: Sendable {
 
     private func make(
         id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog, image: String,
-        layout: ImageLayout
+        layout: ImageLayout, binds: [SpawnRequest.Mount]
     ) throws -> WarmSandbox {
         let directory = try cgroup.directory()
         try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
@@ -74,12 +76,12 @@ final class Provisioner: Sendable {
                 uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
                 upperInodes: Self.defaultDiskBytes / Self.bytesPerFile,
                 hostname: id,
-                image: layout.rootfs,
+                image: layout.rootfs, layers: layout.layers,
                 mounts: layout.mounts.map {
                     SpawnRequest.Mount(source: $0.source, target: $0.target, readOnly: $0.readOnly)
                 } + [
                     SpawnRequest.Mount(source: refusalFile(of: id), target: RefusalLog.inside, readOnly: true)
-                ]
+                ] + binds
             ),
             cgroupDirectory: directory
         )

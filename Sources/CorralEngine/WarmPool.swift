@@ -24,6 +24,8 @@ struct WarmPool {
     /// Those made at the same time.
     let width: Int
     var shapes: [String: Shape] = [:]
+    /// By image.
+    private(set) var otherColdStarts: [String: UInt64] = [:]
     private var allowance: Double
     private var counted = ContinuousClock.now
 
@@ -61,6 +63,9 @@ struct WarmPool {
 
     mutating func take(_ image: String) -> WarmSandbox? { shapes[image]?.warm.popLast() }
 
+    /// A start from what no pool holds: an image, a snapshot, mounts.
+    mutating func countOther(_ image: String) { otherColdStarts[image, default: 0] += 1 }
+
     mutating func count(_ image: String, isWarm: Bool) {
         if isWarm { shapes[image]?.warmStarts += 1 } else { shapes[image]?.coldStarts += 1 }
     }
@@ -92,7 +97,11 @@ struct WarmPool {
         var most = 0
         for (image, shape) in shapes where shape.resumes.map({ $0 <= now }) ?? true {
             let held = shape.warm.count + shape.filling
-            if held >= target { shapes[image]?.isRefilling = false } else if held < low { shapes[image]?.isRefilling = true }
+            if held >= target {
+                shapes[image]?.isRefilling = false
+            } else if held < low {
+                shapes[image]?.isRefilling = true
+            }
             guard held < target, shape.isRefilling || held < low, target - held > most else { continue }
             (chosen, most) = (image, target - held)
         }

@@ -20,7 +20,9 @@ final class WorkQueue: Sendable {
     }
 
     /// - Parameter isUrgent: it goes before all that is not.
-    func run<Value: Sendable>(isUrgent: Bool = true, _ work: @escaping @Sendable () throws -> Value) async throws -> Value {
+    func run<Value: Sendable>(isUrgent: Bool = true, _ work: @escaping @Sendable () throws -> Value) async throws
+        -> Value
+    {
         try await withCheckedThrowingContinuation { continuation in
             let piece: @Sendable () -> Void = { continuation.resume(with: Result { try work() }) }
             let starts = state.withLock { state in

@@ -7,9 +7,19 @@ public struct AuditRecord: Sendable, Equatable {
         case create
         case kill
         case remove
+        case exec
+        case pause
+        case resume
         case applyPolicy = "apply_policy"
         case enforce
         case release
+        case importImage = "import_image"
+        case removeImage = "remove_image"
+        case snapshot
+        case importSnapshot = "import_snapshot"
+        case removeSnapshot = "remove_snapshot"
+        case copyIn = "copy_in"
+        case copyOut = "copy_out"
     }
 
     public enum Outcome: Sendable, Equatable {

@@ -19,6 +19,7 @@ public struct Event: Sendable, Equatable {
         case limit(LimitReached)
         case process(ProcessChange)
         case syscall(Syscall)
+        case policy(PolicyChange)
         case lost(Loss)
         case audit(AuditRecord)
         case gap(Gap)
@@ -237,6 +238,8 @@ public struct Loss: Sendable, Equatable {
         case reader
         /// The journal fell behind; readers may have got them.
         case journal
+        /// The sandbox has used up its share of the journal; readers may have got them.
+        case share = "journal_share"
     }
 
     public var count: UInt64
@@ -258,6 +261,7 @@ extension Event {
         case .limit: .limit
         case .process: .process
         case .syscall: .syscall
+        case .policy: .policy
         case .lost: .lost
         case .audit: .audit
         case .gap: .gap
@@ -268,7 +272,7 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .dns, .limit, .process, .syscall, .lost, .audit, .gap: nil
+        case .sandbox, .dns, .limit, .process, .syscall, .policy, .lost, .audit, .gap: nil
         }
     }
 
@@ -283,7 +287,7 @@ extension Event {
         case .egress(let traffic), .ingress(let traffic): traffic.process
         case .process(let change): change.process
         case .syscall(let call): call.process
-        case .sandbox, .dns, .limit, .lost, .audit, .gap: nil
+        case .sandbox, .dns, .limit, .policy, .lost, .audit, .gap: nil
         }
     }
 

@@ -60,6 +60,7 @@ extension Event {
             }
         case .process(let change): change.write(to: &json)
         case .syscall(let call): call.write(to: &json)
+        case .policy(let change): change.write(to: &json)
         case .lost(let loss):
             json.key("count")
             json.number(loss.count)

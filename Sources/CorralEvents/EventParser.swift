@@ -46,7 +46,8 @@ extension Event {
         case .gap: body = .gap(try Gap(fields))
         case .process: body = .process(try ProcessChange(fields))
         case .syscall: body = .syscall(try Syscall(fields))
-        case .file, .policy:
+        case .policy: body = .policy(try PolicyChange(fields))
+        case .file:
             throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
         }
         let sandbox = try fields.optionalObject("sandbox").map { inner throws(EventParseError) in

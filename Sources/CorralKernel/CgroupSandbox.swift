@@ -14,7 +14,7 @@ public final class SandboxCgroup: Sendable {
     private let relativePath: String
     private let instancePath: String
     /// Directories in v1 hierarchies by their controller.
-    private let v1 = Mutex<[String: String]>([:])
+    let v1 = Mutex<[String: String]>([:])
 
     private init(id: UInt64, path: String, hierarchy: CgroupHierarchy, instancePath: String, relativePath: String) {
         self.id = id
@@ -49,6 +49,28 @@ public final class SandboxCgroup: Sendable {
             _ = rmdir(path)
             throw error
         }
+    }
+
+    /// One that `create` made, in this process or an earlier one. Throws ENOENT.
+    public static func open(
+        hierarchy: CgroupHierarchy, instance: String, id: String
+    ) throws(KernelError) -> SandboxCgroup {
+        try CgroupHierarchy.check(instance, named: "instance")
+        try CgroupHierarchy.check(id, named: "sandbox")
+        let instancePath = "corral/\(instance)"
+        let relativePath = "\(instancePath)/\(id)"
+        let path = "\(hierarchy.v2)/\(relativePath)"
+        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+        let raw = directory.raw
+        var number: UInt64 = 0
+        try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
+        let cgroup = SandboxCgroup(
+            id: number, path: path, hierarchy: hierarchy, instancePath: instancePath, relativePath: relativePath)
+        for (controller, mount) in hierarchy.v1 {
+            let directory = "\(mount)/\(relativePath)"
+            if CgroupFile.exists(directory) { cgroup.v1.withLock { $0[controller] = directory } }
+        }
+        return cgroup
     }
 
     /// A new descriptor of the v2 directory, for `Spawner.spawn` and for BPF links.

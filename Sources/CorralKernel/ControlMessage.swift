@@ -158,6 +158,7 @@ enum ControlStage {
         case CORRAL_STAGE_SECCOMP: "install the seccomp filter"
         case CORRAL_STAGE_EXECVE: "execve"
         case CORRAL_STAGE_SECRETS: "write the secrets"
+        case CORRAL_STAGE_TERMINAL: "open a terminal"
         default: "stage \(stage)"
         }
     }

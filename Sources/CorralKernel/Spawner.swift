@@ -57,7 +57,8 @@ public final class Spawner: Sendable {
         if let idle { helper = idle } else { helper = try Self.start() }
         let message: ReceivedMessage
         do throws(KernelError) {
-            message = try Self.exchange(bytes, tag: tag, cgroupDirectory.raw, helper)
+            message = try Self.exchange(
+                bytes, tag: tag, cgroupDirectory.raw, request.mounts.compactMap(\.descriptor), helper)
         } catch {
             // Out of step, or gone: a new helper has no old answers in its queue.
             Self.end(helper)
@@ -135,10 +136,10 @@ public final class Spawner: Sendable {
     }
 
     private static func exchange(
-        _ bytes: [UInt8], tag: UInt64, _ directory: Int32, _ helper: Helper
+        _ bytes: [UInt8], tag: UInt64, _ directory: Int32, _ mounts: [SharedDescriptor], _ helper: Helper
     ) throws(KernelError) -> ReceivedMessage {
         let socket = helper.control.raw
-        let descriptors = [directory]
+        let descriptors = [directory] + mounts.map(\.raw)
         try systemCall("sendmsg", on: name) {
             corral_send_message(socket, bytes, bytes.count, descriptors, descriptors.count)
         }

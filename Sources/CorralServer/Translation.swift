@@ -13,19 +13,30 @@ internal import HTTPTypes
 extension SandboxSpec {
     /// What a request asks for, over what its policy says. Throws `Failure` and `PolicyError`.
     init(_ request: CreateSandboxRequest) throws {
+        if request.command?.isEmpty == true {
+            throw Failure.invalidRequest("command: empty; leave it out for a sandbox that waits for commands")
+        }
         let policy = try request.policy.map { try Policy(yaml: $0.yaml, file: $0.file) }
         self.init(
             name: request.name, image: request.image ?? policy?.files.image, policy: policy,
             command: CommandSpec(
-                arguments: request.command,
+                arguments: request.command ?? [],
                 environment: request.env ?? [:],
                 workingDirectory: request.workingDirectory, stdin: request.stdin ?? false,
+                user: try request.user.map(CorralEngine.CommandUser.init),
+                terminal: try request.terminal.map(CorralEngine.TerminalSize.init),
+                detached: request.detach ?? (request.command == nil),
                 keepCapabilities: request.testSwitches?.keepCapabilities ?? false,
                 noSeccomp: request.testSwitches?.noSeccomp ?? false
             ),
             autoRemove: request.autoRemove ?? true,
             limits: try Limits(policy?.limits, overrides: request.limits),
-            publish: try (request.publish ?? []).map(PortPublication.init)
+            publish: try (request.publish ?? []).map(PortPublication.init),
+            mounts: (policy?.files.mounts ?? [])
+                + (request.mounts ?? []).map {
+                    .init(source: $0.source, target: $0.target, readOnly: $0.readOnly ?? true)
+                },
+            snapshot: request.from, runsImageCommand: request.imageCommand ?? false
         )
         for (name, text) in (request.secrets ?? [:]).sorted(by: { $0.key < $1.key }) {
             guard let content = Data(base64Encoded: text) else {
@@ -33,6 +44,65 @@ extension SandboxSpec {
             }
             secrets.append(try Secret(name: name, content: content))
         }
+    }
+}
+
+extension CommandSpec {
+    init(_ request: ExecRequest) throws(Failure) {
+        self.init(
+            arguments: request.command, environment: request.env ?? [:], workingDirectory: request.workingDirectory,
+            stdin: request.stdin ?? false, user: try request.user.map(CorralEngine.CommandUser.init),
+            terminal: try request.terminal.map(CorralEngine.TerminalSize.init), detached: request.detach ?? false)
+    }
+}
+
+extension CorralEngine.CommandUser {
+    fileprivate init(_ user: CorralAPI.CommandUser) throws(Failure) {
+        guard let uid = UInt32(exactly: user.uid), let gid = UInt32(exactly: user.gid ?? user.uid) else {
+            throw .invalidRequest("user: expected numbers of 0 to \(Self.largest)")
+        }
+        self.init(uid: uid, gid: gid)
+    }
+}
+
+extension CorralEngine.TerminalSize {
+    fileprivate init(_ size: CorralAPI.TerminalSize) throws(Failure) {
+        guard let rows = UInt16(exactly: size.rows), let columns = UInt16(exactly: size.columns) else {
+            throw .invalidRequest("terminal: expected rows and columns of 0 to 65535")
+        }
+        self.init(rows: rows, columns: columns)
+    }
+}
+
+extension SandboxCommand {
+    init(_ info: CommandInfo) {
+        var startedAt: Int64?
+        var exitedAt: Int64?
+        var result: CommandResult?
+        let state: State
+        switch info.state {
+        case .starting: state = .starting
+        case .running(let started): (state, startedAt) = (.running, started)
+        case .exited(let started, let exited, let how):
+            (state, startedAt, exitedAt, result) = (.exited, started, exited, how)
+        }
+        self.init(
+            id: info.id, sandbox: info.sandbox, command: info.command, pid: info.pid, state: state,
+            terminal: info.hasTerminal, startedAt: startedAt.map(RFC3339.text), exitedAt: exitedAt.map(RFC3339.text),
+            exitCode: result?.exitCode)
+    }
+}
+
+extension CorralAPI.StartTimes {
+    /// Moments in nanoseconds. What the engine's stages leave of the time before it was asked is `request`.
+    init(_ timing: StartTiming, receivedAt: UInt64, askedAt: UInt64) {
+        func microseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds / 100) / 10 }
+        self.init(
+            warm: timing.isWarm, receivedAt: microseconds(receivedAt), answeredAt: microseconds(StartTiming.now()),
+            stages: [Stage(name: "request", microseconds: microseconds(askedAt &- receivedAt))]
+                + timing.stages.map {
+                    Stage(name: $0.stage.rawValue, microseconds: microseconds($0.nanoseconds))
+                })
     }
 }
 
@@ -119,6 +189,7 @@ extension Sandbox {
         switch info.state {
         case .claimed: state = .claimed
         case .running(let started): (state, startedAt) = (.running, started)
+        case .paused(let started): (state, startedAt) = (.paused, started)
         case .exited(let started, let exited, let result):
             (state, startedAt, exitedAt, exitCode) = (.exited, started, exited, result.exitCode)
         case .destroyed: state = .destroyed
@@ -144,6 +215,7 @@ extension Sandbox {
                     sandboxPort: Int($0.sandboxPort))
             }
         )
+        runningCommands = info.runningCommands
     }
 }
 

@@ -57,6 +57,12 @@ struct Corrald: AsyncParsableCommand {
     @Option(help: "Seconds that an address stays open after its answer has ended (default: 60).")
     var dnsGrace: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Directories that policies may mount into sandboxes, separated by commas, :rw behind those they may write to (default: none).",
+            valueName: "path[:rw],…"))
+    var mounts: String?
+
     @Option(help: "When audit records are forced to the disk: always, interval or never (default: interval).")
     var auditSync: String?
 
@@ -111,7 +117,7 @@ struct Corrald: AsyncParsableCommand {
     private var flags: Settings {
         let given: [(SettingKey, String?)] = [
             (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
-            (.subnet6, subnet6), (.pool, pool), (.poolLow, poolLow), (.poolRate, poolRate),
+            (.subnet6, subnet6), (.pool, pool), (.poolLow, poolLow), (.poolRate, poolRate), (.mounts, mounts),
             (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
             (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.auditSync, auditSync),
             (.auditFileSize, auditFileSize), (.auditFileAge, auditFileAge), (.auditKeepSize, auditKeepSize),

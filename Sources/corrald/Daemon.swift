@@ -27,7 +27,8 @@ struct Daemon {
                 runDirectory: settings.runDirectory,
                 subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
                 poolLow: settings.poolLow, poolRate: settings.poolRate,
-                allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal
+                allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal,
+                mounts: settings.mounts
             )
         )
         if settings.allowTestSwitches {

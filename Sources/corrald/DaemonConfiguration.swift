@@ -22,6 +22,7 @@ struct DaemonConfiguration: Equatable {
     var logFormat: LogFormat
     var names: NameConfiguration
     var journal: JournalConfiguration
+    var mounts: [MountAllowance]
     var allowTestSwitches: Bool
 
     var socketPath: String { runDirectory + "/corral.sock" }
@@ -59,6 +60,7 @@ struct DaemonConfiguration: Equatable {
             keepBytes: try text(.auditKeepSize, "1GiB").size(atLeast: 64 << 10),
             keepAge: try text(.auditKeepAge, "90d").duration()
         )
+        mounts = try text(.mounts, "").mountAllowances()
         guard journal.fileBytes <= journal.keepBytes else {
             throw SettingError("audit-keep-size: less than audit-file-size, which is the least that can be kept")
         }
@@ -80,6 +82,7 @@ enum SettingKey: String, CaseIterable {
     case dnsTTLFloor = "dns-ttl-floor"
     case dnsTTLCeiling = "dns-ttl-ceiling"
     case dnsGrace = "dns-grace"
+    case mounts
     case auditSync = "audit-sync"
     case auditFileSize = "audit-file-size"
     case auditFileAge = "audit-file-age"
@@ -180,6 +183,23 @@ extension Setting {
             servers.append(String(server))
         }
         return servers
+    }
+
+    /// Directories separated by commas, `:rw` behind those that sandboxes may write to; empty: none.
+    func mountAllowances() throws(SettingError) -> [MountAllowance] {
+        var allowances: [MountAllowance] = []
+        for part in value.split(separator: ",", omittingEmptySubsequences: false) {
+            if value.isEmpty { break }
+            var path = String(part.drop { $0 == " " })
+            let write = path.hasSuffix(":rw")
+            if write || path.hasSuffix(":ro") { path = String(path.dropLast(3)) }
+            guard Policy.Files.Mount.isPath(path) else {
+                throw refuse(
+                    expected: "absolute paths without . and .., separated by commas, such as /srv/data, /srv/out:rw")
+            }
+            allowances.append(MountAllowance(path: path, write: write))
+        }
+        return allowances
     }
 
     func seconds() throws(SettingError) -> UInt32 {

@@ -73,7 +73,7 @@ struct SpawnerTests {
             #expect((stdin != nil) == (input != nil))
             try Self.feed(stdin, input)
             output = readAll(stdout)
-            errors = readAll(stderr)
+            errors = stderr.map(readAll) ?? errors
         case let other:
             Issue.record("\(other) instead of started")
         }
@@ -336,7 +336,8 @@ enum NetlinkDescriptorProbe {
     {
         try InitChannel.execMessage(
             tag: 5, arguments: arguments, environment: environment, workingDirectory: "/", stdin: true,
-            keepCapabilities: false, seccomp: seccomp, upperBytes: 0x0102, openFiles: 3, processes: 7)
+            keepCapabilities: false, seccomp: seccomp, upperBytes: 0x0102, openFiles: 3, user: (1000, 100),
+            processes: 7)
     }
 
     @Test func execIsLaidOutAsTheHeaderSays() throws {
@@ -344,8 +345,19 @@ enum NetlinkDescriptorProbe {
         let head: [UInt8] = [1, 0, 17, 0, UInt8(bytes.count), 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]
         let counts: [UInt8] = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0]
         let limits: [UInt8] = [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
-        let user: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0]
-        #expect(bytes == head + counts + limits + user + [UInt8](repeating: 9, count: 8) + Array("a\0K=v\0/\0".utf8))
+        let user: [UInt8] = [0xe8, 3, 0, 0, 100, 0, 0, 0]
+        let noTerminal: [UInt8] = [0, 0, 0, 0, 7, 0, 0, 0]
+        #expect(
+            bytes == head + counts + limits + user + noTerminal + [UInt8](repeating: 9, count: 8)
+                + Array("a\0K=v\0/\0".utf8))
+    }
+
+    @Test func aTerminalTakesThePlaceOfStdin() throws {
+        let bytes = try InitChannel.execMessage(
+            tag: 5, arguments: ["a"], environment: [:], workingDirectory: "/", stdin: true, keepCapabilities: false,
+            seccomp: [], upperBytes: 0, openFiles: 0, terminal: (0x0203, 80))
+        #expect(bytes[16..<20] == [4, 0, 0, 0])
+        #expect(bytes[56..<64] == [3, 2, 80, 0, 0, 0, 0, 0])
     }
 
     @Test func execRefusesWhatCannotBeSaid() {

@@ -8,12 +8,10 @@
 #   Tests/lab/bypass.sh [SECTION...]     all of them without an argument; CORRAL_BYPASS_TABLE=FILE writes what docs/BYPASS.md shows
 set -uo pipefail
 . "$(dirname "$0")/lab.sh"
-. "$(dirname "$0")/sections.sh"
-. "$(dirname "$0")/sections_engine.sh"
-. "$(dirname "$0")/sections_names.sh"
-. "$(dirname "$0")/sections_journal.sh"
-. "$(dirname "$0")/sections_trace.sh"
-. "$(dirname "$0")/sections_fence.sh"
+for file in "$(dirname "$0")"/sections*.sh; do
+    # shellcheck source=/dev/null
+    . "$file"
+done
 lab_require
 
 passed=0 failed=0 skipped=0 section=
@@ -79,7 +77,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce life limits isolation calls bounds siege apart secrets pool events journal leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies learn policy_events top publish refusals trace strace flood enforce enforce_names life commands terminal pause cleanup timing limits isolation calls bounds siege apart secrets pool events journal images mounts copy snapshots leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

@@ -72,8 +72,8 @@ section_calls() {
     fenced "allow: [ptrace] permits" 0 trace_child local
     fenced "allow: [ptrace] permits no more" !0 trace_init
     fenced "deny refuses" 1 getppid sysv
-    policy=$(fence_policy killer <<<'syscalls: { deny: [{ name: getppid, action: kill }] }')
-    FENCED=$(fence --policy "$policy" -- local getppid)
+    policy=$(fence_policy killer <<<'syscalls: { deny: [{ name: shmget, action: kill }] }')
+    FENCED=$(fence --policy "$policy" -- local sysv)
     equal "deny with action kill ends the command" 159 $?
     fenced "and nothing before it" 0 local
     policy=$(fence_policy logger <<<'syscalls: { deny: [{ name: getppid, action: log }, { name: ptrace, action: log }] }')
@@ -94,10 +94,10 @@ print(hashlib.sha256(open("/tmp/y", "rb").read()).hexdigest()[:8])' 2>&1)
 
     "$CORRAL_BIN/corral" policy explain --syscalls "$LAB_DIR/killer.yaml" >"$LAB_DIR/explained"
     DETAIL=$(head -5 "$LAB_DIR/explained")
-    expect "explain --syscalls tells of the action" grep -qx '  getppid' <(sed -n '/^killed/,/^[^ ]/p' "$LAB_DIR/explained")
+    expect "explain --syscalls tells of the action" grep -qx '  shmget' <(sed -n '/^killed/,/^[^ ]/p' "$LAB_DIR/explained")
     expect "explain --syscalls tells of conditions" grep -q '^  socket: allowed: AF_UNIX' "$LAB_DIR/explained"
-    equal "diff tells what changes" "syscalls  getppid: killed -> allowed, logged" \
-        "$("$CORRAL_BIN/corral" policy diff "$LAB_DIR/killer.yaml" "$LAB_DIR/logger.yaml" | grep ^syscalls)"
+    equal "diff tells what changes" "syscalls  getppid: allowed -> allowed, logged
+syscalls  shmget: killed -> allowed" "$("$CORRAL_BIN/corral" policy diff "$LAB_DIR/killer.yaml" "$LAB_DIR/logger.yaml" | grep ^syscalls)"
     printf 'apiVersion: corral/v1\nname: bad\nsyscalls: { allow: [ptrase] }\n' >"$LAB_DIR/bad-calls.yaml"
     result=$("$CORRAL_BIN/corral" run --policy "$LAB_DIR/bad-calls.yaml" -- true 2>&1)
     DETAIL=$result expect "an unknown call is refused with the nearest" grep -q 'expected ptrace' <<<"$result"
@@ -134,7 +134,7 @@ section_bounds() {
     "$CORRAL_BIN/corral" run -q --name "oom$$" --memory 64MiB -- sh -c 'sh -c "head -c 300M /dev/zero | tail >/dev/null" & sleep 20' >/dev/null 2>&1
     equal "out of memory, the sandbox ends as a whole" 137 $?
     expect "and soon" test $((($(date +%s%N) - begun) / 1000000)) -lt 10000
-    "$CORRAL_BIN/corral" run -q --name "pids$$" --pids 16 -- sh -c 'for i in $(seq 40); do sleep 2 & done; sleep 2' >/dev/null 2>&1
+    "$CORRAL_BIN/corral" run -q --name "pids$$" --pids 16 -- sh -c '(for i in $(seq 40); do sleep 2 & done); sleep 2' >/dev/null 2>&1
     "$CORRAL_BIN/corral" run -q --name "disk$$" --disk 4MiB -- sh -c 'head -c 8M /dev/zero >/tmp/f; sleep 1.6' >/dev/null 2>&1
     "$CORRAL_BIN/corral" run -q --name "cpu$$" --cpu 0.2 --timeout 2s -- sh -c 'while :; do :; done' >/dev/null 2>&1
     result=$("$CORRAL_BIN/corral" run -q --open-files 32 -- sh -c 'ulimit -n; i=3; while [ $i -lt 40 ]; do eval "exec $i</dev/null" || break; i=$((i+1)); done' 2>&1)
@@ -221,7 +221,7 @@ section_secrets() {
     sleep 0.3
     # shellcheck disable=SC2016
     "$CORRAL_BIN/corral" run -q --name "secret$$" --secret "token=$LAB_DIR/token" --secret "again=$LAB_DIR/token" --rm=false -- sh -c '
-        cat /run/secrets/token; echo; stat -c "%n %a %u" /run/secrets/token; env; cat /proc/self/cmdline | tr "\0" " "; cat /proc/1/cmdline
+        cat /run/secrets/token; echo; stat -c "%n %a %u" /run/secrets/token; env; tr "\0" " " </proc/self/cmdline; tr "\0" " " </proc/1/cmdline
         grep " /run/secrets " /proc/mounts; grep -rl hush- /tmp /etc /home /run/corral 2>/dev/null' >"$LAB_DIR/secret.out" 2>&1
     DETAIL=$(cat "$LAB_DIR/secret.out")
     equal "a secret is delivered" "$secret" "$(head -1 "$LAB_DIR/secret.out")"
@@ -256,7 +256,7 @@ section_pool() {
     local i time helper stuck begun
     lab_stop_corrald
     LAB_POOL=0 lab_corrald --allow-test-switches || { fail "corrald starts without a pool"; return; }
-    helper=$(pgrep -P "$LAB_DAEMON" corral-spawn | head -1)
+    helper=$(pgrep -P "$LAB_DAEMON" -f corral-spawn | head -1)
     kill -STOP "$helper"
     "$CORRAL_BIN/corral" run -q -- echo slow >"$LAB_DIR/slow.out" 2>&1 &
     stuck=$!

@@ -14,10 +14,22 @@ struct HostImage {
         at directory: String, nameserver: String = "169.254.1.1", host: String = ""
     ) throws(FileError) -> ImageLayout {
         let content = try HostImageContent(host: host, nameserver: nameserver)
-        let tree = content.tree
+        return ImageLayout(rootfs: try write(content.tree, at: directory), mounts: content.mounts)
+    }
+
+    /// A layer with what a sandbox needs in any image: places to mount on, and how it is called and finds names. Returns where
+    /// it is.
+    static func prepareBase(at directory: String, nameserver: String) throws(FileError) -> String {
+        var tree = FileTree()
+        for name in ["dev", "proc", "sys", "etc", "run"] { tree.directory(name) }
+        HostImageContent.addNetworkConfiguration(to: &tree, nameserver: nameserver)
+        tree.file(String(RefusalLog.inside.dropFirst()), [])
+        return try write(tree, at: directory)
+    }
+
+    private static func write(_ tree: FileTree, at directory: String) throws(FileError) -> String {
         let rootfs = "\(directory)/rootfs-\(tree.fingerprint)"
-        let layout = ImageLayout(rootfs: rootfs, mounts: content.mounts)
-        if try Files.status(rootfs) != nil { return layout }
+        if try Files.status(rootfs) != nil { return rootfs }
 
         try Files.makeDirectories(directory)
         let unfinished = "\(directory)/.unfinished-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
@@ -29,7 +41,7 @@ struct HostImage {
             // Another daemon of this state directory was faster; its root is the same.
             guard error.call == "rename", error.errno == ENOTEMPTY || error.errno == EEXIST else { throw error }
         }
-        return layout
+        return rootfs
     }
 
     /// Removes the roots that no sandbox will be started from again. Only while no sandbox runs on them.
@@ -46,13 +58,15 @@ struct ImageLayout: Sendable, Equatable {
     struct Mount: Sendable, Equatable {
         /// Directory on the host.
         var source: String
-        /// Directory inside; exists in the root.
+        /// Directory inside.
         var target: String
         var readOnly: Bool
     }
 
-    /// Root directory of the read-only lower layer.
+    /// Root directory of the lowest read-only layer.
     var rootfs: String
+    /// Those above it, the topmost first.
+    var layers: [String] = []
     /// In the order in which they are to be mounted.
     var mounts: [Mount]
 }
@@ -114,13 +128,17 @@ private struct HostImageContent {
 
             """)
         tree.file("etc/group", "root:*:0:\ntty:*:5:\nuser:*:1000:\nnogroup:*:65534:\n")
-        tree.file("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
-        tree.file("etc/hostname", "sandbox\n")
-        tree.file("etc/resolv.conf", "nameserver \(nameserver)\n")
+        Self.addNetworkConfiguration(to: &tree, nameserver: nameserver)
         tree.file(
             "etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")
         tree.file(String(RefusalLog.inside.dropFirst()), [])
         tree.file("etc/shells", "/bin/sh\n/bin/bash\n")
+    }
+
+    static func addNetworkConfiguration(to tree: inout FileTree, nameserver: String) {
+        tree.file("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
+        tree.file("etc/hostname", "sandbox\n")
+        tree.file("etc/resolv.conf", "nameserver \(nameserver)\n")
     }
 
     /// Takes over what everyone on the host may read; anything else is left out. Links stay links.
