@@ -376,10 +376,10 @@ enum NetlinkDescriptorProbe {
             uidBase: 65536, uidCount: 65536, upperBytes: 0, upperInodes: 0, hostname: "h", image: "/i",
             mounts: [.init(source: "/s", target: "/t", readOnly: true)])
         let bytes = try request.message(tag: 1)
-        #expect(bytes.count == 4528)
-        #expect(bytes[48] == UInt8(ascii: "h"))
-        #expect(bytes[368..<370] == [UInt8(ascii: "/"), UInt8(ascii: "s")])
-        #expect(bytes[880] == 1)
+        #expect(bytes.count == 12920)
+        #expect(bytes[56] == UInt8(ascii: "h"))
+        #expect(bytes[4472..<4474] == [UInt8(ascii: "/"), UInt8(ascii: "s")])
+        #expect(bytes[4984] == 1)
     }
 
     private static func message(_ type: UInt8, size: Int, version: UInt8 = 1, stated: Int? = nil) -> [UInt8] {
