@@ -41,7 +41,7 @@ struct DaemonConfiguration: Equatable {
         let low = text(.poolLow, "")
         poolLow = low.value.isEmpty ? nil : try low.poolSize()
         guard (poolLow ?? 0) <= pool else {
-            throw SettingError("pool-low: \(poolLow ?? 0) is more than pool, \(pool)")
+            throw low.refuse(expected: "at most pool, \(pool)")
         }
         poolRate = try text(.poolRate, "200").rate()
         logLevel = try text(.logLevel, "info").word("a log level", Logger.Level.allCases)
@@ -111,7 +111,7 @@ struct SettingError: Error, Equatable, CustomStringConvertible {
 }
 
 extension Setting {
-    private func refuse(expected: String) -> SettingError {
+    fileprivate func refuse(expected: String) -> SettingError {
         let place = origin.hasPrefix("--") ? origin : "\(origin): \(key.rawValue)"
         return SettingError("\(place): \"\(value)\" is not \(expected)")
     }
