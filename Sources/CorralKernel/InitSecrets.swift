@@ -55,9 +55,11 @@ extension InitChannel {
         try message.append(field: name, width: CORRAL_SECRET_NAME_BYTES, named: "name")
         content.append(to: &message)
         var bytes = try message.finish()
-        defer { bytes.withUnsafeMutableBytes { buffer in
+        defer {
+            bytes.withUnsafeMutableBytes { buffer in
                 if let start = buffer.baseAddress { explicit_bzero(start, buffer.count) }
-            } }
+            }
+        }
         try send(bytes)
     }
 }

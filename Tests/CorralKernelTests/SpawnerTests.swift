@@ -63,7 +63,8 @@ struct SpawnerTests {
         try channel.exec(
             tag: tag, arguments: arguments, environment: ["PATH": "/usr/bin:/bin", "A": "b=c"],
             workingDirectory: "/tmp",
-            stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.compile(SyscallPolicy().resolved), upperBytes: 0,
+            stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.compile(SyscallPolicy().resolved),
+            upperBytes: 0,
             openFiles: 256, processes: processes)
         var output = ""
         var errors = ""
@@ -223,7 +224,8 @@ struct SpawnerTests {
             Issue.record("no hello")
             return
         }
-        let (without, _, _) = try run(channel, tag: 1, ["sh", "-c", "ls -A /run 2>/dev/null; grep -c secrets /proc/mounts"])
+        let look = "ls -A /run 2>/dev/null; grep -c secrets /proc/mounts"
+        let (without, _, _) = try run(channel, tag: 1, ["sh", "-c", look])
         #expect(without == "0\n")
         let large = [UInt8](repeating: 7, count: SecretContent.limit)
         try channel.deliver(secret: "token", SecretContent("one\ntwo".utf8), tag: 2, uid: 0, gid: 0)
@@ -231,12 +233,17 @@ struct SpawnerTests {
         try channel.deliver(secret: "other", SecretContent("x".utf8), tag: 2, uid: 1000, gid: 1000)
         let (told, trouble, _) = try run(
             channel, tag: 3,
-            ["sh", "-c", "cd /run/secrets; cat token; stat -c ' %n %a %u %s' *; cat other; grep /run/secrets /proc/mounts"])
+            [
+                "sh", "-c",
+                "cd /run/secrets; cat token; stat -c ' %n %a %u %s' *; cat other; grep /run/secrets /proc/mounts",
+            ])
         #expect(told.hasPrefix("one\ntwo large 400 0 65536\n other 400 1000 1\n token 400 0 7\n"), "\(told)")
         #expect(told.contains("tmpfs rw,nosuid,nodev,noexec"))
         // Root inside has no capability to read what is another's.
         #expect(trouble.contains("ermission denied"))
-        for name in [".", "..", "a/b", "", String(repeating: "a", count: 64)] { #expect(!InitChannel.isSecretName(name)) }
+        for name in [".", "..", "a/b", "", String(repeating: "a", count: 64)] {
+            #expect(!InitChannel.isSecretName(name))
+        }
         for name in ["a", "A_b-c.1", String(repeating: "a", count: 63)] { #expect(InitChannel.isSecretName(name)) }
         // What cannot be written leaves no command to start without it.
         try channel.deliver(secret: "../token", SecretContent("y".utf8), tag: 4, uid: 0, gid: 0)
@@ -268,7 +275,8 @@ struct SpawnerTests {
         #expect(!fixture.cgroup.limitCounts(limits).isFullOfProcesses)
         // dash gives up at the fork that fails; the nine that started sleep on.
         try channel.exec(
-            tag: 1, arguments: ["sh", "-c", "i=0; while [ $i -lt 30 ]; do sleep 60 & i=$((i+1)); done"], environment: [
+            tag: 1, arguments: ["sh", "-c", "i=0; while [ $i -lt 30 ]; do sleep 60 & i=$((i+1)); done"],
+            environment: [
                 "PATH": "/usr/bin:/bin"
             ], workingDirectory: "/", stdin: false, keepCapabilities: false, seccomp: [], upperBytes: 0, openFiles: 0,
             processes: 10)
