@@ -36,7 +36,7 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
-LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/producer
+LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/producer
 
 .PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
@@ -105,7 +105,7 @@ build: setup
 test: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	Tests/run.sh spawn swift bypass demo packaging
+	Tests/run.sh spawn swift bypass cycles demo packaging
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 	Tests/run.sh $*

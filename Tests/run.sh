@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the named suites and sums them: `N passed, N failed, N skipped` is the last line. A suite that ran nothing has failed.
-#   Tests/run.sh [spawn] [swift] [bypass] [demo] [packaging]
+#   Tests/run.sh [spawn] [swift] [bypass] [cycles] [demo] [packaging]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
@@ -65,6 +65,11 @@ for suite in "${@:-spawn}"; do
         without_root bypass && continue
         Tests/lab/bypass.sh 2>&1 | tee "$log"
         add bypass "${PIPESTATUS[0]}" $(counts)
+        ;;
+    cycles)
+        without_root cycles && continue
+        Tests/lab/cycles.sh 200 2>&1 | tee "$log"
+        add cycles "${PIPESTATUS[0]}" $(counts)
         ;;
     demo)
         without_root demo && continue

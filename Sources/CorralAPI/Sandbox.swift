@@ -176,14 +176,23 @@ public struct PublishedPort: Codable, Sendable, Equatable {
 /// Limits a request sets over those of its policy file, in the policy file's own notation (`0.5`, `256MiB`, `5m`).
 public struct LimitOverrides: Codable, Sendable, Equatable {
     public var cpu: Double?
+    public var cpuWeight: Int?
     public var memory: String?
     public var pids: Int?
+    public var disk: String?
+    public var openFiles: Int?
     public var timeout: String?
 
-    public init(cpu: Double? = nil, memory: String? = nil, pids: Int? = nil, timeout: String? = nil) {
+    public init(
+        cpu: Double? = nil, cpuWeight: Int? = nil, memory: String? = nil, pids: Int? = nil, disk: String? = nil,
+        openFiles: Int? = nil, timeout: String? = nil
+    ) {
         self.cpu = cpu
+        self.cpuWeight = cpuWeight
         self.memory = memory
         self.pids = pids
+        self.disk = disk
+        self.openFiles = openFiles
         self.timeout = timeout
     }
 }
@@ -228,6 +237,8 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     /// Refused unless corrald runs with `--allow-test-switches`.
     public var testSwitches: TestSwitches?
     public var publish: [PublishedPort]?
+    /// Content of /run/secrets/NAME by its name, in base64 (RFC 4648); at most 32, each of 64 KiB.
+    public var secrets: [String: String]?
     /// Beside those of the policy.
     public var mounts: [MountRequest]?
     /// A snapshot to start from.
@@ -250,7 +261,8 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         env: [String: String]? = nil, workingDirectory: String? = nil, limits: LimitOverrides? = nil,
         stdin: Bool? = nil, user: CommandUser? = nil, terminal: TerminalSize? = nil, detach: Bool? = nil,
         autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil, publish: [PublishedPort]? = nil,
-        mounts: [MountRequest]? = nil, from: String? = nil, imageCommand: Bool? = nil
+        secrets: [String: String]? = nil, mounts: [MountRequest]? = nil, from: String? = nil,
+        imageCommand: Bool? = nil
     ) {
         self.name = name
         self.image = image
@@ -266,6 +278,7 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         self.autoRemove = autoRemove
         self.testSwitches = testSwitches
         self.publish = publish
+        self.secrets = secrets
         self.mounts = mounts
         self.from = from
         self.imageCommand = imageCommand

@@ -82,8 +82,10 @@ extension Engine {
                     workingDirectory: spec.workingDirectory ?? main.workingDirectory
                         ?? sandbox.base?.workingDirectory ?? "/home/user",
                     stdin: spec.stdin, keepCapabilities: spec.keepCapabilities,
-                    seccomp: spec.noSeccomp ? [] : seccomp, upperBytes: diskBytes, openFiles: 0,
-                    user: (user.uid, user.gid), terminal: spec.terminal.map { ($0.rows, $0.columns) }
+                    seccomp: spec.noSeccomp ? [] : sandbox.syscallFilter, upperBytes: diskBytes,
+                    openFiles: sandbox.spec.limits.openFiles ?? 0,
+                    user: (user.uid, user.gid), terminal: spec.terminal.map { ($0.rows, $0.columns) },
+                    processes: sandbox.spec.limits.processes
                 )
             } catch {
                 command.settle(

@@ -9,7 +9,12 @@ public struct EngineConfiguration: Sendable {
     public var subnet: IPPrefix
     /// IPv6 pool, a /64 to /112 of unique local addresses.
     public var subnet6: IPPrefix
+    /// Warm sandboxes of each image in use.
     public var poolSize: Int
+    /// Refilling begins below so many; nil: `poolSize`.
+    public var poolLow: Int?
+    /// Made for the pool in a second, at most.
+    public var poolRate: Int
     /// Accept `CommandSpec.keepCapabilities` and `.noSeccomp`.
     public var allowTestSwitches: Bool
     public var names: NameConfiguration
@@ -19,8 +24,9 @@ public struct EngineConfiguration: Sendable {
 
     public init(
         instance: String, stateDirectory: String, runDirectory: String, subnet: IPPrefix, subnet6: IPPrefix,
-        poolSize: Int, allowTestSwitches: Bool, names: NameConfiguration = NameConfiguration(),
-        journal: JournalConfiguration = JournalConfiguration(), mounts: [MountAllowance] = []
+        poolSize: Int, poolLow: Int? = nil, poolRate: Int = 200, allowTestSwitches: Bool,
+        names: NameConfiguration = NameConfiguration(), journal: JournalConfiguration = JournalConfiguration(),
+        mounts: [MountAllowance] = []
     ) {
         self.instance = instance
         self.stateDirectory = stateDirectory
@@ -28,6 +34,8 @@ public struct EngineConfiguration: Sendable {
         self.subnet = subnet
         self.subnet6 = subnet6
         self.poolSize = poolSize
+        self.poolLow = poolLow
+        self.poolRate = poolRate
         self.allowTestSwitches = allowTestSwitches
         self.names = names
         self.journal = journal

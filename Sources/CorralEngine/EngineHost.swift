@@ -50,7 +50,7 @@ final class EngineHost: Sendable {
         images = try ImageStore(directory: configuration.stateDirectory + "/images")
         snapshots = try SnapshotStore(directory: configuration.stateDirectory + "/snapshots")
         provisioner = Provisioner(
-            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, image: image,
+            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, hostImage: image,
             spawner: try Spawner(), denyAll: try PolicyMap(.denyAll, number: 1)
         )
     }

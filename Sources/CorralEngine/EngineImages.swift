@@ -29,7 +29,7 @@ extension Engine {
         }
         var base: FileBase
         if image == "host" {
-            base = FileBase(image: image, digest: "", layout: host.provisioner.image)
+            base = FileBase(image: image, digest: "", layout: host.provisioner.hostImage)
         } else {
             // A snapshot stands on the content that it was made on, whatever its name means by now.
             let digest = try chain.last?.imageDigest ?? host.images.find(image)?.digest

@@ -20,17 +20,10 @@ extension Engine {
         // A policy that does not compile costs no sandbox.
         var policyMap = try await policyMap(for: spec.policy)
         try await prepareTrace(for: spec.policy?.trace ?? .none)
+        let syscallFilter = try await syscallFilter(for: spec.policy)
         timing.end(.policy)
-        let claimed: WarmSandbox
         let begun = ContinuousClock.now
-        let isWarm = base.isPlain && !warm.isEmpty
-        if isWarm, let ready = warm.popLast() {
-            warmStarts += 1
-            claimed = ready
-        } else {
-            coldStarts += 1
-            claimed = try await makeSandbox(base.layout, binds: base.binds)
-        }
+        let (claimed, isWarm) = try await takeSandbox(base)
         do {
             // The host may have changed since. Nothing is awaited from here until it is in force.
             policyMap = try await self.policyMap(for: spec.policy)
@@ -46,9 +39,11 @@ extension Engine {
             throw isStopping
                 ? EngineError(.exhausted, "corrald is stopping") : EngineError(.conflict, "the name \(name) is taken")
         }
+        var kept = spec
+        kept.secrets = []
         let sandbox = LiveSandbox(
-            warm: claimed, name: name, spec: spec, createdAt: Clock.realtime(), image: base.image,
-            policyMap: policyMap
+            warm: claimed, name: name, spec: kept, createdAt: Clock.realtime(), image: base.image,
+            policyMap: policyMap, syscallFilter: syscallFilter
         )
         sandbox.base = base
         live[claimed.id] = sandbox
@@ -62,6 +57,7 @@ extension Engine {
                 sandbox.files = try SandboxFiles(pid: claimed.hostPid, channel: claimed.channel)
             }
             try await publish(sandbox)
+            try deliver(spec.secrets, to: sandbox, tag: LiveCommand.mainTag)
             timing.end(.bind)
             try await start(sandbox)
             timing.end(.exec)
@@ -69,7 +65,9 @@ extension Engine {
             destroy(sandbox, cause: .removed)
             throw error
         }
-        (isWarm ? warmStartTimes : coldStartTimes).record(duration: ContinuousClock.now - begun)
+        let took = ContinuousClock.now - begun
+        if isWarm { warmTimes.record(took) } else { coldTimes.record(took) }
+        (isWarm ? warmStartTimes : coldStartTimes).record(duration: took)
         fill()
         var info = info(sandbox)
         info.timing = timing
@@ -101,10 +99,12 @@ extension Engine {
     }
 
     func claim(_ sandbox: LiveSandbox, _ timing: inout StartTiming) throws {
-        let limits = sandbox.spec.limits
-        try sandbox.warm.cgroup.apply(
-            CgroupLimits(cpu: limits.cpu, memoryBytes: limits.memoryBytes, pids: limits.pids), pid: sandbox.warm.hostPid
-        )
+        do {
+            try sandbox.warm.cgroup.apply(sandbox.spec.limits.cgroup, pid: sandbox.warm.hostPid)
+        } catch {
+            guard error.errno == ENOTSUP else { throw error }
+            throw EngineError(.invalidRequest, "limits: this host cannot keep one", detail: ["\(error)"])
+        }
         timing.end(.limits)
         try putInForce(sandbox.policyMap, on: sandbox, isFirst: true)
         try retrace(sandbox)
@@ -150,8 +150,7 @@ extension Engine {
         guard let startedAt = sandbox.aliveSince else { return }
         reportBudgets()
         sandbox.timeout?.cancel()
-        let kills = sandbox.warm.cgroup.oomKills()
-        if kills > 0 { emit(.limit(LimitReached(.oom, value: sandbox.spec.limits.memoryBytes)), sandbox) }
+        reportLimits(of: sandbox)
         sandbox.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
         emit(.sandbox(.exited(exitCode: result.exitCode)), sandbox)
         abandonStarts(of: sandbox)

@@ -38,6 +38,8 @@ final class LiveSandbox {
     var applied: AppliedPolicy?
     /// What is in force; kept alive by this.
     var policyMap: PolicyMap
+    /// The seccomp program of commands that start from now on.
+    var syscallFilter: [UInt8]
     var state = State.claimed
     /// By corral-init's number, the main one among them; ended ones until there are too many.
     var commands: [UInt64: LiveCommand] = [:]
@@ -54,9 +56,14 @@ final class LiveSandbox {
     var watchers: [UInt64: Watcher] = [:]
     /// Those of the policy in force that have taken effect.
     var budgetsReported: Set<LimitReached.Budget> = []
+    /// Limits that were hit, and how often when it was told last.
+    var limitsReported: [LimitReached.Kind: UInt64] = [:]
     var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
-    init(warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap) {
+    init(
+        warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap,
+        syscallFilter: [UInt8]
+    ) {
         self.warm = warm
         self.name = name
         self.spec = spec
@@ -64,6 +71,7 @@ final class LiveSandbox {
         self.image = image
         applied = spec.policy.map { AppliedPolicy(policy: $0, generation: 1) }
         self.policyMap = policyMap
+        self.syscallFilter = syscallFilter
     }
 
     /// Nil when it was made to wait for others.

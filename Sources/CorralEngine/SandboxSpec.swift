@@ -12,6 +12,8 @@ public struct SandboxSpec: Sendable {
     public var autoRemove: Bool
     public var limits: Limits
     public var publish: [PortPublication]
+    /// Gone from here once they are delivered.
+    public var secrets: [Secret] = []
     /// Of the host; over those of the policy.
     public var mounts: [Policy.Files.Mount]
     /// A snapshot to start from; its image is the sandbox's.
@@ -23,9 +25,14 @@ public struct SandboxSpec: Sendable {
     public struct Limits: Sendable, Equatable {
         /// CPUs' worth of time: 0.5 is half of one.
         public var cpu: Double?
+        public var cpuWeight: UInt32?
         public var memoryBytes: UInt64?
         public var pids: UInt32?
         public var diskBytes: UInt64?
+        public var openFiles: UInt64?
+        /// Bytes a second.
+        public var ioRead: UInt64?
+        public var ioWrite: UInt64?
         public var timeout: Duration?
 
         public init(
@@ -86,6 +93,7 @@ extension SandboxSpec {
                 "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
             )
         }
+        try Secret.check(secrets)
         guard publish.count <= PortPublication.maximum else {
             throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
         }

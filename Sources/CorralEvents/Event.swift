@@ -200,6 +200,7 @@ public struct LimitReached: Sendable, Equatable {
         case disk
         case budget
         case timeout
+        case cpu
     }
 
     /// Which of `egress.limits`.
@@ -214,13 +215,17 @@ public struct LimitReached: Sendable, Equatable {
     /// Nil unless `limit` is `budget`.
     public var budget: Budget?
     /// The limit itself, in milliseconds (timeout), bytes (oom, disk), processes (pids) or the unit of the budget (bytes,
-    /// connections, bits a second, queries); nil where not known.
+    /// connections, bits a second, queries), thousandths of a processor (cpu); nil where not known.
     public var value: UInt64?
+    /// How often it was hit until now: processes killed (oom), forks refused (pids), periods of a tenth of a second that ran
+    /// out (cpu); nil where nobody counts.
+    public var count: UInt64?
 
-    public init(_ limit: Kind, budget: Budget? = nil, value: UInt64? = nil) {
+    public init(_ limit: Kind, budget: Budget? = nil, value: UInt64? = nil, count: UInt64? = nil) {
         self.limit = limit
         self.budget = budget
         self.value = value
+        self.count = count
     }
 }
 

@@ -33,7 +33,7 @@ extension Event {
             body = .limit(
                 LimitReached(
                     try fields.word("limit"), budget: try fields.optionalWord("budget"),
-                    value: try fields.optionalNumber("value")))
+                    value: try fields.optionalNumber("value"), count: try fields.optionalNumber("count")))
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
         case .audit: body = .audit(try AuditRecord(fields))
         case .gap: body = .gap(try Gap(fields))

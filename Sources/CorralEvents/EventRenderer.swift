@@ -135,9 +135,11 @@ public struct EventRenderer: Sendable {
                 case (.oom, _), (.disk, _), (.budget, .bytes): " bytes"
                 case (.pids, _): " processes"
                 case (.budget, .rate): " bits/s"
+                case (.cpu, _): "/1000 processors"
                 case (.budget, _): ""
                 }
-            return "\(name) at \(value)\(unit)"
+            let times = reached.count.map { " ×\($0)" } ?? ""
+            return "\(name) at \(value)\(unit)\(times)"
         case .process(let change): return change.line
         case .syscall(let call): return call.line
         case .policy(let change): return change.line

@@ -112,7 +112,9 @@ public final class SandboxCgroup: Sendable {
         guard available.split(whereSeparator: \.isWhitespace).contains(where: { $0 == controller }) else {
             throw KernelError(
                 call: "cgroup limit", subject: controller, errno: ENOTSUP,
-                detail: "the host has no \(controller) controller, neither in cgroup v2 nor in v1")
+                detail: controller == "io"
+                    ? "the host has no io controller in cgroup v2"
+                    : "the host has no \(controller) controller, neither in cgroup v2 nor in v1")
         }
         for inner in [hierarchy.v2, "\(hierarchy.v2)/corral", "\(hierarchy.v2)/\(instancePath)"] {
             try CgroupFile.write("+\(controller)", to: "\(inner)/cgroup.subtree_control")
@@ -130,13 +132,44 @@ public final class SandboxCgroup: Sendable {
         }
     }
 
-    /// How many of its processes the kernel killed for lack of memory; 0 without a memory limit.
-    public func oomKills() -> UInt64 {
-        let v1 = v1.withLock { $0["memory"] }
-        let file = v1.map { "\($0)/memory.oom_control" } ?? "\(path)/memory.events"
-        // Without a memory controller there is no such file, and no such kill.
-        guard let content = try? CgroupFile.read(file) else { return 0 }
-        return Self.value(of: "oom_kill", in: content)
+    /// How often each of the limits was hit. Reads a file for each; one that cannot be read tells of nothing.
+    public func limitCounts(_ limits: CgroupLimits) -> LimitCounts {
+        let v1 = v1.withLock { $0 }
+        func content(_ controller: String, _ name: String) -> String? {
+            try? CgroupFile.read("\(v1[controller] ?? path)/\(name)")
+        }
+        var counts = LimitCounts()
+        if limits.memoryBytes != nil {
+            let events = content("memory", v1["memory"] == nil ? "memory.events" : "memory.oom_control")
+            counts.oomKills = events.map { Self.value(of: "oom_kill", in: $0) } ?? 0
+        }
+        if let pids = limits.pids {
+            counts.pidsRefused = content("pids", "pids.events").map { Self.value(of: "max", in: $0) } ?? 0
+            // corral-init is one of them, and stands outside the limit.
+            let current = content("pids", "pids.current")?.split(separator: "\n").first.flatMap { UInt64($0) } ?? 0
+            counts.isFullOfProcesses = current > UInt64(pids)
+        }
+        if limits.cpu != nil {
+            counts.cpuThrottled = content("cpu", "cpu.stat").map { Self.value(of: "nr_throttled", in: $0) } ?? 0
+        }
+        return counts
+    }
+
+    /// Whether the kernel kills all of it when memory runs out; otherwise it kills one process.
+    public var isKilledAsAUnit: Bool { v1.withLock { $0["memory"] } == nil }
+
+    /// Since the sandbox began.
+    public struct LimitCounts: Sendable, Equatable {
+        /// Processes that the kernel killed for lack of memory.
+        public var oomKills: UInt64 = 0
+        /// Forks that the cgroup refused; those that RLIMIT_NPROC refuses are not counted by the kernel.
+        public var pidsRefused: UInt64 = 0
+        /// There are as many processes now as there may be.
+        public var isFullOfProcesses = false
+        /// Periods of a tenth of a second in which the processors' time was used up.
+        public var cpuThrottled: UInt64 = 0
+
+        public init() {}
     }
 
     static func value(of key: String, in content: String) -> UInt64 {

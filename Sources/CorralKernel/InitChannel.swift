@@ -41,23 +41,26 @@ public final class InitChannel: Sendable {
     ///   - openFiles: RLIMIT_NOFILE; 0 leaves it.
     ///   - user: numbers inside; the sandbox's last one is corral-init's own and refused by it.
     ///   - terminal: a terminal of this size takes the place of the pipes, of stdin's too.
+    ///   - processes: RLIMIT_NPROC, processes and threads of the command's user in the sandbox; 0 leaves it.
     /// Throws EINVAL for a zero byte in a text or a malformed variable, E2BIG beyond 512 KiB.
     public func exec(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
         keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64,
-        user: (uid: UInt32, gid: UInt32) = (0, 0), terminal: (rows: UInt16, columns: UInt16)? = nil
+        user: (uid: UInt32, gid: UInt32) = (0, 0), terminal: (rows: UInt16, columns: UInt16)? = nil,
+        processes: UInt32 = 0
     ) throws(KernelError) {
         try send(
             Self.execMessage(
                 tag: tag, arguments: arguments, environment: environment, workingDirectory: workingDirectory,
                 stdin: stdin, keepCapabilities: keepCapabilities, seccomp: seccomp, upperBytes: upperBytes,
-                openFiles: openFiles, user: user, terminal: terminal))
+                openFiles: openFiles, user: user, terminal: terminal, processes: processes))
     }
 
     static func execMessage(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
         keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64,
-        user: (uid: UInt32, gid: UInt32) = (0, 0), terminal: (rows: UInt16, columns: UInt16)? = nil
+        user: (uid: UInt32, gid: UInt32) = (0, 0), terminal: (rows: UInt16, columns: UInt16)? = nil,
+        processes: UInt32 = 0
     ) throws(KernelError) -> [UInt8] {
         guard !arguments.isEmpty else {
             throw KernelError(call: "exec", errno: EINVAL, detail: "no arguments")
@@ -86,7 +89,7 @@ public final class InitChannel: Sendable {
         message.append(user.gid)
         message.append(terminal?.rows ?? 0)
         message.append(terminal?.columns ?? 0)
-        message.append(UInt32(0))
+        message.append(processes)
         message.append(seccomp)
         for argument in arguments { try message.append(string: argument, named: "argument") }
         for (name, value) in environment.sorted(by: { $0.key < $1.key }) {
@@ -153,7 +156,7 @@ public final class InitChannel: Sendable {
         }
     }
 
-    private func send(_ bytes: [UInt8]) throws(KernelError) {
+    func send(_ bytes: [UInt8]) throws(KernelError) {
         let socket = descriptor.raw
         try systemCall("sendmsg", on: Self.name) { corral_send_message(socket, bytes, bytes.count, nil, 0) }
     }

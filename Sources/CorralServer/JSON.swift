@@ -51,7 +51,9 @@ extension CreateSandboxRequest: RequestDocument {
         "command": .any,
         "env": .any,
         "workingDirectory": .any,
-        "limits": .object(["cpu": .any, "memory": .any, "pids": .any, "timeout": .any]),
+        "limits": .object([
+            "cpu": .any, "cpuWeight": .any, "memory": .any, "pids": .any, "disk": .any, "openFiles": .any, "timeout": .any,
+        ]),
         "stdin": .any,
         "user": .object(["uid": .any, "gid": .any]),
         "terminal": .object(["rows": .any, "columns": .any]),
@@ -61,6 +63,7 @@ extension CreateSandboxRequest: RequestDocument {
         "from": .any,
         "imageCommand": .any,
         "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
+        "secrets": .any,
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])
 }

@@ -24,13 +24,14 @@ struct SandboxRoutes: Sendable {
             let request = try CreateSandboxRequest(json: body)
             entry.record.target = request.name
             entry.record.command = request.command
+            entry.record.secrets = request.secrets?.keys.sorted()
             entry.record.policyHash = request.policy.map { SHA256(of: $0.yaml.utf8) }
             let spec = try SandboxSpec(request)
             let askedAt = StartTiming.now()
             let info = try await engine.create(spec)
             entry.apply(info)
             var sandbox = Sandbox(info)
-            sandbox.timing = info.timing.map { StartTimes($0, receivedAt: receivedAt, askedAt: askedAt) }
+            sandbox.timing = info.timing.map { CorralAPI.StartTimes($0, receivedAt: receivedAt, askedAt: askedAt) }
             var response = Response.json(sandbox, status: .created)
             response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
             return response

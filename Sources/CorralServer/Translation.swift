@@ -4,6 +4,12 @@ internal import CorralEvents
 internal import CorralPolicy
 internal import HTTPTypes
 
+#if canImport(FoundationEssentials)
+    internal import FoundationEssentials
+#else
+    internal import Foundation
+#endif
+
 extension SandboxSpec {
     /// What a request asks for, over what its policy says. Throws `Failure` and `PolicyError`.
     init(_ request: CreateSandboxRequest) throws {
@@ -33,6 +39,12 @@ extension SandboxSpec {
                 },
             snapshot: request.from, runsImageCommand: request.imageCommand ?? false
         )
+        for (name, text) in (request.secrets ?? [:]).sorted(by: { $0.key < $1.key }) {
+            guard let content = Data(base64Encoded: text) else {
+                throw Failure.invalidRequest("secrets: \(name.prefix(64)): expected base64")
+            }
+            secrets.append(try Secret(name: name, content: content))
+        }
     }
 }
 
@@ -82,7 +94,7 @@ extension SandboxCommand {
     }
 }
 
-extension StartTimes {
+extension CorralAPI.StartTimes {
     /// Moments in nanoseconds. What the engine's stages leave of the time before it was asked is `request`.
     init(_ timing: StartTiming, receivedAt: UInt64, askedAt: UInt64) {
         func microseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds / 100) / 10 }
@@ -120,6 +132,28 @@ extension SandboxSpec.Limits {
             cpu: policy?.cpu, memoryBytes: policy?.memory, pids: policy?.pids, diskBytes: policy?.disk,
             timeout: policy?.timeout
         )
+        cpuWeight = policy?.cpuWeight
+        openFiles = policy?.openFiles
+        ioRead = policy?.ioRead
+        ioWrite = policy?.ioWrite
+        if let weight = overrides?.cpuWeight {
+            guard let weight = UInt32(exactly: weight), (1...10_000).contains(weight) else {
+                throw .invalidRequest("limits.cpuWeight: expected 1 to 10000")
+            }
+            cpuWeight = weight
+        }
+        if let text = overrides?.disk {
+            guard let bytes = ByteSize.parse(text), bytes >= 1 << 20, bytes <= UInt64(Int64.max) else {
+                throw .invalidRequest("limits.disk: expected a size of at least 1MiB, such as 512MiB")
+            }
+            diskBytes = bytes
+        }
+        if let count = overrides?.openFiles {
+            guard let files = UInt64(exactly: count), (16...1_048_576).contains(files) else {
+                throw .invalidRequest("limits.openFiles: expected 16 to 1048576")
+            }
+            openFiles = files
+        }
         if let cpu = overrides?.cpu {
             guard cpu.isFinite, cpu > 0, cpu <= 4096 else {
                 throw .invalidRequest("limits.cpu: expected a number of CPUs above 0, such as 0.5")
@@ -200,8 +234,15 @@ extension Sandbox.Counters {
 extension PoolStatus {
     init(_ state: PoolState) {
         self.init(
-            target: state.target, warm: state.warm, filling: state.filling, inUse: state.inUse,
-            coldStarts: state.coldStarts, warmStarts: state.warmStarts
+            target: state.target, low: state.low, warm: state.warm, filling: state.filling, inUse: state.inUse,
+            coldStarts: state.coldStarts, warmStarts: state.warmStarts, destroying: state.destroying,
+            shapes: state.shapes.map {
+                Shape(
+                    image: $0.image, warm: $0.warm, filling: $0.filling, inUse: $0.inUse, coldStarts: $0.coldStarts,
+                    warmStarts: $0.warmStarts)
+            },
+            warmStart: state.warmTimes.map { StartTimes(p50: $0.p50, p90: $0.p90, p99: $0.p99) },
+            coldStart: state.coldTimes.map { StartTimes(p50: $0.p50, p90: $0.p90, p99: $0.p99) }
         )
     }
 }

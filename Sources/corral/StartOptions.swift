@@ -19,8 +19,22 @@ struct StartOptions: ParsableArguments {
     @Option(help: "Memory, such as 256MiB.")
     var memory: String?
 
+    @Option(help: "Share of the CPUs when they are short, 1 to 10000; 100 is what others have.")
+    var cpuWeight: Int?
+
     @Option(help: "Most processes and threads at once.")
     var pids: Int?
+
+    @Option(help: "Bytes that the sandbox may write, such as 512MiB.")
+    var disk: String?
+
+    @Option(help: "Most descriptors that a process may have open.")
+    var openFiles: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Give the commands a file's content at /run/secrets/NAME. May be repeated.", valueName: "name=file"))
+    var secret: [String] = []
 
     @Option(help: "Kill the command after this time, such as 5m.")
     var timeout: String?
@@ -70,14 +84,17 @@ struct StartOptions: ParsableArguments {
             }
             return port
         }
-        let limits = LimitOverrides(cpu: cpu, memory: memory, pids: pids, timeout: timeout)
+        let limits = LimitOverrides(
+            cpu: cpu, cpuWeight: cpuWeight, memory: memory, pids: pids, disk: disk, openFiles: openFiles,
+            timeout: timeout)
         return CreateSandboxRequest(
             name: name, image: image,
             policy: try policy.map { PolicySource(file: $0, yaml: try TextFile.read($0)) },
             limits: limits == LimitOverrides() ? nil : limits,
             testSwitches: testKeepCapabilities || testNoSeccomp
                 ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil,
-            publish: ports.isEmpty ? nil : ports, mounts: mount.isEmpty ? nil : try mounts(), from: from
+            publish: ports.isEmpty ? nil : ports, secrets: try SecretFiles.read(secret),
+            mounts: mount.isEmpty ? nil : try mounts(), from: from
         )
     }
 }

@@ -15,6 +15,9 @@ struct DaemonConfiguration: Equatable {
     var subnet: IPPrefix
     var subnet6: IPPrefix
     var pool: Int
+    /// Nil: `pool`.
+    var poolLow: Int?
+    var poolRate: Int
     var logLevel: Logger.Level
     var logFormat: LogFormat
     var names: NameConfiguration
@@ -35,6 +38,12 @@ struct DaemonConfiguration: Equatable {
         subnet = try text(.subnet, "10.213.0.0/16").subnet()
         subnet6 = try text(.subnet6, "fdc0:44a1:213::/64").subnet6()
         pool = try text(.pool, "8").poolSize()
+        let low = text(.poolLow, "")
+        poolLow = low.value.isEmpty ? nil : try low.poolSize()
+        guard (poolLow ?? 0) <= pool else {
+            throw low.refuse(expected: "at most pool, \(pool)")
+        }
+        poolRate = try text(.poolRate, "200").rate()
         logLevel = try text(.logLevel, "info").word("a log level", Logger.Level.allCases)
         logFormat = try text(.logFormat, "text").word("a log format", LogFormat.allCases)
         names = NameConfiguration(
@@ -67,6 +76,8 @@ enum SettingKey: String, CaseIterable {
     case subnet
     case subnet6
     case pool
+    case poolLow = "pool-low"
+    case poolRate = "pool-rate"
     case dnsServers = "dns-servers"
     case dnsTTLFloor = "dns-ttl-floor"
     case dnsTTLCeiling = "dns-ttl-ceiling"
@@ -100,7 +111,7 @@ struct SettingError: Error, Equatable, CustomStringConvertible {
 }
 
 extension Setting {
-    private func refuse(expected: String) -> SettingError {
+    fileprivate func refuse(expected: String) -> SettingError {
         let place = origin.hasPrefix("--") ? origin : "\(origin): \(key.rawValue)"
         return SettingError("\(place): \"\(value)\" is not \(expected)")
     }
@@ -147,6 +158,13 @@ extension Setting {
     func poolSize() throws(SettingError) -> Int {
         guard let count = Int(value), (0...16_384).contains(count) else {
             throw refuse(expected: "a number from 0 to 16384")
+        }
+        return count
+    }
+
+    func rate() throws(SettingError) -> Int {
+        guard let count = Int(value), (1...10_000).contains(count) else {
+            throw refuse(expected: "a number from 1 to 10000")
         }
         return count
     }

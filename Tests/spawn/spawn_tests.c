@@ -198,7 +198,10 @@ static void test_upper(struct spawner *spawner)
 	check(!result.started && result.failure.error == EINVAL && result.failure.stage == CORRAL_STAGE_LIMITS,
 	      "a size below what is in use is an EXEC_FAILED in LIMITS");
 	release(&result);
-	check_shell(&sandbox, "i=0; while : > /tmp/n$i; do i=$((i+1)); test $i -lt 400 || exit 9; done 2>/dev/null", 2,
+	/* The EXEC that raised it allows one for each 4 KiB of 8 MiB, and more than the 200 of the request. */
+	check_shell(&sandbox, "i=0; while : > /tmp/n$i; do i=$((i+1)); test $i -lt 1800 || exit 9; done 2>/dev/null", 9,
+		    "inodes follow a size that an EXEC changes");
+	check_shell(&sandbox, "i=1800; while : > /tmp/n$i; do i=$((i+1)); test $i -lt 2100 || exit 9; done 2>/dev/null", 2,
 		    "inodes beyond the limit are refused");
 	check(destroy(&sandbox), "it leaves nothing");
 }
