@@ -71,7 +71,7 @@ import Testing
         ("egress: { limits: { connections: 0 } }", "egress.limits.connections"),
         ("egress: { limits: { dnsQueries: -1 } }", "egress.limits.dnsQueries"),
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
-        ("syscalls: { profile: lax }", "syscalls.profile: \"lax\" is no profile; expected default, strict or unconfined"),
+        ("syscalls: { profile: lax }", "syscalls.profile: \"lax\" is no profile; expected default, strict, none or unconfined"),
         ("syscalls: { allow: [ptrase] }", "syscalls.allow[0]: \"ptrase\" is no system call and no group of them; expected ptrace"),
         ("syscalls: { allow: [\"@netwrk\"] }", "expected @network"),
         ("syscalls: { allow: [{ name: socket, arguments: some }] }", "syscalls.allow[0].arguments: \"some\" is not known; expected any"),
