@@ -220,8 +220,8 @@ public struct PolicyLearner: Sendable {
                 isAny = standard.rule(for: name).answer.isPermitted
             }
             guard let permitted, !base.rule(for: name).answer.isPermitted else { continue }
-            entries.append(
-                "    - \(isAny ? "{ name: \(name), arguments: any }" : name)  # \(Self.text(permitted, time, onlyFirst: true))")
+            let entry = isAny ? "{ name: \(name), arguments: any }" : name
+            entries.append("    - \(entry)  # \(Self.text(permitted, time, onlyFirst: true))")
         }
         let comment = "  # nothing but what follows, and the few calls that every process needs"
         return ["syscalls:", "  profile: none\(comment)"] + (entries.isEmpty ? [] : ["  allow:"] + entries)

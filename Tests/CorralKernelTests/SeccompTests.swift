@@ -143,7 +143,7 @@ import Testing
 
     @Test(arguments: SyscallPolicy.Profile.allCases)
     func denyBeatsAllow(profile: SyscallPolicy.Profile) throws {
-        var syscalls = SyscallPolicy(profile: profile, allow: ["getppid", "getpid", "sched_yield", "ptrace"])
+        var syscalls = SyscallPolicy(profile: profile, allow: ["getppid", "getpid", "sched_yield", "ptrace", "getuid"])
         syscalls.deny("getppid", .errno)
         syscalls.deny("getpid", .kill)
         syscalls.deny("sched_yield", .log)
