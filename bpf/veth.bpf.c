@@ -184,7 +184,8 @@ int from_sandbox(struct __sk_buff *skb)
 		       packet.destination_port);
 	flow = live_flow(&key, now);
 	if (flow && flow->rule == CORRAL_RULE_PUBLISHED) {
-		if (!is_published(slot, sandbox->epoch, packet.source_port, packet.protocol))
+		/* Whoever came in by it opened the connection; the sandbox opens none back. */
+		if (packet.opens_connection || !is_published(slot, sandbox->epoch, packet.source_port, packet.protocol))
 			flow = NULL;
 	}
 	/* An answer to whom the host let in is no matter of the policy's rules, but of its budgets all the same. */

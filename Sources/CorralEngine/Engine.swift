@@ -174,7 +174,7 @@ public actor Engine {
             published: sandbox.published.map { publication, forwarder in
                 PortPublication(
                     hostAddress: publication.hostAddress, hostPort: forwarder.hostPort,
-                    sandboxPort: publication.sandboxPort
+                    sandboxPort: publication.sandboxPort, proto: publication.proto
                 )
             }
         )

@@ -69,8 +69,7 @@ final class Provisioner: Sendable {
         id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog, image: String,
         layout: ImageLayout, binds: [SpawnRequest.Mount]
     ) throws -> WarmSandbox {
-        let directory = try cgroup.directory()
-        try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
+        try hooks.attach(identity, name: id, cgroup: cgroup.directory, cgroupID: cgroup.id, policy: denyAll)
         let spawned = try spawner.spawn(
             SpawnRequest(
                 uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
@@ -83,7 +82,7 @@ final class Provisioner: Sendable {
                     SpawnRequest.Mount(source: refusalFile(of: id), target: RefusalLog.inside, readOnly: true)
                 ] + binds
             ),
-            cgroupDirectory: directory
+            cgroupDirectory: cgroup.directory
         )
         let pid = spawned.pid
         let netns = spawned.netns
@@ -99,7 +98,7 @@ final class Provisioner: Sendable {
         do throws(KernelError) {
             try hooks.attach(identity, name: id, ifindex: ifindex)
             try network.activate(plan, index: ifindex, inside: netlink)
-            try hooks.verify(name: id, cgroup: directory, ifindex: ifindex)
+            try hooks.verify(name: id, cgroup: cgroup.directory, ifindex: ifindex)
             try hooks.probe(identity, name: id, ifindex: ifindex, with: probe, network: network)
             let channel = InitChannel(control: control)
             guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
@@ -120,7 +119,7 @@ final class Provisioner: Sendable {
     func isIntact(_ sandbox: WarmSandbox) -> Bool {
         do {
             guard try sandbox.channel.receive(timeoutMilliseconds: 0) == nil else { return false }
-            try hooks.verify(name: sandbox.id, cgroup: try sandbox.cgroup.directory(), ifindex: sandbox.ifindex)
+            try hooks.verify(name: sandbox.id, cgroup: sandbox.cgroup.directory, ifindex: sandbox.ifindex)
             return true
         } catch {
             return false

@@ -29,10 +29,11 @@ struct HookAdoptionTests {
         #expect(throws: KernelError.self) { try hooks.policy(of: 6, namePorts: [:]) }
 
         // The earlier programs are still the ones that run.
-        let cgroup = try fixture.cgroup.directory()
-        #expect(throws: KernelError.self) { try hooks.verify(name: "one", cgroup: cgroup, ifindex: fixture.ifindex) }
+        #expect(throws: KernelError.self) {
+            try hooks.verify(name: "one", cgroup: fixture.cgroup.directory, ifindex: fixture.ifindex)
+        }
         try hooks.renew(name: "one", ifindex: fixture.ifindex)
-        try hooks.verify(name: "one", cgroup: cgroup, ifindex: fixture.ifindex)
+        try hooks.verify(name: "one", cgroup: fixture.cgroup.directory, ifindex: fixture.ifindex)
         try hooks.probe(
             fixture.identity, name: "one", ifindex: fixture.ifindex, with: fixture.probe, network: fixture.network)
     }

@@ -43,19 +43,19 @@ final class SandboxFixture {
         mkdir(root, 0o755)
         for directory in Self.directories { mkdir("\(root)/\(directory)", 0o755) }
 
-        let directory = try cgroup.directory()
         try hooks.attach(
-            identity, name: "one", cgroup: directory, cgroupID: cgroup.id, policy: PolicyMap(policy, number: 1))
+            identity, name: "one", cgroup: cgroup.directory, cgroupID: cgroup.id, policy: PolicyMap(policy, number: 1))
         if let withoutCall {
             unlink("\(programs.directory)/sandboxes/one/\(withoutCall)")
             let type = try #require(BpfPrograms.cgroupHooks.first { $0.name == withoutCall }?.type)
-            try Self.waitUntilGone { corral_bpf_attached(directory.raw, Int32(type), &$0, &$1) }
+            let descriptor = cgroup.directory.raw
+            try Self.waitUntilGone { corral_bpf_attached(descriptor, Int32(type), &$0, &$1) }
         }
         let spawned = try spawner.spawn(
             SpawnRequest(
                 uidBase: 0x6000_0000, uidCount: 65536, upperBytes: 1 << 20, upperInodes: 1000, hostname: "one",
                 image: root, mounts: []),
-            cgroupDirectory: directory)
+            cgroupDirectory: cgroup.directory)
         probe = spawned.probe
         let plan = NetworkPlan(
             interfaceName: "crlprobe", alias: "corral:\(instance):one", ipv4: identity.ipv4, ipv6: identity.ipv6,
@@ -68,7 +68,7 @@ final class SandboxFixture {
     private static let directories = ["proc", "sys", "dev"]
 
     func verify() throws(KernelError) {
-        try hooks.verify(name: "one", cgroup: try cgroup.directory(), ifindex: ifindex)
+        try hooks.verify(name: "one", cgroup: cgroup.directory, ifindex: ifindex)
     }
 
     func runProbe() throws(KernelError) {

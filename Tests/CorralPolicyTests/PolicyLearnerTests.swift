@@ -126,7 +126,8 @@ import Testing
             rules(learner, .seen) == [
                 "openat  # 12 times, first T2, by /usr/bin/curl", "socket  # 2 times, first T3",
             ])
-        #expect(seen.contains("#   ptrace: syscall_not_allowed; --syscalls tried permits it (once, T4, by /usr/bin/curl)"))
+        #expect(
+            seen.contains("#   ptrace: syscall_not_allowed; --syscalls tried permits it (once, T4, by /usr/bin/curl)"))
         #expect(seen.contains("#   clone3: syscall_not_allowed; no policy"))
         #expect(seen.contains("#   stat64: syscall_not_allowed; no profile"))
         var profile = try Policy(yaml: seen, file: "t.yaml").syscalls.resolved
