@@ -73,7 +73,7 @@ import Testing
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
         (
             "syscalls: { profile: lax }",
-            "syscalls.profile: \"lax\" is no profile; expected default, strict or unconfined"
+            "syscalls.profile: \"lax\" is no profile; expected default, strict, none or unconfined"
         ),
         (
             "syscalls: { allow: [ptrase] }",
