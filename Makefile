@@ -123,10 +123,10 @@ vmtest: setup-tests
 	$(SWIFT) build $(SWIFT_FLAGS)
 	Tests/vm/vmtest.sh $(KERNELS)
 
-# Clients that do everything at random, for so many SECONDS.
-SECONDS ?= 600
+# Clients that do everything at random, for so many seconds.
+SOAK_SECONDS ?= 600
 soak: build lab
-	Tests/lab/soak.sh $(SECONDS)
+	Tests/lab/soak.sh $(SOAK_SECONDS)
 
 bypass-doc: build lab
 	Tests/lab/bypass_doc.sh
