@@ -32,6 +32,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -76,6 +77,17 @@ let package = Package(
             dependencies: ["CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings
         ),
+        // Apart, so that nothing but the client that is asked to pays for it.
+        .target(
+            name: "CorralTLS",
+            dependencies: [
+                "CorralAPI",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: swiftSettings
+        ),
         .target(
             name: "CorralServer",
             dependencies: [
@@ -86,6 +98,7 @@ let package = Package(
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings
@@ -106,7 +119,7 @@ let package = Package(
         .executableTarget(
             name: "corral",
             dependencies: [
-                "CorralAPI", "CorralEvents", "CorralPolicy",
+                "CorralAPI", "CorralEvents", "CorralPolicy", "CorralTLS",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings,
@@ -135,7 +148,7 @@ let package = Package(
         .testTarget(
             name: "CorralServerTests",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "Yams", "corrald",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "CorralTLS", "Yams", "corrald",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),

@@ -2,25 +2,27 @@ public import CorralEvents
 internal import FoundationEssentials
 internal import Glibc
 
-/// Calls corrald over its unix socket. Synchronous: a command-line program starts faster without an event loop. Use one
+/// Calls corrald over its unix socket, or over TCP with an API key. Synchronous: a command-line program starts faster without an event loop. Use one
 /// from one thread at a time; it keeps a connection open between calls.
 public final class Client {
     public static let defaultHost = "unix:///run/corral/corral.sock"
     /// Largest answer that is read whole.
     static let largestAnswer = 64 << 20
 
-    /// Path of the socket.
-    public let path: String
+    private let endpoint: ClientEndpoint
+    private let tls: TLSMaker?
     private var idle: ClientConnection?
 
-    /// `host` is `unix://` and an absolute path. Does not connect yet.
-    public init(host: String = defaultHost) throws(ClientError) {
-        let scheme = "unix://"
-        guard host.hasPrefix(scheme + "/") else {
-            throw .badHost(
-                host, expected: "unix:// and the absolute path of corrald's socket, such as \(Self.defaultHost)")
-        }
-        path = String(host.dropFirst(scheme.count))
+    /// Where it leads, for people: the socket's path, or address and port.
+    public var path: String { endpoint.description }
+
+    /// `host` is `unix://` and an absolute path, `tcp://` and an address of this machine with a port, or `https://` and a name
+    /// with a port; the last two need `apiKey`, the last also `tls`. Does not connect yet.
+    public init(
+        host: String = defaultHost, apiKey: String? = nil, tls: TLSMaker? = nil
+    ) throws(ClientError) {
+        endpoint = try ClientEndpoint(host: host, apiKey: apiKey)
+        self.tls = tls
     }
 
     /// Claims a sandbox and starts its command.
@@ -114,7 +116,7 @@ public final class Client {
         matching filter: EventFilter = EventFilter(), _ span: EventSpan = EventSpan()
     ) throws(ClientError) -> EventLines {
         let query = (filter.query + span.query).map { "\($0.0)=\(Self.percentEncoded($0.1))" }.joined(separator: "&")
-        let connection = try ClientConnection(path: path)
+        let connection = try ClientConnection(endpoint, tls: tls)
         try connection.send("GET", "/v1/events" + (query.isEmpty ? "" : "?" + query))
         try Self.expectSuccess(connection)
         return EventLines(connection)
@@ -124,7 +126,7 @@ public final class Client {
     /// - Parameter syscalls: names, `@` and a group, or `counts`; empty for all.
     public func trace(_ reference: String, syscalls: [String]) throws(ClientError) -> EventLines {
         let query = syscalls.map { "syscall=\(Self.percentEncoded($0))" }.joined(separator: "&")
-        let connection = try ClientConnection(path: path)
+        let connection = try ClientConnection(endpoint, tls: tls)
         try connection.send("GET", Self.path(of: reference) + "/trace" + (query.isEmpty ? "" : "?" + query))
         try Self.expectSuccess(connection)
         return EventLines(connection)
@@ -137,7 +139,7 @@ public final class Client {
 
     // MARK: Exchanges
 
-    private func call<Answer: Decodable>(
+    func call<Answer: Decodable>(
         _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
     ) throws(ClientError) -> Answer {
         let bytes = try exchange(method, target, body: body)
@@ -149,7 +151,7 @@ public final class Client {
     }
 
     /// The body of a successful answer.
-    private func exchange(
+    func exchange(
         _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
     ) throws(ClientError) -> [UInt8] {
         let connection = try connection()
@@ -166,7 +168,7 @@ public final class Client {
             idle = nil
             if connection.isIdle { return connection }
         }
-        return try ClientConnection(path: path)
+        return try ClientConnection(endpoint, tls: tls)
     }
 
     /// Reads the head; for a refusal the whole answer, after which `giveBack` may keep the connection.
@@ -182,7 +184,7 @@ public final class Client {
             status: head.status, body ?? ErrorBody(code: "internal", message: "corrald answered HTTP \(head.status)"))
     }
 
-    private func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
+    func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
         do {
             return Array(try JSONEncoder().encode(value))
         } catch {

@@ -13,8 +13,11 @@ final class ClientConnection {
     /// A descriptor for output: once nobody reads it, waiting ends with `ClientError.outputClosed`.
     var output: Int32?
 
-    init(path: String) throws(ClientError) {
-        socket = try ClientSocket(path: path)
+    private let endpoint: ClientEndpoint
+
+    init(_ endpoint: ClientEndpoint, tls: TLSMaker?) throws(ClientError) {
+        self.endpoint = endpoint
+        socket = try ClientSocket(endpoint, tls: tls)
     }
 
     /// Fit for another request.
@@ -26,7 +29,8 @@ final class ClientConnection {
     /// Sends a request with its whole body, or with the head of one whose chunks the caller writes.
     func send(_ method: String, _ target: String, body: RequestBody = .none) throws(ClientError) {
         isReusable = false
-        var head = "\(method) \(target) HTTP/1.1\r\nHost: corral\r\n"
+        var head = "\(method) \(target) HTTP/1.1\r\nHost: \(endpoint.authority)\r\n"
+        if let key = endpoint.apiKey { head += "Authorization: Bearer \(key)\r\n" }
         var bytes: [UInt8] = []
         switch body {
         case .none: break

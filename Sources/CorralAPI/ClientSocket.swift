@@ -1,26 +1,32 @@
 internal import Glibc
 
-/// One connection to a unix socket; closed with its owner. Blocking, except where a call says otherwise.
+/// One connection to corrald, with TLS where the endpoint says so; closed with its owner. Blocking, except where a call says
+/// otherwise.
 final class ClientSocket {
+    /// A TLS record and what is around it.
+    private static let largestRecord = 17 << 10
+
+    /// Where it leads, for people.
     let path: String
     let descriptor: Int32
+    private let tls: (any TLSStream)?
+    /// Ciphered bytes on their way.
+    private var unsent: [UInt8] = []
 
     /// Throws `ClientError.unreachable`.
-    init(path: String) throws(ClientError) {
-        self.path = path
-        let address = try Self.address(of: path)
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw .system(call: "socket", subject: "AF_UNIX", errno: errno) }
-        // An interrupted connect(2) of a unix socket has not begun and may be repeated.
-        let failure = Self.retrying {
-            address.withUnsafeBytes { bytes in
-                bytes.baseAddress.map {
-                    connect(descriptor, $0.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
-                } ?? -1
-            }
+    init(_ endpoint: ClientEndpoint, tls make: TLSMaker?) throws(ClientError) {
+        path = endpoint.description
+        descriptor = try endpoint.connect()
+        guard case .tcp(let name, _, isTLS: true) = endpoint.place else {
+            tls = nil
+            return
         }
-        if case .failure(let number) = failure {
-            throw .unreachable(path: path, errno: number, remedy: SocketRemedy.text(path: path, errno: number))
+        do throws(TLSFailure) {
+            guard let make else { throw TLSFailure("this program has no TLS") }
+            tls = try make(name)
+        } catch {
+            tls = nil
+            throw .tls(error.what)
         }
     }
 
@@ -28,32 +34,51 @@ final class ClientSocket {
         close(descriptor)
     }
 
-    /// `struct sockaddr_un` as bytes: assigning to its C array would go through a tuple.
-    private static func address(of path: String) throws(ClientError) -> [UInt8] {
-        let limit = MemoryLayout<sockaddr_un>.size - MemoryLayout<sa_family_t>.size - 1
-        guard (1...limit).contains(path.utf8.count), !path.utf8.contains(0) else {
-            throw .badHost("unix://\(path)", expected: "a socket path of 1 to \(limit) bytes")
-        }
-        let family = sa_family_t(AF_UNIX)
-        return withUnsafeBytes(of: family) { Array($0) } + Array(path.utf8) + [0]
-    }
-
     /// All of `bytes`.
     func write(_ bytes: [UInt8]) throws(ClientError) {
-        var rest = bytes[...]
+        if let tls { try encipher(bytes[...], tls) }
+        var rest = tls == nil ? bytes[...] : unsent[...]
         while !rest.isEmpty {
-            rest = rest.dropFirst(try write(rest, flags: 0) ?? 0)
+            rest = rest.dropFirst(try send(rest, flags: 0) ?? 0)
         }
+        unsent = []
     }
 
     /// Part of `bytes`, without waiting; nil when the peer has to read first.
     func writeWithoutWaiting(_ bytes: ArraySlice<UInt8>) throws(ClientError) -> Int? {
-        try write(bytes, flags: Int32(MSG_DONTWAIT))
+        guard let tls else { return try send(bytes, flags: Int32(MSG_DONTWAIT)) }
+        // What was enciphered has to leave before anything else may.
+        guard try flush() else { return nil }
+        let piece = bytes.prefix(Self.largestRecord)
+        try encipher(piece, tls)
+        _ = try flush()
+        return piece.count
     }
 
-    private func write(_ bytes: ArraySlice<UInt8>, flags: Int32) throws(ClientError) -> Int? {
+    /// Some of what was written waits for the peer to read.
+    var hasUnsent: Bool { !unsent.isEmpty }
+
+    private func encipher(_ bytes: ArraySlice<UInt8>, _ tls: any TLSStream) throws(ClientError) {
+        do throws(TLSFailure) {
+            try tls.send(bytes)
+        } catch {
+            throw .tls(error.what)
+        }
+        unsent += tls.takeCipher()
+    }
+
+    /// False when the peer has to read first.
+    private func flush() throws(ClientError) -> Bool {
+        while !unsent.isEmpty {
+            guard let count = try send(unsent[...], flags: Int32(MSG_DONTWAIT)) else { return false }
+            unsent.removeFirst(count)
+        }
+        return true
+    }
+
+    private func send(_ bytes: ArraySlice<UInt8>, flags: Int32) throws(ClientError) -> Int? {
         let result = Self.retrying {
-            bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, flags | Int32(MSG_NOSIGNAL)) }
+            bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, flags | Int32(MSG_NOSIGNAL)) }
         }
         switch result {
         case .success(let count): return count
@@ -65,6 +90,30 @@ final class ClientSocket {
     /// Bytes that have arrived, at most `buffer.count`; 0 at the end of the stream, nil when none have come and
     /// `waiting` is false.
     func read(into buffer: inout [UInt8], waiting: Bool) throws(ClientError) -> Int? {
+        guard let tls else { return try receive(into: &buffer, waiting: waiting) }
+        // All that is deciphered is handed out at once, so that poll(2) on the socket tells of all that is left; a record of
+        // which a part came before adds to what is read now.
+        var cipher = [UInt8](repeating: 0, count: max(1, buffer.count - Self.largestRecord))
+        while true {
+            guard let count = try receive(into: &cipher, waiting: waiting) else { return nil }
+            do throws(TLSFailure) {
+                if count == 0 { try tls.receiveEnd() } else { try tls.receive(cipher[..<count]) }
+            } catch {
+                throw .tls(error.what)
+            }
+            // Handshakes and key updates are answered.
+            unsent += tls.takeCipher()
+            if waiting { try write([]) } else { _ = try flush() }
+            let plain = tls.takePlain()
+            if !plain.isEmpty {
+                buffer.replaceSubrange(..<min(plain.count, buffer.count), with: plain)
+                return plain.count
+            }
+            if count == 0 || tls.isEnded { return 0 }
+        }
+    }
+
+    private func receive(into buffer: inout [UInt8], waiting: Bool) throws(ClientError) -> Int? {
         let flags = waiting ? 0 : Int32(MSG_DONTWAIT)
         let result = Self.retrying {
             buffer.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, flags) }

@@ -15,6 +15,7 @@ public actor Engine {
     let destroying = WorkQueue("corral.destroy")
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
+    let checking = WorkQueue("corral.check")
     let seccomp: [UInt8]
     let names: SandboxNames
     let nameService: NameService
@@ -161,7 +162,11 @@ public actor Engine {
 
     /// What this host can do. Asks the kernel each time.
     public func doctor() async -> [HostCheck] {
-        host.checks()
+        let known = configuration.names.servers.compactMap { DNSEndpoint($0) }
+        let servers = known.isEmpty ? UpstreamServers() : UpstreamServers(known)
+        let checks = HostChecks(
+            host: host, configuration: configuration, statistics: await statistics(), servers: servers.current())
+        return (try? await checking.run { checks.all() }) ?? []
     }
 
     // MARK: events

@@ -15,24 +15,3 @@ public struct PoolState: Sendable, Equatable {
         self.warmStarts = warmStarts
     }
 }
-
-/// One line of `corral doctor`.
-public struct HostCheck: Sendable, Equatable {
-    public enum Answer: Sendable {
-        case yes
-        case no
-        case couldNotTell
-    }
-
-    public var feature: String
-    public var answer: Answer
-    public var detail: String
-    public var without: String?
-
-    public init(feature: String, answer: Answer, detail: String, without: String?) {
-        self.feature = feature
-        self.answer = answer
-        self.detail = detail
-        self.without = without
-    }
-}

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import CorralAPI
 internal import CorralEvents
+internal import CorralTLS
 internal import Glibc
 
 /// Where corrald listens.
@@ -8,15 +9,31 @@ struct ConnectionOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "corrald's socket; else the environment's CORRAL_HOST, else \(Client.defaultHost).",
-            valueName: "unix://path"
+            "corrald's socket, or tcp://127.0.0.1:PORT or https://NAME:PORT with an API key; else the environment's CORRAL_HOST, else \(Client.defaultHost).",
+            valueName: "host"
         )
     )
     var host: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "File that holds the API key; else the environment's CORRAL_API_KEY_FILE; else the key is in CORRAL_API_KEY.",
+            valueName: "file"))
+    var apiKeyFile: String?
+
     /// Does not connect yet.
-    func client() throws(ClientError) -> Client {
-        try Client(host: host ?? Environment["CORRAL_HOST"] ?? Client.defaultHost)
+    func client() throws -> Client {
+        let host = host ?? Environment["CORRAL_HOST"] ?? Client.defaultHost
+        if host.hasPrefix("unix://") { return try Client(host: host) }
+        var key = Environment["CORRAL_API_KEY"]
+        if let file = apiKeyFile ?? Environment["CORRAL_API_KEY_FILE"] {
+            key = String(try TextFile.read(file).drop(while: \.isWhitespace).prefix { !$0.isWhitespace })
+        }
+        let roots = Environment["CORRAL_CA_FILE"]
+        return try Client(host: host, apiKey: key) { name throws(TLSFailure) in
+            try TLSClientStream(name: name, roots: roots)
+        }
     }
 }
 

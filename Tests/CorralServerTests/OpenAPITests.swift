@@ -24,7 +24,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 16)
+        #expect(described.count == 18)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -51,6 +51,7 @@ import Yams
         check(KillRequest.keys, schemas?["KillRequest"], "KillRequest")
         check(EnforceRequest.keys, schemas?["EnforceRequest"], "EnforceRequest")
         check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
+        check(CreateApiKeyRequest.keys, schemas?["CreateApiKeyRequest"], "CreateApiKeyRequest")
     }
 
     /// The keys that a body may have are exactly the properties of its type.
@@ -74,6 +75,28 @@ import Yams
         )
         check(CreateSandboxRequest.keys, full)
         check(KillRequest.keys, KillRequest())
+        check(CreateApiKeyRequest.keys, CreateApiKeyRequest(name: "", scope: .read, expiresIn: ""))
+    }
+
+    /// Every route has a right of its own in AccessPolicy, and the description names it: `security: [{ apiKey: [run] }]`, or
+    /// `security: []` for anybody.
+    @Test func rightsAreThoseOfThePolicy() throws {
+        let paths = try #require(try Self.document()["paths"]?.mapping)
+        var described: Set<String> = []
+        for (path, methods) in paths {
+            for method in Self.keys(methods).subtracting(["parameters"]) {
+                let route = "\(method.uppercased()) \(try #require(path.string))"
+                described.insert(route)
+                let security = methods[method]?["security"]?.sequence
+                let rule = try #require(AccessPolicy.rules[route], "no right for \(route) in AccessPolicy.rules")
+                if let right = rule.right, !rule.isLocal {
+                    #expect(security?.first?["apiKey"]?.array().compactMap(\.string) == [right.rawValue], "\(route)")
+                } else {
+                    #expect(security?.isEmpty == true, "\(route)")
+                }
+            }
+        }
+        #expect(described == Set(AccessPolicy.rules.keys))
     }
 
     @Test func reasonsAreTheClosedList() throws {
@@ -88,7 +111,7 @@ import Yams
             Set(codes.array().compactMap(\.string)) == [
                 "invalid_request", "invalid_policy", "not_found", "conflict", "forbidden", "exhausted",
                 "command_not_found",
-                "command_not_executable", "internal",
+                "command_not_executable", "internal", "unauthorized", "too_many_requests",
             ]
         )
     }

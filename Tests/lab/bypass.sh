@@ -77,7 +77,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce enforce_names life limits isolation events journal leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce enforce_names life limits isolation events journal access leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in
