@@ -27,14 +27,28 @@ struct ApiKeyCreate: ClientCommand {
     var name: String
 
     @Option(help: ArgumentHelp("read, run or admin.", valueName: "scope"))
-    var scope: AccessRight = .run
+    var scope: Scope = .run
+
+    enum Scope: String, CaseIterable, ExpressibleByArgument {
+        case read
+        case run
+        case admin
+
+        var right: AccessRight {
+            switch self {
+            case .read: .read
+            case .run: .run
+            case .admin: .admin
+            }
+        }
+    }
 
     @Option(help: ArgumentHelp("How long it is valid, such as 12h or 90d; else until it is revoked.", valueName: "time"))
     var expires: String?
 
     func execute() throws {
         let created = try connection.client().createApiKey(
-            CreateApiKeyRequest(name: name, scope: scope, expiresIn: expires))
+            CreateApiKeyRequest(name: name, scope: scope.right, expiresIn: expires))
         // Alone on stdout, for a file or a variable.
         try Output.write(TerminalText.neutralised(created.token) + "\n")
     }
@@ -77,5 +91,3 @@ struct ApiKeyRevoke: ClientCommand {
         try Output.write(TerminalText.neutralised(id) + "\n")
     }
 }
-
-extension AccessRight: ExpressibleByArgument {}
