@@ -27,10 +27,13 @@ final class ClientConnection {
     var holdsBytes: Bool { parser.hasBufferedBytes }
 
     /// Sends a request with its whole body, or with the head of one whose chunks the caller writes.
-    func send(_ method: String, _ target: String, body: RequestBody = .none) throws(ClientError) {
+    func send(
+        _ method: String, _ target: String, accept: String? = nil, body: RequestBody = .none
+    ) throws(ClientError) {
         isReusable = false
         var head = "\(method) \(target) HTTP/1.1\r\nHost: \(endpoint.authority)\r\n"
         if let key = endpoint.apiKey { head += "Authorization: Bearer \(key)\r\n" }
+        if let accept { head += "Accept: \(accept)\r\n" }
         var bytes: [UInt8] = []
         switch body {
         case .none: break
@@ -41,6 +44,17 @@ final class ClientConnection {
             head += "Content-Type: \(type)\r\nTransfer-Encoding: chunked\r\n"
         }
         try socket.write(Array((head + "\r\n").utf8) + bytes)
+    }
+
+    /// Until the peer takes more of a request. False once it has begun to answer, or has ended.
+    func waitForRoom() throws(ClientError) -> Bool {
+        while true {
+            if try socket.waitForRoom() { return true }
+            // TLS has messages of its own, which answer nothing.
+            guard let count = try socket.read(into: &buffer, waiting: false) else { continue }
+            parser.append(buffer[..<count])
+            return false
+        }
     }
 
     enum RequestBody {

@@ -52,10 +52,12 @@ extension Engine {
     }
 
     /// Replaces the policy of a sandbox: from one packet to the next the new one decides. Connections that it refuses are
-    /// ended; whatever else it refuses is dropped. Limits on resources, files and environment stay those of the start.
+    /// ended; whatever else it refuses is dropped. Its system calls hold for commands that start from now on: a filter that is on a
+    /// process stays. Limits on resources, files and environment stay those of the start.
     public func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
         let id = try find(reference).id
         let map = try await policyMap(for: policy)
+        let syscallFilter = try await syscallFilter(for: policy)
         try await prepareTrace(for: policy.trace)
         let sandbox = try find(id)
         if case .exited = sandbox.state {
@@ -67,6 +69,9 @@ extension Engine {
             try retrace(sandbox)
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
+            sandbox.syscallFilter = syscallFilter
+            tell(
+                applied: policy, generation: sandbox.applied?.generation ?? 0, after: before?.policy, of: sandbox)
         } catch {
             sandbox.applied = before
             try? retrace(sandbox)
@@ -88,7 +93,8 @@ extension Engine {
     }
 
     /// One pointer swap.
-    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox) throws {
+    /// - Parameter isFirst: nothing has run in it yet, under the deny-all policy.
+    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox, isFirst: Bool = false) throws {
         let slot = sandbox.warm.identity.slot
         if let applied = sandbox.applied {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
@@ -103,7 +109,13 @@ extension Engine {
         }
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
-        try names.change(terms, of: sandbox.warm.identity) { try hooks.apply(map, to: slot) }
+        try names.change(terms, of: sandbox.warm.identity) {
+            if !isFirst {
+                try hooks.apply(map, to: slot)
+            } else if map !== host.provisioner.denyAll {
+                try hooks.applyToUnused(map, to: slot)
+            }
+        }
         sandbox.policyMap = map
     }
 

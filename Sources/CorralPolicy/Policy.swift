@@ -12,6 +12,7 @@ public struct Policy: Sendable, Hashable {
     public var deny: [EgressRule]
     /// `egress.limits`.
     public var budgets: EgressBudgets
+    public var syscalls: SyscallPolicy
     /// `trace.syscalls`.
     public var trace: TraceSelection
     public var limits: ResourceLimits
@@ -22,15 +23,46 @@ public struct Policy: Sendable, Hashable {
 
     public struct Files: Sendable, Hashable {
         public var image: String?
+        public var mounts: [Mount]
 
-        public init(image: String? = nil) {
+        /// A file or directory of the host shown inside, where the operator of the host allows it.
+        public struct Mount: Sendable, Hashable {
+            /// Absolute, on the host.
+            public var source: String
+            /// Absolute, inside; not the root.
+            public var target: String
+            public var readOnly: Bool
+
+            public init(source: String, target: String, readOnly: Bool = true) {
+                self.source = source
+                self.target = target
+                self.readOnly = readOnly
+            }
+
+            /// Most of one policy.
+            public static let maximum = 7
+
+            /// Absolute, without `.`, `..`, empty names, and bytes that no path has; not the root; at most 255 bytes.
+            public static func isPath(_ text: String) -> Bool {
+                guard text.hasPrefix("/"), (2...255).contains(text.utf8.count), !text.utf8.contains(0) else {
+                    return false
+                }
+                return text.dropFirst().split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
+                    !$0.isEmpty && $0 != "." && $0 != ".."
+                }
+            }
+        }
+
+        public init(image: String? = nil, mounts: [Mount] = []) {
             self.image = image
+            self.mounts = mounts
         }
     }
 
     public init(
         name: String, mode: Mode = .enforce, allow: [EgressRule] = [], deny: [EgressRule] = [],
-        budgets: EgressBudgets = EgressBudgets(), trace: TraceSelection = .none,
+        budgets: EgressBudgets = EgressBudgets(), syscalls: SyscallPolicy = SyscallPolicy(),
+        trace: TraceSelection = .none,
         limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:],
         file: String = ""
     ) {
@@ -39,6 +71,7 @@ public struct Policy: Sendable, Hashable {
         self.allow = allow
         self.deny = deny
         self.budgets = budgets
+        self.syscalls = syscalls
         self.trace = trace
         self.limits = limits
         self.files = files
@@ -114,28 +147,6 @@ public struct EgressBudgets: Sendable, Hashable {
         self.connections = connections
         self.bitsPerSecond = bitsPerSecond
         self.dnsQueries = dnsQueries
-    }
-}
-
-/// Nil leaves a resource unlimited.
-public struct ResourceLimits: Sendable, Hashable {
-    /// CPUs' worth of time.
-    public var cpu: Double?
-    /// Bytes.
-    public var memory: UInt64?
-    public var pids: UInt32?
-    /// Bytes the sandbox may write.
-    public var disk: UInt64?
-    public var timeout: Duration?
-
-    public init(
-        cpu: Double? = nil, memory: UInt64? = nil, pids: UInt32? = nil, disk: UInt64? = nil, timeout: Duration? = nil
-    ) {
-        self.cpu = cpu
-        self.memory = memory
-        self.pids = pids
-        self.disk = disk
-        self.timeout = timeout
     }
 }
 

@@ -15,7 +15,8 @@ extension Policy {
     }
 }
 
-/// The fields of a policy; those under `egress` are in EgressFields.swift.
+/// The fields of a policy; those under `egress` are in EgressFields.swift, those under `syscalls` in SyscallFields.swift, those under
+/// `limits` in LimitFields.swift.
 extension FieldReader {
     mutating func policy(_ fields: Fields) -> Policy {
         var policy = Policy(name: "", file: file)
@@ -44,7 +45,7 @@ extension FieldReader {
                     note(node, key, "\(quoted(text)) is no mode", "enforce or audit")
                 }
             case "egress": egress(node, &policy)
-            case "syscalls": syscalls(node)
+            case "syscalls": syscalls(node, &policy)
             case "trace": trace(node, &policy)
             case "limits": limits(node, &policy)
             case "files": files(node, &policy)
@@ -66,23 +67,6 @@ extension FieldReader {
             && text.utf8.allSatisfy {
                 (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e
             } && text.utf8.first != 0x2d && text.utf8.first != 0x2e
-    }
-
-    mutating func syscalls(_ node: YamlNode) {
-        for entry in mapping(node, "syscalls") ?? [] {
-            let (key, value) = (entry.key, entry.value)
-            switch key {
-            case "profile":
-                guard let text = string(value, "syscalls.profile", "default") else { break }
-                if ["strict", "unconfined"].contains(text) {
-                    notSupported(value, "syscalls.profile")
-                } else if text != "default" {
-                    note(value, "syscalls.profile", "\(quoted(text)) is no profile", "default, strict or unconfined")
-                }
-            case "allow", "deny": notSupported(value, "syscalls.\(key)")
-            default: unknown(key, value, "syscalls", ["profile", "allow", "deny"])
-            }
-        }
     }
 
     mutating func trace(_ node: YamlNode, _ policy: inout Policy) {
@@ -118,55 +102,59 @@ extension FieldReader {
         }
     }
 
-    mutating func limits(_ node: YamlNode, _ policy: inout Policy) {
-        for entry in mapping(node, "limits") ?? [] {
-            let (key, value) = (entry.key, entry.value)
-            let field = "limits.\(key)"
-            switch key {
-            case "cpu":
-                let expected = "CPUs, like 0.5, from 0.01 to 1024"
-                guard let text = string(value, field, expected) else { break }
-                if let cpu = DecimalText.number(text), (0.01...1024).contains(cpu) {
-                    policy.limits.cpu = cpu
-                } else {
-                    note(value, field, "\(quoted(text)) is no number of CPUs", expected)
-                }
-            case "memory", "disk":
-                let expected = "a size, like 256MiB, of at least 1MiB"
-                guard let text = string(value, field, expected) else { break }
-                guard let bytes = ByteSize.parse(text), bytes >= 1 << 20, bytes <= UInt64(Int64.max) else {
-                    note(value, field, "\(quoted(text)) is no such size", expected)
-                    break
-                }
-                if key == "memory" { policy.limits.memory = bytes } else { policy.limits.disk = bytes }
-            case "pids":
-                let expected = "a number of processes, 1...4194304"
-                guard let text = string(value, field, expected) else { break }
-                if let pids = DecimalText.integer(text), (1...4_194_304).contains(pids) {
-                    policy.limits.pids = UInt32(pids)
-                } else {
-                    note(value, field, "\(quoted(text)) is no number of processes", expected)
-                }
-            case "timeout":
-                let expected = "a duration, like 30s, 5m or 1h30m"
-                guard let text = string(value, field, expected) else { break }
-                policy.limits.timeout = DurationText.parse(text)
-                if policy.limits.timeout == nil { note(value, field, "\(quoted(text)) is no duration", expected) }
-            default: unknown(key, value, "limits", ["cpu", "memory", "pids", "disk", "timeout"])
-            }
-        }
-    }
-
     mutating func files(_ node: YamlNode, _ policy: inout Policy) {
         for entry in mapping(node, "files") ?? [] {
             let (key, value) = (entry.key, entry.value)
             switch key {
             case "image":
-                guard let text = string(value, "files.image", "host") else { break }
-                if text == "host" { policy.files.image = text } else { notSupported(value, "files.image") }
-            case "mounts": notSupported(value, "files.mounts")
+                guard let text = string(value, "files.image", ImageName.expected) else { break }
+                if !ImageName.isValid(text) {
+                    note(value, "files.image", "\(quoted(text)) is no name of an image", ImageName.expected)
+                }
+                policy.files.image = text
+            case "mounts": mounts(value, &policy)
             default: unknown(key, value, "files", ["image", "mounts"])
             }
+        }
+    }
+
+    mutating func mounts(_ node: YamlNode, _ policy: inout Policy) {
+        guard case .sequence(let entries) = node.value else {
+            return note(node, "files.mounts", "is \(kind(node))", "a list of { source, target, readOnly }")
+        }
+        if entries.count > Policy.Files.Mount.maximum {
+            note(node, "files.mounts", "has \(entries.count) entries", "at most \(Policy.Files.Mount.maximum)")
+        }
+        for (index, entry) in entries.enumerated() {
+            let field = "files.mounts[\(index)]"
+            guard let fields = mapping(entry, field) else { continue }
+            var mount = Policy.Files.Mount(source: "", target: "")
+            for pair in fields {
+                let (key, value) = (pair.key, pair.value)
+                switch key {
+                case "source", "target":
+                    let expected = "an absolute path without . and .., such as /srv/data"
+                    guard let text = string(value, "\(field).\(key)", expected) else { break }
+                    if !Policy.Files.Mount.isPath(text) {
+                        note(value, "\(field).\(key)", "\(quoted(text)) is no such path", expected)
+                    }
+                    if key == "source" { mount.source = text } else { mount.target = text }
+                case "readOnly":
+                    switch string(value, "\(field).readOnly", "true or false") {
+                    case "true"?: mount.readOnly = true
+                    case "false"?: mount.readOnly = false
+                    case let text?:
+                        note(value, "\(field).readOnly", "\(quoted(text)) is neither", "true or false")
+                    case nil: break
+                    }
+                default: unknown(key, value, field, ["source", "target", "readOnly"])
+                }
+            }
+            for (key, text) in [("source", mount.source), ("target", mount.target)]
+            where text.isEmpty && !fields.contains(where: { $0.key == key }) {
+                note(entry, "\(field).\(key)", "is missing", "an absolute path")
+            }
+            policy.files.mounts.append(mount)
         }
     }
 

@@ -37,7 +37,7 @@ public final class ControlSocket: Sendable {
     /// Held as long as this daemon lives.
     private let lock: FileLock
 
-    /// Makes the directory (mode 0750), takes the lock and removes a socket that nobody answers. `path`: absolute, at most
+    /// Makes the directory (mode 0750; 0751 where others than this user and the group have a socket in it), takes the lock and removes a socket that nobody answers. `path`: absolute, at most
     /// 107 bytes. `readers`: a group whose members may look; empty, there is no socket for them. Throws
     /// `ControlSocketError` or `SystemCallError`.
     public init(path: String, access: SocketAccess, readers group: String = "") throws {
@@ -53,7 +53,7 @@ public final class ControlSocket: Sendable {
         readers = group.isEmpty ? nil : getgrnam(group)?.pointee.gr_gid
         if !group.isEmpty, readers == nil { throw ControlSocketError("socket-readers: no group \"\(group)\"") }
         let directory = String(path[..<slash])
-        try Self.prepare(directory: directory, group: access.group, isEnteredByReaders: readers != nil)
+        try Self.prepare(directory: directory, group: access.group, isEnteredByOthers: readers != nil || access.owner != geteuid())
         guard let lock = try FileLock(path: path + ".lock") else {
             throw ControlSocketError("another corrald runs in \(directory); give this one a --run-dir of its own")
         }
@@ -85,7 +85,7 @@ public final class ControlSocket: Sendable {
         if let readersPath { unlink(readersPath) }
     }
 
-    private static func prepare(directory: String, group: UInt32?, isEnteredByReaders: Bool) throws {
+    private static func prepare(directory: String, group: UInt32?, isEnteredByOthers: Bool) throws {
         try makeDirectories(directory)
         guard let status = try FileStatus(path: directory), status.isDirectory else {
             throw ControlSocketError("\(directory): no directory")
@@ -98,7 +98,7 @@ public final class ControlSocket: Sendable {
         if status.mode & 0o007 == 0, let group, status.group != group, chown(directory, uid_t.max, group) != 0 {
             throw SystemCallError("chown", directory)
         }
-        if isEnteredByReaders, status.mode & 0o001 == 0, chmod(directory, status.mode | 0o001) != 0 {
+        if isEnteredByOthers, status.mode & 0o001 == 0, chmod(directory, status.mode | 0o001) != 0 {
             throw SystemCallError("chmod", directory)
         }
     }

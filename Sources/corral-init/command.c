@@ -28,7 +28,8 @@ static struct command {
 	struct failure failure;
 	int report; /* read end: a struct failure, or nothing and the end when execve has closed the other */
 	int stdin_write;
-	int stdout_read, stderr_read; /* kept so that the command outlives corrald */
+	/* Kept so that the command outlives corrald; of a terminal the first is the master, the other is not open. */
+	int stdout_read, stderr_read;
 	int status;
 	uint64_t user_us, system_us, max_rss_kib;
 } commands[COMMANDS_MAX];
@@ -83,6 +84,24 @@ static _Bool open_pipe(int *read_end, int *write_end)
 	return 1;
 }
 
+static struct failure open_streams(const struct execution *execution, struct command *command, int streams[3])
+{
+	if (execution->flags & CORRAL_EXEC_TERMINAL) {
+		if (!open_terminal(execution->uid, execution->rows, execution->columns, &command->stdout_read,
+			&streams[0]) ||
+		    (streams[1] = fcntl(streams[0], F_DUPFD_CLOEXEC, 3)) < 0 ||
+		    (streams[2] = fcntl(streams[0], F_DUPFD_CLOEXEC, 3)) < 0)
+			return failed(CORRAL_STAGE_TERMINAL);
+		return (struct failure){0};
+	}
+	_Bool opened = (execution->flags & CORRAL_EXEC_STDIN)
+			       ? open_pipe(&streams[0], &command->stdin_write)
+			       : (streams[0] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)) >= 0;
+	if (!opened || !open_pipe(&command->stdout_read, &streams[1]) || !open_pipe(&command->stderr_read, &streams[2]))
+		return failed(CORRAL_STAGE_PIPES);
+	return (struct failure){0};
+}
+
 void start_command(const struct execution *execution)
 {
 	struct command *command = find_free();
@@ -102,14 +121,10 @@ void start_command(const struct execution *execution)
 
 	if (execution->upper_bytes)
 		failure = resize_upper(execution->upper_bytes);
-	if (!failure.error) {
-		_Bool opened = (execution->flags & CORRAL_EXEC_STDIN)
-				       ? open_pipe(&streams[0], &command->stdin_write)
-				       : (streams[0] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)) >= 0;
-		if (!opened || !open_pipe(&command->stdout_read, &streams[1]) ||
-		    !open_pipe(&command->stderr_read, &streams[2]) || !open_pipe(&command->report, &report))
-			failure = failed(CORRAL_STAGE_PIPES);
-	}
+	if (!failure.error)
+		failure = open_streams(execution, command, streams);
+	if (!failure.error && !open_pipe(&command->report, &report))
+		failure = failed(CORRAL_STAGE_PIPES);
 	if (!failure.error) {
 		pid_t pid = fork();
 		if (pid == 0)
@@ -214,7 +229,8 @@ static enum sent tell_started(const struct command *command)
 	if (command->stdin_write >= 0)
 		descriptors[count++] = command->stdin_write;
 	descriptors[count++] = command->stdout_read;
-	descriptors[count++] = command->stderr_read;
+	if (command->stderr_read >= 0)
+		descriptors[count++] = command->stderr_read;
 	return send_control(&message, sizeof message, descriptors, count);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define DESCRIPTORS_MAX 3u
 #define SIGNAL_MAX 64
@@ -82,9 +83,13 @@ static void receive_exec(const struct corral_exec *exec)
 	uint64_t tag = exec->header.tag;
 	size_t rest = exec->header.size - sizeof *exec;
 	/* struct sock_filter has 8 bytes; the kernel takes 4,096 of them (BPF_MAXINSNS). */
+	const uint32_t known = CORRAL_EXEC_STDIN | CORRAL_EXEC_KEEP_CAPABILITIES | CORRAL_EXEC_TERMINAL;
+	_Bool both = (exec->flags & CORRAL_EXEC_STDIN) && (exec->flags & CORRAL_EXEC_TERMINAL);
+	/* What is not below our own number is us, nobody, or setresuid(2)'s "leave it". */
 	_Bool sound = exec->argc >= 1 && exec->seccomp_bytes % 8 == 0 && exec->seccomp_bytes <= 4096 * 8 &&
 		      exec->seccomp_bytes <= rest &&
-		      (exec->flags & ~(uint32_t)(CORRAL_EXEC_STDIN | CORRAL_EXEC_KEEP_CAPABILITIES)) == 0;
+		      (exec->flags & ~known) == 0 && !both && exec->uid < getuid() &&
+		      exec->gid < getgid();
 
 	if (!sound) {
 		refuse(tag, malformed);
@@ -101,6 +106,11 @@ static void receive_exec(const struct corral_exec *exec)
 		.strings_bytes = rest - exec->seccomp_bytes,
 		.upper_bytes = exec->upper_bytes,
 		.open_files = exec->open_files,
+		.uid = exec->uid,
+		.gid = exec->gid,
+		.rows = exec->rows,
+		.columns = exec->columns,
+		.processes = exec->processes,
 	};
 	if (count_strings(execution.strings,
 		execution.strings_bytes) != (int64_t)exec->argc + (int64_t)exec->envc + 1) {
@@ -112,6 +122,10 @@ static void receive_exec(const struct corral_exec *exec)
 		variables += strlen(variables) + 1;
 	if (!are_variables(variables, exec->envc)) {
 		refuse(tag, malformed);
+		return;
+	}
+	if (secrets_are_missing()) {
+		refuse(tag, (struct failure){ECANCELED, CORRAL_STAGE_SECRETS});
 		return;
 	}
 	start_command(&execution);
@@ -149,6 +163,8 @@ void receive_control(void)
 	    header->version == CORRAL_CONTROL_VERSION && header->size == (size_t)length) {
 		if (header->type == CORRAL_EXEC && header->size >= sizeof(struct corral_exec))
 			receive_exec(buffer);
+		else if (header->type == CORRAL_SECRET && header->size >= sizeof(struct corral_secret))
+			receive_secret(buffer);
 		else if (header->type == CORRAL_SIGNAL && header->size == sizeof(struct corral_signal))
 			receive_signal(buffer);
 	}

@@ -5,6 +5,8 @@
  *   control.c   the conversation with corrald
  *   command.c   the table of running commands
  *   exec.c      what happens between fork and execve
+ *   terminal.c  the pseudo-terminal of a command that wants one
+ *   secret.c      files that no layer keeps
  *   privileges.c  what init gives up at its start, and a command at its own
  *
  * Parked, it holds no heap and touches a handful of pages. It runs as a user of its own, so that the commands, root
@@ -41,6 +43,9 @@ struct execution {
 	size_t strings_bytes;
 	uint64_t upper_bytes;
 	uint64_t open_files;
+	uint32_t uid, gid;
+	uint16_t rows, columns;
+	uint32_t processes;
 };
 
 /* The child's side: becomes the command, or tells `report` (a struct failure) why not. streams: its 0, 1 and 2. */
@@ -49,11 +54,21 @@ _Noreturn void execute(const struct execution *execution, const int streams[3], 
 /* Gives up what pid 1 does not need. `uid` is the user it becomes; its capabilities in this user namespace stay. */
 _Bool shed_privileges(uint32_t uid);
 
-/* Root without any capability, for good. False with errno. */
-_Bool drop_all_privileges(void);
+/* That user without any capability, for good. False with errno. */
+_Bool drop_all_privileges(uint32_t uid, uint32_t gid);
 
-/* Root with every capability of this user namespace. Tests only. False with errno. */
-_Bool keep_all_privileges(void);
+/* Root with every capability of this user namespace, or another user with none. Tests only. False with errno. */
+_Bool keep_all_privileges(uint32_t uid, uint32_t gid);
+
+/* A new terminal that belongs to `uid`: its master, and the side of the command. */
+_Bool open_terminal(uint32_t uid, uint16_t rows, uint16_t columns, int *master, int *slave);
+
+/* Makes descriptor 0, a terminal, the controlling one of this new session. */
+_Bool take_terminal(void);
+
+/* Writes a file to /run/secrets, which is made for the first. What fails is refused, and so is every command from then on. */
+void receive_secret(const struct corral_secret *secret);
+_Bool secrets_are_missing(void);
 
 /* New size limit of the tmpfs at CORRAL_UPPER_FD. */
 struct failure resize_upper(uint64_t bytes);

@@ -34,9 +34,9 @@ static _Bool raise_capabilities(void)
 	return CALL(capset, &header, data) == 0;
 }
 
-static _Bool set_user(uint32_t uid)
+static _Bool set_user(uint32_t uid, uint32_t gid)
 {
-	return CALL(setgroups, 0, NULL) == 0 && CALL(setresgid, uid, uid, uid) == 0 && CALL(setresuid, uid, uid,
+	return CALL(setgroups, 0, NULL) == 0 && CALL(setresgid, gid, gid, gid) == 0 && CALL(setresuid, uid, uid,
 		uid) == 0;
 }
 
@@ -51,19 +51,19 @@ _Bool shed_privileges(uint32_t uid)
 	if (errno != EINVAL)
 		return 0;
 	return CALL(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       CALL(prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0 && set_user(uid) &&
+	       CALL(prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0 && set_user(uid, uid) &&
 	       CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) == 0; /* the change of user resets it */
 }
 
-_Bool drop_all_privileges(void)
+_Bool drop_all_privileges(uint32_t uid, uint32_t gid)
 {
-	return set_user(0) && CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 &&
+	return set_user(uid, gid) && CALL(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 &&
 	       CALL(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
 	       CALL(prctl, PR_SET_SECUREBITS, NOTHING_FROM_UID, 0, 0, 0) == 0 && clear_capabilities();
 }
 
-_Bool keep_all_privileges(void)
+_Bool keep_all_privileges(uint32_t uid, uint32_t gid)
 {
 	/* The bounding set is empty: root's capabilities come through the inheritable set, which the command has from us. */
-	return set_user(0) && CALL(prctl, PR_SET_SECUREBITS, 0, 0, 0, 0) == 0;
+	return set_user(uid, gid) && CALL(prctl, PR_SET_SECUREBITS, 0, 0, 0, 0) == 0;
 }

@@ -1,6 +1,7 @@
 import CorralAPI
 import CorralPolicy
 import FoundationEssentials
+import HTTPTypes
 import Testing
 import Yams
 
@@ -24,7 +25,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 18)
+        #expect(described.count == 31)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -49,6 +50,8 @@ import Yams
         }
         check(CreateSandboxRequest.keys, schemas?["CreateSandboxRequest"], "CreateSandboxRequest")
         check(KillRequest.keys, schemas?["KillRequest"], "KillRequest")
+        check(SnapshotRequest.keys, schemas?["SnapshotRequest"], "SnapshotRequest")
+        check(ExecRequest.keys, schemas?["ExecRequest"], "ExecRequest")
         check(EnforceRequest.keys, schemas?["EnforceRequest"], "EnforceRequest")
         check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
         check(CreateApiKeyRequest.keys, schemas?["CreateApiKeyRequest"], "CreateApiKeyRequest")
@@ -70,11 +73,16 @@ import Yams
             }
         }
         let full = CreateSandboxRequest(
-            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(), testSwitches: .init(),
-            publish: [PublishedPort(sandboxPort: 80)]
+            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(),
+            user: CommandUser(uid: 1), terminal: TerminalSize(rows: 1, columns: 1), testSwitches: .init(),
+            publish: [PublishedPort(sandboxPort: 80)], mounts: [MountRequest(source: "/a", target: "/b")]
         )
         check(CreateSandboxRequest.keys, full)
         check(KillRequest.keys, KillRequest())
+        check(
+            ExecRequest.keys,
+            ExecRequest(
+                command: [], user: CommandUser(uid: 1), terminal: TerminalSize(rows: 1, columns: 1)))
         check(CreateApiKeyRequest.keys, CreateApiKeyRequest(name: "", scope: .read, expiresIn: ""))
     }
 
@@ -97,6 +105,21 @@ import Yams
             }
         }
         #expect(described == Set(AccessPolicy.rules.keys))
+    }
+
+    /// A request that no rule was made for needs the highest right, whoever forgot it.
+    @Test func everyRouteHasARuleAndOthersAreClosed() {
+        let responder = APIResponder(
+            engine: FakeEngine(), version: VersionInfo(version: "", abi: 0, instance: "", kernel: ""),
+            metrics: MetricsRegistry(), keys: ApiKeys(file: ApiKeyFile(directory: "/nowhere"), clock: { 0 }) { _ in },
+            connections: Connections(ConnectionLimits()))
+        let names = responder.routes.names
+        #expect(names.count == 41)
+        #expect(Set(names) == Set(AccessPolicy.rules.keys))
+        #expect(AccessPolicy.rule(.get, "/v1/sandboxes").right == .read)
+        for (method, route) in [(HTTPRequest.Method.get, "/v1/new"), (.patch, "/v1/sandboxes"), (.head, "/healthz")] {
+            #expect(AccessPolicy.rule(method, route).right == .admin)
+        }
     }
 
     @Test func reasonsAreTheClosedList() throws {

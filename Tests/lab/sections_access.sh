@@ -6,7 +6,7 @@ ACCESS_PORT=7070 ACCESS_TLS_PORT=7071
 ACCESS_HOST4=192.0.2.13
 
 # COMMAND...: its exit code; what it says is in LAB_DIR/said.
-said() {
+code_of() {
     "$@" >"$LAB_DIR/said" 2>&1
     echo $?
 }
@@ -27,51 +27,77 @@ remote() {
 afar() {
     local key=$1
     shift
-    CORRAL_CA_FILE=$LAB_DIR/tls.pem in_ns "$LAB_CLIENT" "$CORRAL_BIN/corral" --host "https://$ACCESS_HOST4:$ACCESS_TLS_PORT" \
-        --api-key-file "$key" "$@"
+    CORRAL_CA_FILE=${ACCESS_CA:-$LAB_DIR/tls.pem} in_ns "$LAB_CLIENT" "$CORRAL_BIN/corral" \
+        --host "https://$ACCESS_HOST4:$ACCESS_TLS_PORT" --api-key-file "$key" "$@"
 }
 
-# PATH FIELD...: the status of a request by TCP.
+# PATH ARG-OF-CURL...: the status of a request by TCP; 000 for none. The answer is in LAB_DIR/body.
 status_of() {
-    local path=$1 flags=()
+    local path=$1
     shift
-    while [ $# -gt 0 ]; do
-        flags+=(-H "$1")
-        shift
-    done
-    in_ns "$LAB_HOST" curl -s -o "$LAB_DIR/body" -w '%{http_code}' "${flags[@]}" "http://127.0.0.1:$ACCESS_PORT$path"
+    in_ns "$LAB_HOST" curl -s -m 10 --noproxy '*' -o "$LAB_DIR/body" -w '%{http_code}' "$@" "http://127.0.0.1:$ACCESS_PORT$path"
 }
+
+# KEY-FILE: curl's arguments that send it.
+bearer() { echo "Authorization: Bearer $(cat "$1")"; }
+
+key_is_used() { corral apikey ls | grep -qE "never +[0-9-]+T[0-9:]+Z +$1$"; }
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
 
 section_access() {
-    local keys=$LAB_DIR/keys pid i text sum
+    local keys=$LAB_DIR/keys i name
     mkdir -p "$keys"
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lab -keyout "$LAB_DIR/tls.key" \
-        -out "$LAB_DIR/tls.pem" -addext "subjectAltName=IP:$ACCESS_HOST4" 2>/dev/null
-    chmod 600 "$LAB_DIR/tls.key"
-    equal "another machine's address without TLS is refused" 2 \
-        "$("$CORRAL_BIN/corrald" --check --listen "$ACCESS_HOST4:$ACCESS_PORT" >/dev/null 2>&1; echo $?)"
+    for name in tls other; do
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lab -keyout "$LAB_DIR/$name.key" \
+            -out "$LAB_DIR/$name.pem" -addext "subjectAltName=IP:$ACCESS_HOST4" 2>/dev/null
+        chmod 600 "$LAB_DIR/$name.key"
+    done
     access_restart --listen "127.0.0.1:$ACCESS_PORT" --socket-readers nogroup
     for i in read run admin; do corral apikey create --name "lab $i" --scope $i >"$keys/$i"; done
+    # Of another secret, and of none.
     sed 's/.$/x/' "$keys/admin" >"$keys/wrong"
+    access_keys "$keys"
+    access_readers
+    access_socket
+    access_limits "$keys"
+    access_slow
+    access_tls "$keys"
+    access_unit
+    access_doctor
+}
 
-    equal "by TCP, run: a command with its streams" "in 7" \
-        "$(echo in | remote "$keys/run" run -i -- sh -c 'cat; exit 7' | tr '\n' ' '; echo "${PIPESTATUS[1]}")"
-    equal "by TCP, read: looks" 0 "$(said remote "$keys/read" ps)"
-    equal "by TCP, read: starts nothing" 125 "$(said remote "$keys/read" run -- true)"
-    equal "by TCP, run: puts no policy on the host" 1 "$(said remote "$keys/run" enforce --cgroup x --policy "$POLICY")"
-    equal "by TCP, admin: makes no keys" 1 "$(said remote "$keys/admin" apikey ls)"
-    equal "by TCP, a wrong key" 1 "$(said remote "$keys/wrong" ps)"
+access_keys() { # KEYS
+    local keys=$1 pid text id create='{"command":["true"],"detach":true}'
     equal "by TCP, no key" 401 "$(status_of /v1/sandboxes)"
+    equal "by TCP, a wrong key" 401 "$(status_of /v1/sandboxes -H "$(bearer "$keys/wrong")")"
+    equal "by TCP, a right key" 200 "$(status_of /v1/sandboxes -H "$(bearer "$keys/read")")"
+    equal "by TCP, a right key as X-API-Key" 200 "$(status_of /v1/sandboxes -H "X-API-Key: $(cat "$keys/read")")"
     equal "by TCP, no key: health" 200 "$(status_of /healthz)"
-    equal "X-API-Key" 200 "$(status_of /v1/sandboxes "X-API-Key: $(cat "$keys/read")")"
+    equal "by TCP, no key: no word of what exists" 401 "$(status_of /v1/none)"
+    equal "by TCP, read: starts nothing" 403 "$(status_of /v1/sandboxes -H "$(bearer "$keys/read")" -d "$create")"
+    equal "by TCP, run: the same is started" 201 "$(status_of /v1/sandboxes -H "$(bearer "$keys/run")" -d "$create")"
+    id=$(grep -oE '"id" ?: ?"sb-[a-z0-9]+"' "$LAB_DIR/body" | head -1 | cut -d'"' -f4)
+    equal "by TCP, read: removes nothing" 403 "$(status_of "/v1/sandboxes/$id?force=true" -H "$(bearer "$keys/read")" -X DELETE)"
+    equal "by TCP, run: the same is removed" 204 "$(status_of "/v1/sandboxes/$id?force=true" -H "$(bearer "$keys/run")" -X DELETE)"
+    equal "by TCP, run: images are not its own" 403 "$(status_of '/v1/images?name=x' -H "$(bearer "$keys/run")" -T "$LAB_DIR/tls.pem" -X POST)"
+    equal "by TCP, admin: is let in to them" 400 "$(status_of '/v1/images?name=x' -H "$(bearer "$keys/admin")" -T "$LAB_DIR/tls.pem" -X POST)"
+    equal "the client: a command with its streams" "in 7" \
+        "$(echo in | remote "$keys/run" run -i -- sh -c 'cat; exit 7' | tr '\n' ' '; echo "${PIPESTATUS[1]}")"
+    equal "the client, read: looks" 0 "$(code_of remote "$keys/read" ps)"
+    equal "the client, read: starts nothing" 125 "$(code_of remote "$keys/read" run -- true)"
+    equal "the client, run: puts no policy on the host" 1 "$(code_of remote "$keys/run" enforce --cgroup x --policy "$POLICY")"
+    equal "the client, admin: makes no keys" 1 "$(code_of remote "$keys/admin" apikey ls)"
+    equal "the client, a wrong key" 1 "$(code_of remote "$keys/wrong" ps)"
     equal "the key is not in the state directory" "" "$(grep -rlF "$(cut -d_ -f3 "$keys/run")" "$LAB_DIR/state" "$LAB_DIR/corrald.log")"
-    remote "$keys/admin" tail >/dev/null 2>"$LAB_DIR/revoked.err" &
+    nsenter --net="/run/netns/$LAB_HOST" -- "$CORRAL_BIN/corral" --host "tcp://127.0.0.1:$ACCESS_PORT" --api-key-file "$keys/admin" tail >/dev/null 2>&1 &
     pid=$!
     LAB_PIDS+=("$pid")
-    within grep -q "lab admin.*T.*Z" <(corral apikey ls)
-    sleep 0.3
+    expect "a key's stream is open" within 5 key_is_used "lab admin"
+    sleep 0.2
+    expect "and stays" kill -0 "$pid"
     corral apikey revoke "$(cut -d_ -f2 "$keys/admin")" >/dev/null
-    expect "a revoked key's stream ends" within eval "! kill -0 $pid 2>/dev/null"
+    expect "until the key is revoked" within 5 has_ended "$pid"
+    equal "which opens nothing then" 401 "$(status_of /v1/sandboxes -H "$(bearer "$keys/admin")")"
     text=$(corral tail -o json --no-follow --since 1m -e audit)
     DETAIL=$text
     expect "the journal names the key" grep -q "\"action\":\"create\",\"outcome\":\"done\",\"by\":{\"address\":\"127.0.0.1\",\"key\":\"$(cut -d_ -f2 "$keys/run")\"}" <<<"$text"
@@ -79,65 +105,136 @@ section_access() {
     expect "the journal has who had no key" grep -q '"action":"authenticate","outcome":"refused"' <<<"$text"
     expect "the journal has who made keys" grep -q "\"action\":\"create_key\",\"outcome\":\"done\",\"by\":{\"uid\":$(id -u)" <<<"$text"
     unset DETAIL
-
-    access_readers
-    access_slow
-    access_tls "$keys"
-    access_unit
-    access_doctor
 }
 
-# A user without rights, but for the group of readers.
+# A user without rights, but for one group.
 as_reader() { setpriv --reuid 65534 --regid nogroup --clear-groups -- "$@"; }
+# The same without the group.
+as_other() { setpriv --reuid 65534 --regid 65533 --clear-groups -- "$@"; }
 
 access_readers() {
+    local socket=unix://$LAB_DIR/run/corral-read.sock
     chmod 711 "$LAB_DIR"
     install -m 755 "$CORRAL_BIN/corral" "$LAB_DIR/corral"
-    equal "readers look" 0 "$(said as_reader "$LAB_DIR/corral" --host "unix://$LAB_DIR/run/corral-read.sock" ps)"
-    equal "readers start nothing" 125 "$(said as_reader "$LAB_DIR/corral" --host "unix://$LAB_DIR/run/corral-read.sock" run -- true)"
-    equal "readers do not reach the other socket" 1 "$(said as_reader "$LAB_DIR/corral" --host "unix://$LAB_DIR/run/corral.sock" ps)"
+    equal "readers look" 0 "$(code_of as_reader "$LAB_DIR/corral" --host "$socket" ps)"
+    equal "readers start nothing" 125 "$(code_of as_reader "$LAB_DIR/corral" --host "$socket" run -- true)"
+    equal "readers do not reach the other socket" 1 "$(code_of as_reader "$LAB_DIR/corral" --host "$CORRAL_HOST" ps)"
     expect "and are told why" grep -q 'Permission denied' "$LAB_DIR/said"
-    equal "others reach neither" 1 \
-        "$(said setpriv --reuid 65534 --regid 65533 --clear-groups -- "$LAB_DIR/corral" --host "unix://$LAB_DIR/run/corral-read.sock" ps)"
+    equal "others reach neither" 1 "$(code_of as_other "$LAB_DIR/corral" --host "$socket" ps)"
+}
+
+access_socket() {
+    local text
+    access_restart --socket-group nogroup
+    equal "socket-group: owner, group, mode" "root nogroup 660" "$(stat -c '%U %G %a' "$LAB_DIR/run/corral.sock")"
+    equal "socket-group: its members may" 0 "$(code_of as_reader "$LAB_DIR/corral" run -- true)"
+    equal "socket-group: others may not" 125 "$(code_of as_other "$LAB_DIR/corral" run -- true)"
+    text=$(corral tail -o json --no-follow --since 1m -e audit)
+    DETAIL=$text expect "the journal has the peer's uid, gid and pid" \
+        grep -qE '"action":"create","outcome":"done","by":\{"uid":65534,"gid":65534,"pid":[1-9][0-9]*\}' <<<"$text"
+    access_restart --socket-group nogroup --socket-mode 0600
+    equal "socket-mode: is set" 600 "$(stat -c %a "$LAB_DIR/run/corral.sock")"
+    equal "socket-mode 0600: the group may not" 125 "$(code_of as_reader "$LAB_DIR/corral" run -- true)"
+    access_restart --socket-owner nobody --socket-mode 0600
+    equal "socket-owner: may" 0 "$(code_of as_other "$LAB_DIR/corral" run -- true)"
     chmod 700 "$LAB_DIR"
 }
 
-# Many connections that send a byte now and then.
+access_limits() { # KEYS
+    local keys=$1 i pids=() before
+    access_restart --listen "127.0.0.1:$ACCESS_PORT" --max-header-size 4KiB --max-body-size 64KiB --max-streams-per-client 3
+    equal "a head of 3,000 bytes" 200 "$(status_of /healthz -H "X-Long: $(head -c 3000 /dev/zero | tr '\0' x)")"
+    equal "a head of 5,000 bytes" 431 "$(status_of /healthz -H "X-Long: $(head -c 5000 /dev/zero | tr '\0' x)")"
+    { echo '{"command":["true"]'; head -c 60000 /dev/zero | tr '\0' ' '; echo '}'; } >"$LAB_DIR/request"
+    equal "a body of 60,000 bytes" 201 "$(status_of /v1/sandboxes -H "$(bearer "$keys/run")" --data-binary "@$LAB_DIR/request")"
+    { echo '{"command":["true"]'; head -c 66000 /dev/zero | tr '\0' ' '; echo '}'; } >"$LAB_DIR/request"
+    equal "a body of 66,000 bytes" 413 "$(status_of /v1/sandboxes -H "$(bearer "$keys/run")" --data-binary "@$LAB_DIR/request")"
+    equal "the same in chunks" 413 \
+        "$(status_of /v1/sandboxes -H "$(bearer "$keys/run")" -H 'Transfer-Encoding: chunked' --data-binary "@$LAB_DIR/request")"
+    # Without a key, a body that never ends is not read to its end.
+    before=$SECONDS
+    equal "an endless body without a key" 401 \
+        "$(head -c 3000000000 /dev/zero | status_of /v1/sandboxes -H 'Expect:' -H 'Transfer-Encoding: chunked' -X POST -T -)"
+    expect "is cut off" test $((SECONDS - before)) -lt 5
+    for i in 1 2 3; do
+        nsenter --net="/run/netns/$LAB_HOST" -- curl -sN --noproxy '*' -H "$(bearer "$keys/read")" "http://127.0.0.1:$ACCESS_PORT/v1/events" >/dev/null &
+        pids+=($!)
+    done
+    LAB_PIDS+=("${pids[@]}")
+    expect "three streams of one client, and no fourth" within 5 eval \
+        "[ \"\$(status_of '/v1/events' -m 1 -H '$(bearer "$keys/read")')\" = 429 ]"
+    equal "another client has its own" 0 "$(code_of corral tail --no-follow)"
+    kill "${pids[@]}"
+    wait "${pids[@]}" 2>/dev/null
+    expect "when they have gone, there is room" within 5 eval \
+        "[ \"\$(status_of '/v1/events?follow=false' -H '$(bearer "$keys/read")')\" = 200 ]"
+}
+
+# Many connections that send a byte now and then, and never a whole head.
 access_slow() {
-    access_restart --listen "127.0.0.1:$ACCESS_PORT" --header-timeout 1s --max-connections-per-client 50
     local begun took
+    access_restart --listen "127.0.0.1:$ACCESS_PORT" --header-timeout 1s --max-connections-per-client 50
+    cat >"$LAB_DIR/dribble.py" <<'PYTHON'
+import collections, select, socket, sys, time
+all = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(60)]
+for s in all: s.send(b"GET / HTTP/1.1\r\nX-Long: ")
+left, answers, end = set(all), collections.defaultdict(bytes), time.time() + 8
+print("open", flush=True)
+while left and time.time() < end:
+    for s in list(left):
+        try: s.send(b"x")
+        except OSError: pass
+    for s in select.select(list(left), [], [], 0.05)[0]:
+        try: got = s.recv(4096)
+        except OSError: got = b""
+        answers[s] += got
+        if not got: left.discard(s)
+    time.sleep(0.05)
+print(sorted(collections.Counter((a.split() + [b"", b""])[1].decode() for a in answers.values()).items()), len(left), "left")
+PYTHON
     begun=$(date +%s%N)
-    # shellcheck disable=SC2016
-    in_ns "$LAB_HOST" bash -c '
-        for ((i = 0; i < 200; i++)); do exec {c}<>/dev/tcp/127.0.0.1/'$ACCESS_PORT' && printf "GET / HTTP/1.1\r\nX-" >&$c; done
-        sleep 0.3; curl -s -o /dev/null -w "%{http_code}" http://127.0.0.1:'$ACCESS_PORT'/healthz' >"$LAB_DIR/slow" 2>/dev/null &
+    in_ns "$LAB_HOST" python3 "$LAB_DIR/dribble.py" $ACCESS_PORT >"$LAB_DIR/slow" 2>&1 &
     local pid=$!
     LAB_PIDS+=("$pid")
-    sleep 0.5
-    equal "while they stay, others are served" 0 "$(said corral ps)"
+    expect "sixty clients dribble their heads" within 5 grep -q open "$LAB_DIR/slow"
+    equal "while they do, others are served" 0 "$(code_of corral ps)"
+    equal "and start commands" 0 "$(code_of corral run -- true)"
     wait "$pid"
-    expect "their own address gets no more" grep -qE '429|000' "$LAB_DIR/slow"
-    expect "when their time is over, it does" within test 200 = "$(status_of /healthz)"
     took=$((($(date +%s%N) - begun) / 1000000))
-    expect "within the header timeout" test $took -lt 8000
+    equal "fifty are there until their time is over, ten were too many" "[('408', 50), ('429', 10)] 0 left" "$(tail -1 "$LAB_DIR/slow")"
+    expect "which the header timeout sets" test $took -lt 5000
+    expect "then their address is served again" within 3 eval "[ \"\$(status_of /healthz)\" = 200 ]"
 }
 
 access_tls() { # KEYS
     local keys=$1 sum
+    equal "another machine's address without TLS is refused" 2 \
+        "$(code_of "$CORRAL_BIN/corrald" --check --listen "$ACCESS_HOST4:$ACCESS_TLS_PORT")"
+    equal "and with TLS is not" 0 \
+        "$(code_of "$CORRAL_BIN/corrald" --check --listen "$ACCESS_HOST4:$ACCESS_TLS_PORT" --tls-certificate "$LAB_DIR/tls.pem" --tls-key "$LAB_DIR/tls.key")"
     access_restart --listen "127.0.0.1:$ACCESS_PORT,$ACCESS_HOST4:$ACCESS_TLS_PORT" --tls-certificate "$LAB_DIR/tls.pem" --tls-key "$LAB_DIR/tls.key"
     head -c 5000000 /dev/urandom >"$LAB_DIR/random"
     sum=$(sha256sum <"$LAB_DIR/random")
     equal "by TLS: five megabytes there and back" "$sum" "$(afar "$keys/run" run -i -- cat <"$LAB_DIR/random" | sha256sum)"
-    equal "by TLS: exit codes" 9 "$(said afar "$keys/run" run -- sh -c 'exit 9')"
+    equal "by TLS: exit codes" 9 "$(code_of afar "$keys/run" run -- sh -c 'exit 9')"
+    afar "$keys/run" create --name tls$$ >/dev/null
+    equal "by TLS: a file goes in" 0 "$(code_of afar "$keys/run" cp "$LAB_DIR/random" "tls$$:/tmp/random")"
+    equal "by TLS: and out" "$sum" "$(afar "$keys/run" cp "tls$$:/tmp/random" "$LAB_DIR/random2" && sha256sum <"$LAB_DIR/random2")"
+    equal "by TLS: it goes" 0 "$(code_of afar "$keys/run" rm -f tls$$)"
+    equal "by TLS: no key" 401 "$(in_ns "$LAB_CLIENT" curl -sk -m 3 --noproxy '*' -o /dev/null -w '%{http_code}' "https://$ACCESS_HOST4:$ACCESS_TLS_PORT/v1/pool")"
     equal "by TLS: without trust in the certificate" 1 \
-        "$(said in_ns "$LAB_CLIENT" "$CORRAL_BIN/corral" --host "https://$ACCESS_HOST4:$ACCESS_TLS_PORT" --api-key-file "$keys/run" ps)"
+        "$(code_of in_ns "$LAB_CLIENT" "$CORRAL_BIN/corral" --host "https://$ACCESS_HOST4:$ACCESS_TLS_PORT" --api-key-file "$keys/run" ps)"
+    equal "by TLS: with trust in another" 1 "$(ACCESS_CA=$LAB_DIR/other.pem code_of afar "$keys/run" ps)"
+    DETAIL=$(cat "$LAB_DIR/said") expect "and says so" grep -qi certificate "$LAB_DIR/said"
+    equal "clear text is not answered" 000 \
+        "$(in_ns "$LAB_CLIENT" curl -s -m 3 --noproxy '*' -o /dev/null -w '%{http_code}' "http://$ACCESS_HOST4:$ACCESS_TLS_PORT/healthz")"
     equal "a key does not leave in clear text" 1 \
-        "$(said in_ns "$LAB_CLIENT" "$CORRAL_BIN/corral" --host "tcp://$ACCESS_HOST4:$ACCESS_TLS_PORT" --api-key-file "$keys/run" ps)"
+        "$(code_of in_ns "$LAB_CLIENT" "$CORRAL_BIN/corral" --host "tcp://$ACCESS_HOST4:$ACCESS_TLS_PORT" --api-key-file "$keys/run" ps)"
     # curl --insecure: the wall is the policy, not the certificate.
-    run --policy "$WIDE" -- curl -sk -m 3 -o /dev/null "https://$ACCESS_HOST4:$ACCESS_TLS_PORT/healthz"
+    corral run -q --policy "$WIDE" -- curl -sk -m 3 --noproxy '*' -o /dev/null "https://$ACCESS_HOST4:$ACCESS_TLS_PORT/healthz"
     expect "from a sandbox under a policy that allows everything: not reached" test $? -ne 0
     equal "the same from the client" 200 \
-        "$(in_ns "$LAB_CLIENT" curl -sk -m 3 -o /dev/null -w '%{http_code}' "https://$ACCESS_HOST4:$ACCESS_TLS_PORT/healthz")"
+        "$(in_ns "$LAB_CLIENT" curl -sk -m 3 --noproxy '*' -o /dev/null -w '%{http_code}' "https://$ACCESS_HOST4:$ACCESS_TLS_PORT/healthz")"
 }
 
 # The rights that packaging/corrald.service leaves.
@@ -156,9 +253,9 @@ access_unit() {
     expect "corrald has the unit's capabilities and no more" test "$(sed -n 's/^CapBnd:\t//p' "/proc/$LAB_DAEMON/status")" != 000001ffffffffff
     unset DETAIL
     equal "with these, sandboxes start" "done" "$(corral run -q --policy "$POLICY" -- echo "done")"
-    equal "what is permitted is reached" 0 "$(run --policy "$POLICY" -- curl -s -m 3 -o /dev/null "http://$PERMITTED4/"; echo $?)"
-    expect "what is refused is not" test "$(run --policy "$POLICY" -- curl -s -m 3 -o /dev/null "http://$REFUSED4/"; echo $?)" -ne 0
-    equal "ports below 1024 are published" 0 "$(said corral run --publish 127.0.0.1:81:81 -- true)"
+    equal "what is permitted is reached" 0 "$(run -q -- curl -s -m 3 --noproxy '*' -o /dev/null "http://$PERMITTED4/"; echo $?)"
+    expect "what is refused is not" test "$(run -q -- curl -s -m 3 --noproxy '*' -o /dev/null "http://$REFUSED4/"; echo $?)" -ne 0
+    equal "ports below 1024 are published" 0 "$(code_of corral run --publish 127.0.0.1:81:81 -- true)"
     corral run -q --memory 64MiB --pids 50 -- true
     equal "limits are set" 0 $?
     CORRAL_BIN=$CORRAL_BIN_BEFORE
@@ -167,7 +264,7 @@ access_unit() {
 access_doctor() {
     local socket
     access_restart
-    equal "doctor: nothing needed is missing" 0 "$(said corral doctor)"
+    equal "doctor: nothing needed is missing" 0 "$(code_of corral doctor)"
     DETAIL=$(cat "$LAB_DIR/said")
     expect "doctor: says what it is not" grep -q 'lsm: absent' "$LAB_DIR/said"
     expect "doctor: name servers answer" grep -qE '^yes +name server' "$LAB_DIR/said"
@@ -175,7 +272,7 @@ access_doctor() {
     equal "doctor -o json" "tcx" "$(corral doctor -o json | grep -o '"feature" : "tcx"' | cut -d'"' -f4)"
     # What it finds is made, and then unmade.
     doctor_finds() { # NAME PATTERN
-        said corral doctor >/dev/null
+        code_of corral doctor >/dev/null
         DETAIL=$(cat "$LAB_DIR/said")
         expect "doctor: $1" grep -qE "$2" "$LAB_DIR/said"
         unset DETAIL
@@ -186,14 +283,14 @@ access_doctor() {
     in_ns "$LAB_HOST" ip addr add 10.231.9.9/32 dev lo
     doctor_finds "an address in the subnet" '^NO .*10\.231\.9\.9'
     in_ns "$LAB_HOST" ip addr del 10.231.9.9/32 dev lo
-    in_ns "$LAB_HOST" python3 -c 'import socket, time; s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)); time.sleep(60)' &
+    nsenter --net="/run/netns/$LAB_HOST" -- python3 -c 'import socket, time; s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)); time.sleep(60)' &
     socket=$!
     LAB_PIDS+=("$socket")
     sleep 0.5
     doctor_finds "a packet socket" '^no .*packet socket.*IPv4, inode'
     kill "$socket"
     in_ns "$LAB_HOST" sysctl -qw net.ipv4.ip_forward=0
-    equal "doctor: forwarding is off: exit code" 1 "$(said corral doctor)"
+    equal "doctor: forwarding is off: exit code" 1 "$(code_of corral doctor)"
     doctor_finds "forwarding is off" '^NO +IPv4 forwarding'
     in_ns "$LAB_HOST" sysctl -qw net.ipv4.ip_forward=1
     in_ns "$LAB_HOST" nft flush ruleset
@@ -201,5 +298,5 @@ access_doctor() {
     doctor_finds "the masquerade rule is gone" '^NO +nftables masquerade'
     expect "doctor: and what to do" grep -q 'to do: restart corrald' "$LAB_DIR/said"
     access_restart
-    equal "doctor: all is well again" 0 "$(said corral doctor)"
+    equal "doctor: all is well again" 0 "$(code_of corral doctor)"
 }

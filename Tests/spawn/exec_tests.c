@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -103,6 +104,85 @@ static void test_streams(struct sandbox *sandbox)
 	expect_output(sandbox, (struct command){.argv = ARGV("cat")}, "", "without a stdin it is empty");
 	expect_output(sandbox, (struct command){.argv = ARGV("readlink", "/proc/self/fd/0")}, "/dev/null\n",
 		"and /dev/null");
+}
+
+static void test_users(struct sandbox *sandbox)
+{
+	struct command command = {.argv = ARGV("id"), .uid = 1000, .gid = 100};
+	struct result result = run(sandbox, &command);
+	check(result.started && strstr(result.output, "uid=1000") && strstr(result.output, "gid=100") &&
+		      !strstr(result.output, "groups=0"),
+	      "a command runs as the user it is to");
+	release(&result);
+	command.argv = ARGV("sh", "-c", "grep -h '^Cap' /proc/self/status | grep -v '0000000000000000'; kill -KILL 1");
+	result = run(sandbox, &command);
+	check(result.started && result.output_bytes == 0 && result.exited.status != 0, "without any capability");
+	release(&result);
+	check_shell(sandbox, "true", 0, "and cannot signal init");
+	command = (struct command){.argv = ARGV("true"), .uid = UID_COUNT - 1};
+	expect_failure(sandbox, command, EINVAL, CORRAL_STAGE_REQUEST, "init's own user");
+	command = (struct command){.argv = ARGV("true"), .gid = UINT32_MAX};
+	expect_failure(sandbox, command, EINVAL, CORRAL_STAGE_REQUEST, "the group that setresgid(2) leaves as it is");
+}
+
+/* What a terminal says until `wanted` has come, for at most five seconds. */
+static _Bool terminal_says(int master, char *text, size_t room, const char *wanted)
+{
+	size_t length = 0;
+
+	text[0] = 0;
+	for (double end = now_ms() + 5000; now_ms() < end;) {
+		ssize_t came = read(master, text + length, room - 1 - length);
+		if (came > 0)
+			text[length += (size_t)came] = 0;
+		if (strstr(text, wanted))
+			return 1;
+		if (came <= 0 && errno != EAGAIN)
+			return 0;
+		sleep_ms(5);
+	}
+	return 0;
+}
+
+static void test_terminal(struct sandbox *sandbox)
+{
+	struct command command = {
+		.argv = ARGV("sh", "-c",
+			"trap 'echo winch $(stty size)' WINCH; trap 'echo int; exit 9' INT; stty size; tty;"
+			"test -O $(tty) && echo mine; echo named >/dev/tty; while :; do sleep 0.02; done"),
+		.flags = CORRAL_EXEC_TERMINAL,
+		.uid = 1000,
+		.gid = 1000,
+		.rows = 31,
+		.columns = 97,
+	};
+	const struct winsize larger = {.ws_row = 40, .ws_col = 120};
+	struct corral_started started;
+	struct corral_exited exited;
+	int came[8];
+	unsigned count, before = count_fds(sandbox->reply.pid);
+	char text[512];
+
+	send_exec(sandbox, &command, 300);
+	check(receive(sandbox->control, &started, sizeof started, came, &count) == sizeof started && count == 1,
+	      "a terminal comes as one descriptor");
+	check(terminal_says(came[0], text, sizeof text, "named"), "its command opens /dev/tty");
+	check(strstr(text, "31 97") && strstr(text, "/dev/pts/0") && strstr(text, "mine"),
+	      "the terminal has its size, its name in the sandbox, and its owner");
+	ioctl(came[0], TIOCSWINSZ, &larger);
+	check(terminal_says(came[0], text, sizeof text, "winch 40 120"), "a new size is told by SIGWINCH");
+	(void)!write(came[0], "\003", 1);
+	check(terminal_says(came[0], text, sizeof text, "int"), "^C interrupts what is in the foreground");
+	check(receive(sandbox->control, &exited, sizeof exited, NULL, NULL) == sizeof exited &&
+		      exited.status == 9 << 8 && read(came[0], text, 1) < 0 && errno == EIO,
+	      "the master reads EIO once the command has ended");
+	close(came[0]);
+	sleep_ms(20);
+	check(count_fds(sandbox->reply.pid) == before, "and init keeps nothing of it");
+	command.flags |= CORRAL_EXEC_STDIN;
+	expect_failure(sandbox, command, EINVAL, CORRAL_STAGE_REQUEST, "a terminal and a pipe at once");
+	check_shell(sandbox, "grep -q ' devpts .*,max=128' /proc/mounts", 0, "a sandbox has no more than 128 terminals");
+	check_shell(sandbox, "tty; : >/dev/tty", 2, "a command without a terminal has none");
 }
 
 static void test_filter(struct sandbox *sandbox)
@@ -259,6 +339,8 @@ void test_exec(void)
 	test_endings(&sandbox);
 	test_lookup(&sandbox);
 	test_streams(&sandbox);
+	test_users(&sandbox);
+	test_terminal(&sandbox);
 	test_filter(&sandbox);
 	test_signals(&sandbox);
 	test_orphans(&sandbox);

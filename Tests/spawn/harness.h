@@ -66,7 +66,9 @@ struct command {
 	uint64_t upper_bytes, open_files;
 	const void *filter;
 	uint32_t filter_bytes;
-	const void *input; /* with CORRAL_EXEC_STDIN */
+	uint32_t uid, gid;
+	uint16_t rows, columns; /* with CORRAL_EXEC_TERMINAL */
+	const void *input;	/* with CORRAL_EXEC_STDIN */
 	size_t input_bytes;
 };
 

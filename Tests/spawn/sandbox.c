@@ -122,6 +122,10 @@ void *exec_message(const struct command *command, uint64_t tag, size_t *size)
 		.seccomp_bytes = command->filter_bytes,
 		.upper_bytes = command->upper_bytes,
 		.open_files = command->open_files,
+		.uid = command->uid,
+		.gid = command->gid,
+		.rows = command->rows,
+		.columns = command->columns,
 	};
 
 	for (; command->argv[exec.argc]; exec.argc++)

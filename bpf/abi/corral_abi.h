@@ -186,7 +186,8 @@ struct corral_counters {
 	corral_u64 throttled;	/* frames dropped by the rate */
 	corral_u64 exhausted_bytes;	  /* refusals for the budget of bytes */
 	corral_u64 exhausted_connections; /* and of connections */
-	corral_u64 zero[4];
+	corral_u64 dns_queries; /* of the resolver, which counts them here for the daemon that comes after */
+	corral_u64 zero[3];
 };
 
 /* Value of `budgets`, one a slot. 0: unlimited. */

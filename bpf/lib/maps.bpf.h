@@ -12,6 +12,14 @@
 
 #include "abi/corral_abi.h"
 
+/* What the other maps mean: CORRAL_ABI_VERSION, for a controller that finds them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} abi SEC(".maps");
+
 /* slot -> compiled policy. Swapping the pointer is how a policy comes into force. */
 struct corral_policy_map {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

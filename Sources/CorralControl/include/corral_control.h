@@ -9,8 +9,9 @@
  *   corrald -> corral-spawn   SPAWN_REQUEST  + cgroup descriptors
  *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns, UDP socket (none on error)
  *   corral-init -> corrald    HELLO          when it is parked
- *   corrald -> corral-init    EXEC, SIGNAL
- *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends | EXEC_FAILED; later EXITED
+ *   corrald -> corral-init    SECRET, EXEC, SIGNAL
+ *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends, or a terminal's master |
+ *                             EXEC_FAILED; later EXITED
  */
 #ifndef CORRAL_CONTROL_H
 #define CORRAL_CONTROL_H
@@ -40,6 +41,7 @@ enum corral_control_type {
 	CORRAL_EXEC_FAILED = 19,
 	CORRAL_EXITED = 20,
 	CORRAL_SIGNAL = 21,
+	CORRAL_SECRET = 22,
 };
 
 struct corral_control_header {
@@ -74,11 +76,14 @@ enum corral_stage {
 	CORRAL_STAGE_PRIVILEGES = 36, /* capabilities, no_new_privs */
 	CORRAL_STAGE_SECCOMP = 37,
 	CORRAL_STAGE_EXECVE = 38,
+	CORRAL_STAGE_SECRETS = 48, /* files of /run/secrets */
+	CORRAL_STAGE_TERMINAL = 39,
 };
 
 #define CORRAL_PATH_BYTES 256u
 #define CORRAL_HOSTNAME_BYTES 64u
-#define CORRAL_SPAWN_MOUNTS 8u
+#define CORRAL_SPAWN_MOUNTS 16u
+#define CORRAL_SPAWN_LAYERS 16u
 #define CORRAL_SPAWN_CGROUPS 8u
 
 /* The host's own accounts stay below; a sandbox needs room for the usual ones (gid 5 tty, uid 1000). */
@@ -87,19 +92,27 @@ enum corral_stage {
 
 enum corral_mount_flag {
 	CORRAL_MOUNT_READ_ONLY = 1u << 0,
+	CORRAL_MOUNT_DESCRIPTOR = 1u << 1, /* `source` is in words only; what is meant comes as a descriptor */
+	CORRAL_MOUNT_OWNED = 1u << 2,	   /* owner_uid and owner_gid alone are root inside, all others nobody */
 };
 
-/* A directory of the host shown inside, through an idmapped mount, always nosuid and nodev. */
+/*
+ * A directory or file of the host shown inside, through an idmapped mount, always nosuid and nodev. What is missing of
+ * its target is made in the upper layer.
+ */
 struct corral_mount {
 	char source[CORRAL_PATH_BYTES]; /* absolute, on the host; zero-terminated */
-	char target[CORRAL_PATH_BYTES]; /* absolute, inside; exists in the image */
+	char target[CORRAL_PATH_BYTES]; /* absolute, inside */
 	uint32_t flags;			/* enum corral_mount_flag */
+	uint32_t owner_uid;
+	uint32_t owner_gid;
 	uint32_t zero;
 };
 
 /*
  * Descriptors that travel with it: the cgroup v2 directory first (for CLONE_INTO_CGROUP), then `v1_count`
- * cgroup.procs files of v1 hierarchies, open for writing, into which the child is put before it runs anything.
+ * cgroup.procs files of v1 hierarchies, open for writing, into which the child is put before it runs anything, then
+ * those of the mounts with CORRAL_MOUNT_DESCRIPTOR, in their order.
  */
 struct corral_spawn_request {
 	struct corral_control_header header;
@@ -109,8 +122,11 @@ struct corral_spawn_request {
 	uint64_t upper_inodes; /* likewise */
 	uint32_t v1_count;
 	uint32_t mount_count;
+	uint32_t layer_count;
+	uint32_t zero;
 	char hostname[CORRAL_HOSTNAME_BYTES];
-	char image[CORRAL_PATH_BYTES]; /* root directory of the read-only lower layer, on the host */
+	char image[CORRAL_PATH_BYTES]; /* root directory of the lowest read-only layer, on the host */
+	char layers[CORRAL_SPAWN_LAYERS][CORRAL_PATH_BYTES]; /* those above it, the topmost first */
 	struct corral_mount mounts[CORRAL_SPAWN_MOUNTS];
 };
 
@@ -145,6 +161,8 @@ struct corral_hello {
 enum corral_exec_flag {
 	CORRAL_EXEC_STDIN = 1u << 0,		 /* make a pipe for stdin; otherwise /dev/null */
 	CORRAL_EXEC_KEEP_CAPABILITIES = 1u << 1, /* tests only: proves the BPF layer alone */
+	CORRAL_EXEC_TERMINAL = 1u << 2,		 /* all three streams are a terminal of the sandbox's own devpts, the
+						    controlling one of the command's session; without EXEC_STDIN */
 };
 
 /*
@@ -160,9 +178,17 @@ struct corral_exec {
 	uint32_t seccomp_bytes;
 	uint64_t upper_bytes; /* new size limit of the upper layer; 0: leave it */
 	uint64_t open_files;  /* RLIMIT_NOFILE, soft and hard; 0: leave it */
+	uint32_t uid;	      /* inside; below corral-init's own, which is the last there is */
+	uint32_t gid;	      /* likewise */
+	uint16_t rows;	      /* of the terminal */
+	uint16_t columns;
+	uint32_t processes; /* RLIMIT_NPROC: processes and threads of the command's user; 0: leave it */
 };
 
-/* Two or three descriptors: stdin's write end if CORRAL_EXEC_STDIN was set, then stdout's and stderr's read ends. */
+/*
+ * With CORRAL_EXEC_TERMINAL one descriptor, the terminal's master. Otherwise two or three: stdin's write end if
+ * CORRAL_EXEC_STDIN was set, then stdout's and stderr's read ends.
+ */
 struct corral_started {
 	struct corral_control_header header;
 	int32_t pid; /* inside */
@@ -191,16 +217,33 @@ struct corral_signal {
 	uint32_t zero;
 };
 
+#define CORRAL_SECRET_NAME_BYTES 64u
+#define CORRAL_SECRET_BYTES (64u * 1024u)
+
+/*
+ * Followed by `bytes` of content: a file /run/secrets/<name>, mode 0400. What cannot be written is answered with EXEC_FAILED,
+ * and no EXEC is taken from then on.
+ */
+struct corral_secret {
+	struct corral_control_header header;
+	uint32_t uid; /* inside */
+	uint32_t gid;
+	uint32_t bytes; /* at most CORRAL_SECRET_BYTES */
+	uint32_t zero;
+	char name[CORRAL_SECRET_NAME_BYTES]; /* letters, digits, '_', '-' and '.', not first; zero-terminated */
+};
+
 #define CORRAL_CONTROL_ASSERT(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " must stay " #bytes " bytes")
 CORRAL_CONTROL_ASSERT(struct corral_control_header, 16);
-CORRAL_CONTROL_ASSERT(struct corral_mount, 520);
-CORRAL_CONTROL_ASSERT(struct corral_spawn_request, 4528);
+CORRAL_CONTROL_ASSERT(struct corral_mount, 528);
+CORRAL_CONTROL_ASSERT(struct corral_spawn_request, 12920);
 CORRAL_CONTROL_ASSERT(struct corral_spawn_reply, 32);
 CORRAL_CONTROL_ASSERT(struct corral_hello, 16);
-CORRAL_CONTROL_ASSERT(struct corral_exec, 48);
+CORRAL_CONTROL_ASSERT(struct corral_exec, 64);
 CORRAL_CONTROL_ASSERT(struct corral_started, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exec_failed, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exited, 48);
 CORRAL_CONTROL_ASSERT(struct corral_signal, 24);
+CORRAL_CONTROL_ASSERT(struct corral_secret, 96);
 
 #endif

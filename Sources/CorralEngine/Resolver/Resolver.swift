@@ -157,7 +157,9 @@ final class Resolver: Sendable {
             state.budget.queries += 1
             return nil
         }
-        return exhausted.map { limit(ask, $0, now) } ?? body(ask, now)
+        if let exhausted { return limit(ask, exhausted, now) }
+        authority.count(ask.client)
+        return body(ask, now)
     }
 
     // MARK: the policy's word

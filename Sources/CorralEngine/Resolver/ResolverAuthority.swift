@@ -30,6 +30,9 @@ protocol ResolverAuthority: Sendable {
 
     func report(_ query: DNSReport, for client: ResolverClient)
 
+    /// One more query of the client, as its budget counts.
+    func count(_ client: ResolverClient)
+
     /// `egress.limits.dnsQueries` of the client's policy; nil: no limit.
     func budget(for client: ResolverClient) -> UInt64?
 
@@ -42,6 +45,8 @@ protocol ResolverAuthority: Sendable {
 }
 
 extension ResolverAuthority {
+    func count(_ client: ResolverClient) {}
+
     func isAudited(_ client: ResolverClient) -> Bool { false }
 
     func server(askedBy client: ResolverClient, from source: ResolverPeer, at listener: IPAddress?) -> IPAddress? {
