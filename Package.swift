@@ -160,7 +160,8 @@ let package = Package(
         .testTarget(
             name: "CorralServerTests",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "CorralTLS", "Yams", "corrald",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "CorralTLS", "Yams",
+                "corrald",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),

@@ -35,7 +35,8 @@ struct ClientEndpoint: Sendable {
         }
         guard let (name, port) = Self.split(rest) else { throw .badHost(host, expected: Self.expected) }
         guard isTLS || Self.isLoopback(name) else {
-            throw .badHost(host, expected: "https:// for another machine: the API key must not cross a network in clear text")
+            throw .badHost(
+                host, expected: "https:// for another machine: the API key must not cross a network in clear text")
         }
         guard let apiKey, !apiKey.isEmpty else {
             throw .badHost(host, expected: "an API key with it, in CORRAL_API_KEY or by --api-key-file")
@@ -159,7 +160,9 @@ struct ClientEndpoint: Sendable {
             number = errno
             close(descriptor)
         }
-        throw .unreachable(path: description, errno: number, remedy: number == ECONNREFUSED ? "is it running there, with --listen?" : nil)
+        throw .unreachable(
+            path: description, errno: number,
+            remedy: number == ECONNREFUSED ? "is it running there, with --listen?" : nil)
     }
 
     private static func hasConnected(_ descriptor: Int32) -> Bool {

@@ -49,8 +49,10 @@ extension HostChecks {
     static func reversePath(_ value: String?) -> HostCheck {
         let words = ["0": "off", "1": "strict", "2": "loose"]
         return HostCheck(
-            feature: "reverse path filter that lets answers in", answer: value.map { $0 == "1" ? .couldNotTell : .yes } ?? .couldNotTell,
-            detail: "net.ipv4.conf.all.rp_filter is \(value.map { "\($0), \(words[$0] ?? "unknown")" } ?? "not readable")",
+            feature: "reverse path filter that lets answers in",
+            answer: value.map { $0 == "1" ? .couldNotTell : .yes } ?? .couldNotTell,
+            detail:
+                "net.ipv4.conf.all.rp_filter is \(value.map { "\($0), \(words[$0] ?? "unknown")" } ?? "not readable")",
             without: "on a host with several ways out, answers that come by another one are dropped",
             remedy: "sysctl -w net.ipv4.conf.all.rp_filter=2, if this host has several ways out")
     }
@@ -58,7 +60,8 @@ extension HostChecks {
     static func masquerade(_ instance: String, _ isThere: Bool?) -> HostCheck {
         HostCheck(
             feature: "nftables masquerade", answer: isThere.map { $0 ? .yes : .no } ?? .couldNotTell,
-            detail: "table inet corral_\(instance) " + (isThere.map { $0 ? "is there" : "is gone" } ?? "could not be looked at"),
+            detail: "table inet corral_\(instance) "
+                + (isThere.map { $0 ? "is there" : "is gone" } ?? "could not be looked at"),
             without: "sandboxes reach nothing that has no route back to them",
             remedy: "restart corrald, and see what flushes the ruleset", isNeeded: true)
     }
@@ -100,7 +103,8 @@ extension HostChecks {
             answer: !clashing.isEmpty ? .no : ipv4 == nil || ipv6 == nil ? .couldNotTell : .yes,
             detail: clashing.isEmpty
                 ? "none" : clashing.map { "\($0.prefix) by \($0.interface)" }.joined(separator: ", "),
-            without: "what lives there cannot be reached from sandboxes, nor from this host where a sandbox has its address",
+            without:
+                "what lives there cannot be reached from sandboxes, nor from this host where a sandbox has its address",
             remedy: "give corrald a --subnet or --subnet6 that no route of this host covers")
     }
 
@@ -146,7 +150,8 @@ extension HostChecks {
         return HostCheck(
             feature: "no packet socket for one protocol on all interfaces",
             answer: found.map { $0.isEmpty ? .yes : .no } ?? .couldNotTell,
-            detail: found.map { $0.isEmpty ? "none" : $0.joined(separator: "; ") } ?? "/proc/net/packet is not readable",
+            detail: found.map { $0.isEmpty ? "none" : $0.joined(separator: "; ") }
+                ?? "/proc/net/packet is not readable",
             without: "names are not resolved for sandboxes while it is open",
             remedy: "find the program by the inode (ss -0 -p) and bind it to its interface")
     }

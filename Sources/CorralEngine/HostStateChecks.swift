@@ -15,7 +15,8 @@ extension HostChecks {
                 configuration.stateDirectory, free: hasStatus ? free : nil,
                 freeInodes: hasStatus ? UInt64(status.f_favail) : nil, inodes: UInt64(status.f_files)),
             Self.journal(statistics.journal),
-            Self.fill("places for sandboxes", statistics.slots, remedy: "remove sandboxes, or give corrald a larger --subnet"),
+            Self.fill(
+                "places for sandboxes", statistics.slots, remedy: "remove sandboxes, or give corrald a larger --subnet"),
             Self.fill(
                 "room for addresses of names", statistics.pins,
                 remedy: "lower dns-ttl-ceiling, or run fewer sandboxes under policies with names"),
@@ -58,7 +59,8 @@ extension HostChecks {
     static func events(_ events: EventStatistics) -> HostCheck {
         HostCheck(
             feature: "events without loss", answer: events.lostInKernel + events.lostByReaders == 0 ? .yes : .no,
-            detail: "since corrald began, \(events.lostInKernel) lost in the kernel's ring, \(events.lostByReaders) by slow readers",
+            detail:
+                "since corrald began, \(events.lostInKernel) lost in the kernel's ring, \(events.lostByReaders) by slow readers",
             without: "nothing that is enforced: verdicts do not depend on events",
             remedy: "trace fewer system calls, or read events faster")
     }
@@ -71,7 +73,8 @@ extension HostChecks {
             feature: "room for open files",
             answer: soft.map { soft in soft >= 4096 && (open ?? 0) < soft - soft / 10 ? .yes : .no } ?? .couldNotTell,
             detail: "\(open.map(String.init) ?? "unknown") of \(soft.map(String.init) ?? "unknown")",
-            without: "sandboxes and clients are refused when it is used up: a sandbox takes about 3, an attached client 4",
+            without:
+                "sandboxes and clients are refused when it is used up: a sandbox takes about 3, an attached client 4",
             remedy: "raise LimitNOFILE= of the unit")
     }
 
@@ -81,7 +84,8 @@ extension HostChecks {
         let others = Set(pinned + (cgroups ?? [])).subtracting([instance]).sorted()
         return HostCheck(
             feature: "alone on this host", answer: cgroups == nil ? .couldNotTell : others.isEmpty ? .yes : .no,
-            detail: others.isEmpty ? "no other instance has pins or cgroups" : "also here: \(others.joined(separator: ", "))",
+            detail: others.isEmpty
+                ? "no other instance has pins or cgroups" : "also here: \(others.joined(separator: ", "))",
             without: others.isEmpty ? nil : "nothing, where their subnets differ",
             remedy: others.isEmpty
                 ? nil : "what no corrald runs for any more is removed by starting it once more with that --instance")
@@ -95,8 +99,11 @@ extension HostChecks {
         let old = ((try? Files.names(in: parent)) ?? []).filter { $0 != current }
         return HostCheck(
             feature: "nothing left of earlier daemons", answer: old.isEmpty ? .yes : .no,
-            detail: old.isEmpty ? "no pins" : "hooks on enforced cgroups below \(parent): \(old.joined(separator: ", "))",
+            detail: old.isEmpty
+                ? "no pins" : "hooks on enforced cgroups below \(parent): \(old.joined(separator: ", "))",
             without: "cgroups stay under policies that nobody can change any more",
-            remedy: "see corrald's log for the cgroups that it could not take over; corral enforce puts a policy on them anew")
+            remedy:
+                "see corrald's log for the cgroups that it could not take over; corral enforce puts a policy on them anew"
+        )
     }
 }

@@ -23,7 +23,8 @@ enum NameServerCheck {
                 pollfd(fd: answer == waiting ? descriptor : -1, events: Int16(POLLIN), revents: 0)
             }
             let left = (deadline - .now) / .milliseconds(1)
-            guard polled.contains(where: { $0.fd >= 0 }), left > 0, poll(&polled, nfds_t(polled.count), Int32(left) + 1) > 0
+            guard polled.contains(where: { $0.fd >= 0 }), left > 0,
+                poll(&polled, nfds_t(polled.count), Int32(left) + 1) > 0
             else { break }
             for index in polled.indices where polled[index].revents != 0 {
                 answers[index] = receive(polled[index].fd)
@@ -72,6 +73,7 @@ extension DNSEndpoint {
         if address.ipv4 != nil {
             return host(sa_family_t(AF_INET)) + port + address.networkBytes.suffix(4) + [UInt8](repeating: 0, count: 8)
         }
-        return host(sa_family_t(AF_INET6)) + port + [0, 0, 0, 0] + address.networkBytes + host(zone.map { if_nametoindex($0) } ?? 0)
+        return host(sa_family_t(AF_INET6)) + port + [0, 0, 0, 0] + address.networkBytes
+            + host(zone.map { if_nametoindex($0) } ?? 0)
     }
 }

@@ -144,7 +144,9 @@ public final class ApiKeys: Sendable {
     private static let idAlphabet = Array("23456789bcdfghjkmnpqrstvwxz".utf8)
 
     private static func text(_ alphabet: [UInt8], _ count: Int, _ random: inout SystemRandomNumberGenerator) -> String {
-        String(decoding: (0..<count).map { _ in alphabet[Int.random(in: alphabet.indices, using: &random)] }, as: UTF8.self)
+        String(
+            decoding: (0..<count).map { _ in alphabet[Int.random(in: alphabet.indices, using: &random)] }, as: UTF8.self
+        )
     }
 
     /// Seconds.

@@ -37,9 +37,9 @@ public final class ControlSocket: Sendable {
     /// Held as long as this daemon lives.
     private let lock: FileLock
 
-    /// Makes the directory (mode 0750; 0751 where others than this user and the group have a socket in it), takes the lock and removes a socket that nobody answers. `path`: absolute, at most
-    /// 107 bytes. `readers`: a group whose members may look; empty, there is no socket for them. Throws
-    /// `ControlSocketError` or `SystemCallError`.
+    /// Makes the directory (mode 0750; 0751 where others than this user and the group have a socket in it), takes the lock and
+    /// removes a socket that nobody answers. `path`: absolute, at most 102 bytes. `readers`: a group whose members may look;
+    /// empty, there is no socket for them. Throws `ControlSocketError` or `SystemCallError`.
     public init(path: String, access: SocketAccess, readers group: String = "") throws {
         let readersPath = Self.readersPath(path)
         guard path.hasPrefix("/"), let slash = path.lastIndex(of: "/"), slash != path.startIndex,
@@ -53,7 +53,8 @@ public final class ControlSocket: Sendable {
         readers = group.isEmpty ? nil : getgrnam(group)?.pointee.gr_gid
         if !group.isEmpty, readers == nil { throw ControlSocketError("socket-readers: no group \"\(group)\"") }
         let directory = String(path[..<slash])
-        try Self.prepare(directory: directory, group: access.group, isEnteredByOthers: readers != nil || access.owner != geteuid())
+        try Self.prepare(
+            directory: directory, group: access.group, isEnteredByOthers: readers != nil || access.owner != geteuid())
         guard let lock = try FileLock(path: path + ".lock") else {
             throw ControlSocketError("another corrald runs in \(directory); give this one a --run-dir of its own")
         }

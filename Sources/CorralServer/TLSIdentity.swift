@@ -58,7 +58,9 @@ public final class TLSIdentity: Sendable {
         guard let status = try FileStatus(path: key, followingLinks: true) else {
             throw ControlSocketError("\(key): there is no such file")
         }
-        guard status.mode & 0o007 == 0 else { throw ControlSocketError("\(key): everybody may read it; expected mode 0600") }
+        guard status.mode & 0o007 == 0 else {
+            throw ControlSocketError("\(key): everybody may read it; expected mode 0600")
+        }
         do {
             var configuration = TLSConfiguration.makeServerConfiguration(
                 certificateChain: try NIOSSLCertificate.fromPEMFile(certificate).map { .certificate($0) },

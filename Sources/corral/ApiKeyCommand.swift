@@ -43,7 +43,8 @@ struct ApiKeyCreate: ClientCommand {
         }
     }
 
-    @Option(help: ArgumentHelp("How long it is valid, such as 12h or 90d; else until it is revoked.", valueName: "time"))
+    @Option(
+        help: ArgumentHelp("How long it is valid, such as 12h or 90d; else until it is revoked.", valueName: "time"))
     var expires: String?
 
     func execute() throws {
@@ -55,7 +56,8 @@ struct ApiKeyCreate: ClientCommand {
 }
 
 struct ApiKeyList: ClientCommand {
-    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the keys, without their secrets.")
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "List the keys, without their secrets.")
 
     @OptionGroup var connection: ConnectionOptions
 

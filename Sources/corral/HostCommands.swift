@@ -36,7 +36,8 @@ struct Pool: ClientCommand {
 
 struct Doctor: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what this host can do: yes, no or could not tell, what is lost without it, and what to do about it.",
+        abstract:
+            "Show what this host can do: yes, no or could not tell, what is lost without it, and what to do about it.",
         discussion: "Exits with 1 when something that sandboxes need is missing, or corrald cannot be asked."
     )
 

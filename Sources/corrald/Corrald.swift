@@ -91,7 +91,9 @@ struct Corrald: AsyncParsableCommand {
     var socketReaders: String?
 
     @Option(
-        help: "Serve holders of API keys here, such as 127.0.0.1:7070,[::1]:7070; other addresses need TLS (default: none).")
+        help:
+            "Serve holders of API keys here, such as 127.0.0.1:7070,[::1]:7070; other addresses need TLS (default: none)."
+    )
     var listen: String?
 
     @Option(help: "PEM file with the certificate for --listen and those that lead to its root (default: no TLS).")

@@ -88,7 +88,8 @@ struct DaemonConfiguration: Equatable {
         }
         if tls == nil, let open = listen.first(where: { !$0.isLoopback }) {
             throw SettingError(
-                "listen: \(open) can be reached from other machines: expected tls-certificate and tls-key, or 127.0.0.1 or [::1]")
+                "listen: \(open) can be reached from other machines: expected tls-certificate and tls-key, or 127.0.0.1 or [::1]"
+            )
         }
         limits = ConnectionLimits(
             connections: try text(.maxConnections, "0").count(0...1_000_000, "0 for as many as open files allow"),
@@ -310,7 +311,9 @@ extension Setting {
         if value.isEmpty { return [] }
         for part in value.split(separator: ",", omittingEmptySubsequences: false) {
             guard let address = ListenAddress(String(part.drop { $0 == " " })), address.port > 0, addresses.count < 8
-            else { throw refuse(expected: "up to 8 addresses separated by commas, such as 127.0.0.1:7070 or [::1]:7070") }
+            else {
+                throw refuse(expected: "up to 8 addresses separated by commas, such as 127.0.0.1:7070 or [::1]:7070")
+            }
             addresses.append(address)
         }
         return addresses

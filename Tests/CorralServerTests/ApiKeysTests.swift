@@ -78,7 +78,8 @@ final class Counter: Sendable {
     }
 
     @Test(arguments: [
-        "{", "[]", "{\"version\":2,\"keys\":[]}", "{\"version\":1}", "{\"version\":1,\"keys\":[{\"id\":\"a\"}]}", "\u{0}",
+        "{", "[]", "{\"version\":2,\"keys\":[]}", "{\"version\":1}", "{\"version\":1,\"keys\":[{\"id\":\"a\"}]}",
+        "\u{0}",
     ])
     func aFileThatMakesNoSenseOpensNothingAndIsKept(text: String) async throws {
         let directory = try TemporaryDirectory()

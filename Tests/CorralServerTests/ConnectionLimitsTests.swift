@@ -188,7 +188,8 @@ import Testing
             let command = FakeCommand(echo: true)
             await server.engine.add("sb-1", streams: command.streams)
             let client = try server.client()
-            await client.send("POST /v1/sandboxes/sb-1/attach HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            await client.send(
+                "POST /v1/sandboxes/sb-1/attach HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
             #expect(await client.readHead().status == 200)
             try await Task.sleep(for: .milliseconds(800))
             await client.sendChunk([0, 0, 0, 0, 0, 0, 0, 2] + Array("hi".utf8))

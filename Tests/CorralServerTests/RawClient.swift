@@ -44,7 +44,9 @@ actor RawClient {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         // struct sockaddr_in: family in host byte order, port and address in network byte order.
         let bytes =
-            withUnsafeBytes(of: sa_family_t(AF_INET)) { Array($0) } + [UInt8(port >> 8), UInt8(port & 0xff), 127, 0, 0, 1]
+            withUnsafeBytes(of: sa_family_t(AF_INET)) { Array($0) } + [
+                UInt8(port >> 8), UInt8(port & 0xff), 127, 0, 0, 1,
+            ]
             + [UInt8](repeating: 0, count: 8)
         let result = bytes.withUnsafeBytes {
             connect(descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))

@@ -61,7 +61,8 @@ struct TestServer: Sendable {
                 for await number in ready { port = number }
                 let result: Swift.Result<Result, any Error>
                 do {
-                    result = .success(try await body(
+                    result = .success(
+                        try await body(
                             TestServer(
                                 engine: engine, socketPath: socket.path, keys: keys, stateDirectory: directory.path,
                                 port: port, group: group)))
@@ -95,7 +96,9 @@ final class TemporaryDirectory: Sendable {
     deinit {
         for name in ["run/corral.sock", "run/corral.sock.lock", "run/corral-read.sock"] { unlink(path + "/" + name) }
         rmdir(path + "/run")
-        for name in ["corral.sock", "corral.sock.lock", "corrald.yaml", "notify", "api-keys.json", "tls.pem", "tls.key"] { unlink(path + "/" + name) }
+        for name in [
+            "corral.sock", "corral.sock.lock", "corrald.yaml", "notify", "api-keys.json", "tls.pem", "tls.key",
+        ] { unlink(path + "/" + name) }
         rmdir(path)
     }
 }
