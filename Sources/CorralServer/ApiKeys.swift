@@ -1,7 +1,9 @@
-public import CorralAPI
+internal import CorralAPI
 internal import CorralEvents
+internal import CorralPolicy
 internal import Dispatch
 internal import Glibc
+internal import HTTPTypes
 internal import Synchronization
 
 /// The API keys of an instance.

@@ -28,7 +28,7 @@ struct LimitedBody: AsyncSequence, Sendable {
         mutating func next() async throws -> ByteBuffer? {
             guard let piece = try await base.next() else { return nil }
             count += piece.readableBytes
-            guard count <= limit else { throw Failure.bodyTooLarge(limit) }
+            guard count <= limit else { throw CorralServer.Failure.bodyTooLarge(limit) }
             return piece
         }
     }

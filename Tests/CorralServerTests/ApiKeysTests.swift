@@ -7,7 +7,7 @@ import Testing
 
 @testable import CorralServer
 
-final class Counter: Sendable {
+final class TestClock: Sendable {
     private let number: Mutex<Int64>
 
     init(_ number: Int64) { self.number = Mutex(number) }
@@ -20,7 +20,7 @@ final class Counter: Sendable {
 
 @Suite struct ApiKeysTests {
     private static func keys(
-        _ directory: TemporaryDirectory, clock: Counter = Counter(1_000_000), log: EventLog = EventLog()
+        _ directory: TemporaryDirectory, clock: TestClock = TestClock(1_000_000), log: EventLog = EventLog()
     ) -> ApiKeys {
         ApiKeys(file: ApiKeyFile(directory: directory.path), clock: { clock.value }) { log.add($0) }
     }
@@ -31,7 +31,7 @@ final class Counter: Sendable {
 
     @Test func theNextDaemonKnowsThem() async throws {
         let directory = try TemporaryDirectory()
-        let clock = Counter(1_000_000)
+        let clock = TestClock(1_000_000)
         let first = Self.keys(directory, clock: clock)
         let kept = try await first.create(.init(name: "kept", scope: .run, expiresIn: "90d"))
         let gone = try await first.create(.init(name: "gone", scope: .admin))
@@ -66,7 +66,7 @@ final class Counter: Sendable {
 
     @Test func useIsWrittenDownOnceAMinute() async throws {
         let directory = try TemporaryDirectory()
-        let clock = Counter(1_000_000)
+        let clock = TestClock(1_000_000)
         let keys = Self.keys(directory, clock: clock)
         let token = try await keys.create(.init(name: "t", scope: .read)).token
         for (time, expected) in [(0, 1_000_000), (59, 1_000_000), (60, 1_000_060)] as [(Int64, Int64)] {

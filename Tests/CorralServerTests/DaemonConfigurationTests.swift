@@ -1,4 +1,5 @@
 import CorralPolicy
+import CorralServer
 import Logging
 import Testing
 

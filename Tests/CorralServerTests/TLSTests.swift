@@ -1,4 +1,5 @@
 import CorralAPI
+import CorralEvents
 import CorralTLS
 import Dispatch
 import Glibc
@@ -60,7 +61,7 @@ import Testing
             // Twice over one connection, and on a second one.
             let count = try client.sandboxes().count
             _ = try client.pool()
-            let pieces = try client.events(.init(), .init(follow: false))
+            let pieces = try client.events(matching: EventFilter(), Client.EventSpan(follow: false))
             _ = try pieces.next()
             return (count, try client.version().version)
         }
