@@ -94,10 +94,12 @@ struct APIResponder: HTTPResponder {
             }
             response = failure.response
             // What it was sending meanwhile may be long; nobody reads it.
-            let hasBody =
-                request.headers[.transferEncoding] != nil || (request.headers[.contentLength] ?? "0") != "0"
-            let isLong = AccessPolicy.rule(request.method, route).body == .stream
-            if hasBody, isLong || [.unauthorized, .forbidden, .contentTooLarge].contains(failure.status) {
+            let size = request.headers[.contentLength].map { Int($0) ?? .max } ?? 0
+            let isLong = request.headers[.transferEncoding] != nil || size > Self.bodyLimit
+            let isRead = AccessPolicy.rule(request.method, route).body == .document
+            if failure.status == .contentTooLarge || isLong
+                && (!isRead || [.unauthorized, .forbidden].contains(failure.status))
+            {
                 response.headers[.connection] = "close"
             }
         }
@@ -126,7 +128,7 @@ struct APIResponder: HTTPResponder {
         do {
             var response = try await handler(routed)
             let body = response.body
-            response.body = ResponseBody { [channel = context.channel] writer in
+            response.body = ResponseBody(contentLength: body.contentLength) { [channel = context.channel] writer in
                 defer { connections.closeStream(on: channel) }
                 try await body.write(writer)
             }

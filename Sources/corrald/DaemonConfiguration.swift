@@ -299,8 +299,8 @@ extension Setting {
     /// Empty: none.
     func socketMode() throws(SettingError) -> UInt32? {
         if value.isEmpty { return nil }
-        guard (3...4).contains(value.utf8.count), let mode = UInt32(value, radix: 8), mode & ~0o660 == 0,
-            mode & 0o600 == 0o600
+        guard (3...4).contains(value.utf8.count), let mode = UInt32(value, radix: 8),
+            mode == 0o600 || mode == 0o660
         else { throw refuse(expected: "0600 or 0660: others must not be let in") }
         return mode
     }

@@ -132,6 +132,7 @@ import Testing
         #expect(keys.authenticate(created.token)?.id == created.key.id)
         now.value += 1
         #expect(keys.authenticate(created.token) == nil)
+        await keys.settle()
     }
 
     @Test func keysAreManagedOverTheSocketAlone() async throws {
