@@ -15,6 +15,8 @@ final class ConnectionGuard: ChannelDuplexHandler {
 
     /// Time for a client that is turned away to read why.
     private static let lingering = TimeAmount.seconds(1)
+    /// Time for an answer to end whose client sends no more: one that has closed its side is not told from one that is gone.
+    private static let farewell = Duration.seconds(5)
 
     private enum Phase {
         /// No request has begun; bytes may have come.
@@ -28,6 +30,8 @@ final class ConnectionGuard: ChannelDuplexHandler {
 
     private let limits: ConnectionLimits
     private let refusal: Failure?
+    private let isRemote: Bool
+    private var isInputClosed = false
     private var phase = Phase.between(hasBytes: false)
     private var hasAnswerBegun = false
     private var isRequestRead = true
@@ -35,9 +39,11 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private var deadline: NIODeadline?
     private var timer: Scheduled<Void>?
 
-    /// With `refusal`, the connection is answered with that and closed.
-    init(_ limits: ConnectionLimits, refusal: Failure? = nil) {
+    /// With `refusal`, the connection is answered with that and closed. `isRemote`: over TCP, where the end of what a client
+    /// sends is all that tells of its end; a unix socket also tells that nobody reads.
+    init(_ limits: ConnectionLimits, isRemote: Bool = false, refusal: Failure? = nil) {
         self.limits = limits
+        self.isRemote = isRemote
         self.refusal = refusal
     }
 
@@ -102,11 +108,14 @@ final class ConnectionGuard: ChannelDuplexHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case .refused = phase, case ChannelEvent.inputClosed? = event as? ChannelEvent {
-            context.close(promise: nil)
-        } else {
-            context.fireUserInboundEventTriggered(event)
+        if case .inputClosed? = event as? ChannelEvent {
+            if case .refused = phase { return context.close(promise: nil) }
+            if isRemote {
+                isInputClosed = true
+                expect(within: Self.farewell, context)
+            }
         }
+        context.fireUserInboundEventTriggered(event)
     }
 
     // MARK: What RequestProgress sees
@@ -128,13 +137,13 @@ final class ConnectionGuard: ChannelDuplexHandler {
         isRequestRead = true
         guard case .body = phase else { return }
         phase = .answering
-        deadline = nil
+        if !isInputClosed { deadline = nil }
     }
 
     fileprivate func answerBegun() {
         hasAnswerBegun = true
         // Attached clients send when they have something to send.
-        deadline = nil
+        if !isInputClosed { deadline = nil }
     }
 
     fileprivate func answerEnded(_ context: ChannelHandlerContext) {
@@ -178,7 +187,8 @@ final class ConnectionGuard: ChannelDuplexHandler {
         switch phase {
         case .refused: context.close(promise: nil)
         case .between(hasBytes: false): context.close(promise: nil)
-        case .answering: break
+        case .answering:
+            if isInputClosed { context.close(promise: nil) }
         case .body where !isReading:
             // It is this side that does not take more.
             expect(within: limits.idleTimeout, context)

@@ -1,4 +1,5 @@
 internal import CorralAPI
+internal import Glibc
 internal import Hummingbird
 internal import HummingbirdCore
 internal import Logging
@@ -46,12 +47,23 @@ struct GuardedChannel: ServerChildChannel {
             }
         case .tcp(_, let identity):
             channel.eventLoop.makeCompletedFuture {
+                try Self.keepAlive(channel)
                 if let identity {
                     try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: identity.context()))
                 }
             }.flatMap {
                 guarded(channel, .remote(channel.remoteAddress?.ipAddress ?? "unknown"), logger)
             }
+        }
+    }
+
+    /// A client that has vanished without a word is given up after two minutes.
+    private static func keepAlive(_ channel: any Channel) throws {
+        guard let options = channel.syncOptions else { return }
+        try options.setOption(.socketOption(.so_keepalive), value: 1)
+        for (name, value) in [(TCP_KEEPIDLE, 60), (TCP_KEEPINTVL, 15), (TCP_KEEPCNT, 4)] as [(CInt, Int)] {
+            try options.setOption(
+                ChannelOptions.Types.SocketOption(level: .tcp, name: NIOBSDSocket.Option(rawValue: name)), value: value)
         }
     }
 
@@ -71,7 +83,10 @@ struct GuardedChannel: ServerChildChannel {
                     "there are \(connections.limits.connections) connections, which is the most")
             }
         return channel.eventLoop.makeCompletedFuture {
-            try channel.pipeline.syncOperations.addHandler(ConnectionGuard(connections.limits, refusal: refusal))
+            var isRemote = false
+            if case .remote = origin { isRemote = true }
+            try channel.pipeline.syncOperations.addHandler(
+                ConnectionGuard(connections.limits, isRemote: isRemote, refusal: refusal))
         }.flatMap { base.setup(channel: channel, logger: logger) }
     }
 

@@ -1,3 +1,4 @@
+import CorralAPI
 import Glibc
 import Testing
 
@@ -198,6 +199,32 @@ import Testing
             await client.sendChunk([0, 0, 0, 0, 0, 0, 0, 2] + Array("hi".utf8))
             #expect(await client.readChunk() == [1, 0, 0, 0, 0, 0, 0, 2] + Array("hi".utf8))
             #expect(await server.engine.subscriptionsEnded == 0)
+        }
+    }
+
+    /// A silent stream over TCP is told of its reader's end by nothing but the end of what that sends.
+    @Test func aRemoteClientThatLeavesGivesItsStreamBack() async throws {
+        try await TestServer.run(limits: ConnectionLimits(streamsPerClient: 1), listens: true) { server in
+            let fields = ["Authorization": "Bearer \(try await server.keys.create(.init(name: "t", scope: .read)).token)"]
+            let client = try server.tcpClient()
+            await client.send(
+                "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: \(fields["Authorization"]!)\r\n\r\n")
+            #expect(await client.readHead().status == 200)
+            let other = try server.tcpClient()
+            #expect(await other.request("GET", "/v1/events?follow=false&last=1", fields: fields).status == 429)
+            client.close()
+            var isFree = false
+            for _ in 0..<100 where !isFree {
+                try await Task.sleep(for: .milliseconds(100))
+                isFree = await other.request("GET", "/v1/events?follow=false&last=1", fields: fields).status == 200
+            }
+            #expect(isFree)
+            // One that has only said its last word has its answer.
+            let last = try server.tcpClient()
+            await last.send(
+                "GET /v1/pool HTTP/1.1\r\nHost: x\r\nAuthorization: \(fields["Authorization"]!)\r\n\r\n")
+            last.closeOutput()
+            #expect(await last.response().status == 200)
         }
     }
 
