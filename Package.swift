@@ -26,6 +26,7 @@ let package = Package(
     products: [
         .executable(name: "corrald", targets: ["corrald"]),
         .executable(name: "corral", targets: ["corral"]),
+        .executable(name: "corral-tls", targets: ["corral-tls"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -84,16 +85,19 @@ let package = Package(
             dependencies: ["CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings
         ),
-        // Apart, so that nothing but the client that is asked to pays for it.
+        // Apart, in a program of its own: no client pays for it but the one that is asked to.
         .target(
             name: "CorralTLS",
             dependencies: [
-                "CorralAPI",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings
+        ),
+        .executableTarget(
+            name: "corral-tls", dependencies: ["CorralTLS"], swiftSettings: swiftSettings, linkerSettings: staticRuntime
         ),
         .target(
             name: "CorralServer",
@@ -126,7 +130,7 @@ let package = Package(
         .executableTarget(
             name: "corral",
             dependencies: [
-                "CorralAPI", "CorralArchive", "CorralEvents", "CorralPolicy", "CorralTLS",
+                "CorralAPI", "CorralArchive", "CorralEvents", "CorralPolicy",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings,
@@ -160,7 +164,7 @@ let package = Package(
         .testTarget(
             name: "CorralServerTests",
             dependencies: [
-                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "CorralTLS", "Yams",
+                "CorralAPI", "CorralEngine", "CorralEvents", "CorralPolicy", "CorralServer", "corral-tls", "Yams",
                 "corrald",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

@@ -9,16 +9,16 @@ public final class Client {
     static let largestAnswer = 64 << 20
 
     private let endpoint: ClientEndpoint
-    private let tls: TLSMaker?
+    private let tls: TLSProgram?
     private var idle: ClientConnection?
 
     /// Where it leads, for people: the socket's path, or address and port.
     public var path: String { endpoint.description }
 
     /// `host` is `unix://` and an absolute path, `tcp://` and an address of this machine with a port, or `https://` and a name
-    /// with a port; the last two need `apiKey`, the last also `tls`. Does not connect yet.
+    /// with a port; the last two need `apiKey`. `tls`: what speaks it, for `https://`. Does not connect yet.
     public init(
-        host: String = defaultHost, apiKey: String? = nil, tls: TLSMaker? = nil
+        host: String = defaultHost, apiKey: String? = nil, tls: TLSProgram? = nil
     ) throws(ClientError) {
         endpoint = try ClientEndpoint(host: host, apiKey: apiKey)
         self.tls = tls

@@ -167,8 +167,7 @@ private struct AttachPump {
     private mutating func step() throws(ClientError) {
         // A descriptor of -1 is passed over by poll(2), hang-ups included: nothing may wake us that we do not act on.
         let wantsInput = isStdinOpen && !detachKeys.isComplete && input.count - inputSent < Self.inputLimit
-        let hasInput = !input.isEmpty || connection.socket.hasUnsent
-        let socketEvents = (output.isEmpty ? POLLIN : 0) | (hasInput ? POLLOUT : 0)
+        let socketEvents = (output.isEmpty ? POLLIN : 0) | (input.isEmpty ? 0 : POLLOUT)
         var polled = [
             pollfd(fd: socketEvents == 0 ? -1 : connection.socket.descriptor, events: Int16(socketEvents), revents: 0),
             pollfd(fd: wantsInput ? streams.stdin ?? -1 : -1, events: Int16(POLLIN), revents: 0),
@@ -182,7 +181,7 @@ private struct AttachPump {
 
         if polled[2].revents != 0 { try readSignals() }
         if polled[1].revents != 0 { try readStdin() }
-        if hasInput || !input.isEmpty { try sendInput() }
+        if !input.isEmpty { try sendInput() }
         if polled[3].revents != 0 { try writeOutput() }
         if polled[0].revents != 0, output.isEmpty { _ = try receive() }
     }

@@ -15,7 +15,7 @@ final class ClientConnection {
 
     private let endpoint: ClientEndpoint
 
-    init(_ endpoint: ClientEndpoint, tls: TLSMaker?) throws(ClientError) {
+    init(_ endpoint: ClientEndpoint, tls: TLSProgram?) throws(ClientError) {
         self.endpoint = endpoint
         socket = try ClientSocket(endpoint, tls: tls)
     }
@@ -44,17 +44,6 @@ final class ClientConnection {
             head += "Content-Type: \(type)\r\nTransfer-Encoding: chunked\r\n"
         }
         try socket.write(Array((head + "\r\n").utf8) + bytes)
-    }
-
-    /// Until the peer takes more of a request. False once it has begun to answer, or has ended.
-    func waitForRoom() throws(ClientError) -> Bool {
-        while true {
-            if try socket.waitForRoom() { return true }
-            // TLS has messages of its own, which answer nothing.
-            guard let count = try socket.read(into: &buffer, waiting: false) else { continue }
-            parser.append(buffer[..<count])
-            return false
-        }
     }
 
     enum RequestBody {

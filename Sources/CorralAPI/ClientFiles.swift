@@ -26,8 +26,8 @@ public final class Upload {
     /// to wait for ever.
     private func send(_ bytes: [UInt8]) throws {
         var rest = bytes[...]
-        while !rest.isEmpty || connection.socket.hasUnsent {
-            guard try connection.waitForRoom() else { throw Answered() }
+        while !rest.isEmpty {
+            guard try connection.socket.waitForRoom() else { throw Answered() }
             do throws(ClientError) {
                 rest = rest.dropFirst(try connection.socket.writeWithoutWaiting(rest) ?? 0)
             } catch {

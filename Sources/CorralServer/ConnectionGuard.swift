@@ -111,6 +111,8 @@ final class ConnectionGuard: ChannelDuplexHandler {
         if case .inputClosed? = event as? ChannelEvent {
             if case .refused = phase { return context.close(promise: nil) }
             if isRemote {
+                // In the middle of a request: nobody will hear of it.
+                if case .body = phase { return context.close(promise: nil) }
                 isInputClosed = true
                 expect(within: Self.farewell, context)
             }

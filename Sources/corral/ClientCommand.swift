@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import CorralAPI
 internal import CorralEvents
-internal import CorralTLS
 internal import Glibc
 
 /// Where corrald listens.
@@ -30,10 +29,7 @@ struct ConnectionOptions: ParsableArguments {
         if let file = apiKeyFile ?? Environment["CORRAL_API_KEY_FILE"] {
             key = String(try TextFile.read(file).drop(while: \.isWhitespace).prefix { !$0.isWhitespace })
         }
-        let roots = Environment["CORRAL_CA_FILE"]
-        return try Client(host: host, apiKey: key) { name throws(TLSFailure) in
-            try TLSClientStream(name: name, roots: roots)
-        }
+        return try Client(host: host, apiKey: key, tls: TLSProgram(roots: Environment["CORRAL_CA_FILE"]))
     }
 }
 

@@ -1,6 +1,5 @@
 import CorralAPI
 import CorralEvents
-import CorralTLS
 import Dispatch
 import Glibc
 import Testing
@@ -49,9 +48,7 @@ import Testing
             let host = "https://\(name):\(server.port)"
             return try await blocking {
                 try body(
-                    Client(host: host, apiKey: key) { name throws(TLSFailure) in
-                        try TLSClientStream(name: name, roots: roots ?? certificate.path)
-                    })
+                    Client(host: host, apiKey: key, tls: TLSProgram(roots: roots ?? certificate.path)))
             }
         }
     }
@@ -82,7 +79,6 @@ import Testing
         }
     }
 
-    /// The session tickets that a server sends behind the handshake are no answer, and end no upload.
     @Test func uploadsGoThroughWhole() async throws {
         let entries = try await Self.served { client in
             try client.copyIn("sb-1", path: "/x", .into) { upload in
