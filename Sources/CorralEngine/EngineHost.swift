@@ -15,7 +15,6 @@ final class EngineHost: Sendable {
     let enforcements: EnforcementStore
     /// Where this daemon pins the hooks of enforced cgroups.
     let enforcedPins: String
-    let usesTCX: Bool
     private let lock: InstanceLock
     private let configuration: EngineConfiguration
 
@@ -31,8 +30,7 @@ final class EngineHost: Sendable {
         addressChanges = try HostAddressChanges()
         try Self.removeLeftovers(instance, hierarchy, network)
         programs = try BpfPrograms(directory: PinDirectory.make(instance))
-        usesTCX = try SandboxHooks.probeTCX(programs: programs)
-        let hooks = try SandboxHooks(programs: programs, usesTCX: usesTCX)
+        let hooks = try SandboxHooks(programs: programs)
         ring = try DecisionRing(programs: programs) { result in
             switch result {
             case .success(let decision): hub.receive(decision)

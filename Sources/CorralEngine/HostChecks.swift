@@ -28,12 +28,6 @@ struct HostChecks: Sendable {
                 feature: "cgroup BPF and ring buffer", answer: .yes,
                 detail: "programs are loaded; each sandbox's hooks have to refuse a probe before it is used",
                 isNeeded: true),
-            HostCheck(
-                feature: "tcx", answer: host.usesTCX ? .yes : .no,
-                detail: host.usesTCX
-                    ? "veth programs attach by pinned tcx links" : "veth programs attach by clsact, as before 6.6",
-                without: host.usesTCX ? nil : "an upgrade of the veth programs is not a single step",
-                remedy: host.usesTCX ? nil : "Linux 6.6 or newer has it"),
             Self.jit(HostFile.text("/proc/sys/net/core/bpf_jit_enable")),
             Self.lsm(HostFile.text("/sys/kernel/security/lsm")),
             Self.entropy(HostFile.text("/proc/sys/kernel/random/entropy_avail")),

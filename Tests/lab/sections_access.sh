@@ -275,7 +275,7 @@ access_doctor() {
     expect "doctor: no packet socket" grep -qE '^yes +no packet socket' "$LAB_DIR/said"
     expect "doctor: nothing is left" grep -qE '^yes +nothing left of earlier daemons' "$LAB_DIR/said"
     unset DETAIL
-    equal "doctor -o json" "tcx" "$(corral doctor -o json | grep -o '"feature" : "tcx"' | cut -d'"' -f4)"
+    equal "doctor -o json" BTF "$(corral doctor -o json | grep -oE '"feature" ?: ?"BTF"' | cut -d'"' -f4)"
     # What it finds is made, and then unmade.
     doctor_finds() { # NAME PATTERN
         code_of corral doctor >/dev/null
