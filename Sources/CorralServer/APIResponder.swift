@@ -97,8 +97,9 @@ struct APIResponder: HTTPResponder {
             let size = request.headers[.contentLength].map { Int($0) ?? .max } ?? 0
             let isLong = request.headers[.transferEncoding] != nil || size > Self.bodyLimit
             let isRead = AccessPolicy.rule(request.method, route).body == .document
-            if failure.status == .contentTooLarge || isLong
-                && (!isRead || [.unauthorized, .forbidden].contains(failure.status))
+            if failure.status == .contentTooLarge
+                || isLong
+                    && (!isRead || [.unauthorized, .forbidden].contains(failure.status))
             {
                 response.headers[.connection] = "close"
             }

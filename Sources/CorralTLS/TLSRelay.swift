@@ -48,7 +48,8 @@ public struct TLSRelay {
             let readsServer = !isServerDone && toClient.count < Self.limit
             var polled = [
                 pollfd(
-                    fd: client, events: Int16((readsClient ? POLLIN : 0) | (toClient.isEmpty ? 0 : POLLOUT)), revents: 0),
+                    fd: client, events: Int16((readsClient ? POLLIN : 0) | (toClient.isEmpty ? 0 : POLLOUT)), revents: 0
+                ),
                 // A hang-up of a server that is done is told without end.
                 pollfd(
                     fd: isServerDone ? -1 : server,

@@ -85,7 +85,8 @@ import Testing
             ] {
                 let client = try server.tcpClient()
                 await client.send(
-                    "POST \(target) HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \(key)\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    "POST \(target) HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \(key)\r\nTransfer-Encoding: chunked\r\n\r\n"
+                )
                 await client.sendChunk(Array(repeating: 0x20, count: 100))
                 let answer = await client.response()
                 #expect(answer.status == status)

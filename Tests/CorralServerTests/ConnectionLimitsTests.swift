@@ -205,7 +205,9 @@ import Testing
     /// A silent stream over TCP is told of its reader's end by nothing but the end of what that sends.
     @Test func aRemoteClientThatLeavesGivesItsStreamBack() async throws {
         try await TestServer.run(limits: ConnectionLimits(streamsPerClient: 1), listens: true) { server in
-            let fields = ["Authorization": "Bearer \(try await server.keys.create(.init(name: "t", scope: .read)).token)"]
+            let fields = [
+                "Authorization": "Bearer \(try await server.keys.create(.init(name: "t", scope: .read)).token)"
+            ]
             let client = try server.tcpClient()
             await client.send(
                 "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: \(fields["Authorization"]!)\r\n\r\n")
