@@ -3,7 +3,7 @@ internal import CorralAPI
 internal import CorralEvents
 
 struct Pool: ClientCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the pool of warm sandboxes.")
+    static let configuration = CommandConfiguration(commandName: "pool", abstract: "Show the pool of warm sandboxes.")
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -36,6 +36,7 @@ struct Pool: ClientCommand {
 
 struct Doctor: ClientCommand {
     static let configuration = CommandConfiguration(
+        commandName: "doctor",
         abstract:
             "Show what this host can do: yes, no or could not tell, what is lost without it, and what to do about it.",
         discussion: "Exits with 1 when something that sandboxes need is missing, or corrald cannot be asked."
@@ -81,7 +82,7 @@ struct Doctor: ClientCommand {
 
 struct Version: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the version of this program and, if it can be reached, of corrald.")
+        commandName: "version", abstract: "Show the version of this program and, if it can be reached, of corrald.")
 
     @OptionGroup var connection: ConnectionOptions
 
