@@ -142,11 +142,11 @@ import Testing
     }
 
     @Test func aSecondHeadHasItsTimeToo() async throws {
-        let limits = ConnectionLimits(headerTimeout: .milliseconds(300), idleTimeout: .seconds(30))
+        let limits = ConnectionLimits(headerTimeout: .seconds(3), idleTimeout: .seconds(60))
         try await TestServer.run(limits: limits) { server in
             let client = try server.client()
             #expect(await client.request("GET", "/v1/pool").status == 200)
-            try await Task.sleep(for: .milliseconds(600))
+            try await Task.sleep(for: .seconds(4))
             #expect(await client.request("GET", "/v1/pool").status == 200)
             await client.send("GET /v1/pool HTT")
             #expect(await client.response().status == 408)
@@ -154,11 +154,11 @@ import Testing
     }
 
     @Test func anIdleConnectionIsClosed() async throws {
-        try await TestServer.run(limits: ConnectionLimits(idleTimeout: .seconds(1))) { server in
+        try await TestServer.run(limits: ConnectionLimits(idleTimeout: .seconds(3))) { server in
             let client = try server.client()
             for _ in 0..<4 {
                 #expect(await client.request("GET", "/v1/pool").status == 200)
-                try await Task.sleep(for: .milliseconds(300))
+                try await Task.sleep(for: .seconds(1))
             }
             #expect(await client.isAtEnd())
             #expect(try await Self.isServed(server))
@@ -166,7 +166,7 @@ import Testing
     }
 
     @Test func aBodyThatStopsIsRefused() async throws {
-        try await TestServer.run(limits: ConnectionLimits(idleTimeout: .seconds(1))) { server in
+        try await TestServer.run(limits: ConnectionLimits(idleTimeout: .seconds(3))) { server in
             let client = try server.client()
             await client.send("POST /v1/sandboxes HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
             #expect(await client.response().status == 408)
@@ -176,7 +176,7 @@ import Testing
             let body = Array("{\"command\":[\"id\"]}".utf8)
             await slow.send("POST /v1/sandboxes HTTP/1.1\r\nHost: x\r\nContent-Length: \(body.count)\r\n\r\n")
             for piece in [body[..<6], body[6..<12], body[12...]] {
-                try await Task.sleep(for: .milliseconds(400))
+                try await Task.sleep(for: .milliseconds(1200))
                 await slow.send(Array(piece))
             }
             #expect(await slow.response().status == 201)
