@@ -38,7 +38,7 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/producer
 
-.PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
+.PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest soak bypass-doc demo lint fmt check clean
 all: build
 
 include packaging/install.mk bench/bench.mk
@@ -122,6 +122,11 @@ vmtest: setup-tests
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	$(SWIFT) build $(SWIFT_FLAGS)
 	Tests/vm/vmtest.sh $(KERNELS)
+
+# Clients that do everything at random, for so many SECONDS.
+SECONDS ?= 600
+soak: build lab
+	Tests/lab/soak.sh $(SECONDS)
 
 bypass-doc: build lab
 	Tests/lab/bypass_doc.sh
