@@ -8,7 +8,7 @@ SWIFT ?= swift
 PACKAGES := libbpf-dev libelf-dev zlib1g-dev liblzma-dev libzstd-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux
 # What the tests run inside sandboxes and beside them.
-TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev adduser strace git
+TEST_PACKAGES := openssl dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev adduser strace git
 
 # The compiler beside `swift` targets BPF; an unversioned clang on the PATH may be any other. Debian's serves as a substitute.
 SWIFT_BIN := $(shell dirname "$$(readlink -f "$$(command -v $(SWIFT))")" 2>/dev/null)

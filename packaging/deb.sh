@@ -25,7 +25,7 @@ find "$root/usr/share/man" -type f -exec gzip -9n {} +
 
 # The libraries by name and least version, as dpkg knows them.
 cp "$debian/control" "$work/debian/control"
-(cd "$work" && dpkg-shlibdeps -Odebian/depends "$root/usr/bin/corral" "$root/usr/bin/corrald")
+(cd "$work" && dpkg-shlibdeps -Odebian/depends "$root/usr/bin/corral" "$root/usr/bin/corrald" "$root/usr/libexec/corral/corral-tls")
 depends=$(sed -n 's/^shlibs:Depends=//p' "$work/debian/depends")
 size=$(du -k -s --apparent-size "$root" | cut -f1)
 architecture=$(dpkg --print-architecture)

@@ -13,6 +13,8 @@ files() {
     local file section
     echo "755 $BUILD/corral $PREFIX/bin/corral"
     echo "755 $BUILD/corrald $PREFIX/bin/corrald"
+    # Started by corral alone, for https:// hosts.
+    echo "755 $BUILD/corral-tls $PREFIX/libexec/corral/corral-tls"
     echo "644 build/install/corrald.service $UNITDIR/corrald.service"
     for file in corral corrald; do
         echo "644 build/completions/$file.bash $PREFIX/share/bash-completion/completions/$file"
@@ -32,7 +34,7 @@ files() {
 
 case ${1:-} in
 install)
-    for program in corral corrald; do
+    for program in corral corrald corral-tls; do
         [ -x "$BUILD/$program" ] || { echo "install: $BUILD/$program is missing: run make build" >&2; exit 1; }
         if readelf -d "$BUILD/$program" | grep -q libswiftCore; then
             echo "install: $BUILD/$program is linked for tests: run make build" >&2
@@ -60,7 +62,7 @@ install)
 uninstall)
     [ -n "$DESTDIR" ] || [ ! -d /run/systemd/system ] || systemctl disable --now corrald 2>/dev/null || true
     files | while read -r _ _ target; do rm -f "$DESTDIR$target"; done
-    rmdir "$DESTDIR$doc/docs" "$DESTDIR$doc" 2>/dev/null || true
+    rmdir "$DESTDIR$doc/docs" "$DESTDIR$doc" "$DESTDIR$PREFIX/libexec/corral" 2>/dev/null || true
     # Pages and completions of a release with other commands.
     rm -f "$DESTDIR$PREFIX"/share/man/man1/corral.1 "$DESTDIR$PREFIX"/share/man/man1/corral-*.1
     [ ! -e "$DESTDIR$config" ] || echo "uninstall: $config is kept, and so is the state directory"

@@ -1,25 +1,27 @@
 public import CorralEvents
 internal import FoundationEssentials
 
-/// Calls corrald over its unix socket. Synchronous: a command-line program starts faster without an event loop. Use one
-/// from one thread at a time; it keeps a connection open between calls.
+/// Calls corrald over its unix socket, or over TCP with an API key. Synchronous: a command-line program starts faster without
+/// an event loop. Use one from one thread at a time; it keeps a connection open between calls.
 public final class Client {
     public static let defaultHost = "unix:///run/corral/corral.sock"
     /// Largest answer that is read whole.
     static let largestAnswer = 64 << 20
 
-    /// Path of the socket.
-    public let path: String
+    private let endpoint: ClientEndpoint
+    private let tls: TLSProgram?
     private var idle: ClientConnection?
 
-    /// `host` is `unix://` and an absolute path. Does not connect yet.
-    public init(host: String = defaultHost) throws(ClientError) {
-        let scheme = "unix://"
-        guard host.hasPrefix(scheme + "/") else {
-            throw .badHost(
-                host, expected: "unix:// and the absolute path of corrald's socket, such as \(Self.defaultHost)")
-        }
-        path = String(host.dropFirst(scheme.count))
+    /// Where it leads, for people: the socket's path, or address and port.
+    public var path: String { endpoint.description }
+
+    /// `host` is `unix://` and an absolute path, `tcp://` and an address of this machine with a port, or `https://` and a name
+    /// with a port; the last two need `apiKey`. `tls`: what speaks it, for `https://`. Does not connect yet.
+    public init(
+        host: String = defaultHost, apiKey: String? = nil, tls: TLSProgram? = nil
+    ) throws(ClientError) {
+        endpoint = try ClientEndpoint(host: host, apiKey: apiKey)
+        self.tls = tls
     }
 
     /// Claims a sandbox and starts its command.
@@ -54,7 +56,7 @@ public final class Client {
 
     /// Opens a connection now, which the next call takes.
     public func connect() throws(ClientError) {
-        if idle == nil { idle = try ClientConnection(path: path) }
+        if idle == nil { idle = try openConnection() }
     }
 
     /// Starts a further command in a running sandbox.
@@ -147,7 +149,7 @@ public final class Client {
         matching filter: EventFilter = EventFilter(), _ span: EventSpan = EventSpan()
     ) throws(ClientError) -> EventPieces {
         let query = (filter.query + span.query).map { "\($0.0)=\(Self.percentEncoded($0.1))" }.joined(separator: "&")
-        let connection = try ClientConnection(path: path)
+        let connection = try openConnection()
         try connection.send(
             "GET", "/v1/events" + (query.isEmpty ? "" : "?" + query), accept: EventFrame.contentType)
         return EventPieces(connection, try Self.expectSuccess(connection))
@@ -157,7 +159,7 @@ public final class Client {
     /// - Parameter syscalls: names, `@` and a group, or `counts`; empty for all.
     public func trace(_ reference: String, syscalls: [String]) throws(ClientError) -> EventPieces {
         let query = syscalls.map { "syscall=\(Self.percentEncoded($0))" }.joined(separator: "&")
-        let connection = try ClientConnection(path: path)
+        let connection = try openConnection()
         try connection.send(
             "GET", Self.path(of: reference) + "/trace" + (query.isEmpty ? "" : "?" + query),
             accept: EventFrame.contentType)
@@ -200,7 +202,11 @@ public final class Client {
             idle = nil
             if connection.isIdle { return connection }
         }
-        return try ClientConnection(path: path)
+        return try openConnection()
+    }
+
+    func openConnection() throws(ClientError) -> ClientConnection {
+        try ClientConnection(endpoint, tls: tls)
     }
 
     /// Reads the head; for a refusal the whole answer, after which `giveBack` may keep the connection.

@@ -13,8 +13,11 @@ final class ClientConnection {
     /// A descriptor for output: once nobody reads it, waiting ends with `ClientError.outputClosed`.
     var output: Int32?
 
-    init(path: String) throws(ClientError) {
-        socket = try ClientSocket(path: path)
+    private let endpoint: ClientEndpoint
+
+    init(_ endpoint: ClientEndpoint, tls: TLSProgram?) throws(ClientError) {
+        self.endpoint = endpoint
+        socket = try ClientSocket(endpoint, tls: tls)
     }
 
     /// Fit for another request.
@@ -28,7 +31,8 @@ final class ClientConnection {
         _ method: String, _ target: String, accept: String? = nil, body: RequestBody = .none
     ) throws(ClientError) {
         isReusable = false
-        var head = "\(method) \(target) HTTP/1.1\r\nHost: corral\r\n"
+        var head = "\(method) \(target) HTTP/1.1\r\nHost: \(endpoint.authority)\r\n"
+        if let key = endpoint.apiKey { head += "Authorization: Bearer \(key)\r\n" }
         if let accept { head += "Accept: \(accept)\r\n" }
         var bytes: [UInt8] = []
         switch body {

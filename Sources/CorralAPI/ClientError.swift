@@ -9,6 +9,8 @@ public enum ClientError: Error, Sendable, Equatable, CustomStringConvertible {
     case unreachable(path: String, errno: Int32, remedy: String?)
     /// A system call failed on an open connection or on one of the caller's streams.
     case system(call: String, subject: String, errno: Int32)
+    /// No connection that can be trusted.
+    case tls(String)
     /// The other side does not speak HTTP/1.1, or not this API.
     case badResponse(String)
     /// The other side closed the connection in the middle of an answer.
@@ -26,6 +28,7 @@ public enum ClientError: Error, Sendable, Equatable, CustomStringConvertible {
             "cannot reach corrald at \(TerminalText.neutralised(path)): \(errorText(errno))"
                 + (remedy.map { "; " + $0 } ?? "")
         case .system(let call, let subject, let errno): "\(call) \(subject): \(errorText(errno))"
+        case .tls(let what): "no TLS with corrald: \(TerminalText.neutralised(what))"
         case .badResponse(let what): "corrald's answer makes no sense: \(TerminalText.neutralised(what))"
         case .closed(let activity): "corrald closed the connection during \(TerminalText.neutralised(activity))"
         case .refused(_, let body):

@@ -57,7 +57,7 @@ extension Client {
     private func upload<Answer: Decodable>(
         _ method: String, _ target: String, _ produce: (Upload) throws -> Void
     ) throws -> Answer {
-        let connection = try ClientConnection(path: path)
+        let connection = try openConnection()
         try connection.send(method, target, body: .chunks(type: Self.archiveType))
         let upload = Upload(connection)
         do {
@@ -76,7 +76,7 @@ extension Client {
     }
 
     private func download(_ target: String) throws(ClientError) -> Download {
-        let connection = try ClientConnection(path: path)
+        let connection = try openConnection()
         try connection.send("GET", target)
         try Self.expectSuccess(connection)
         return Download(connection)

@@ -33,7 +33,7 @@ extension Client {
         if selection.follows { query.append("follow=true") }
         if let lines = selection.lines { query.append("tail=\(lines)") }
         if let since = selection.since { query.append("since=" + Self.percentEncoded(RFC3339.text(since))) }
-        let connection = try ClientConnection(path: path)
+        let connection = try openConnection()
         try connection.send(
             "GET", Self.path(of: reference) + "/logs" + (query.isEmpty ? "" : "?" + query.joined(separator: "&")))
         try Self.expectSuccess(connection)

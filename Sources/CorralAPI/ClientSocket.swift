@@ -1,41 +1,29 @@
 internal import Glibc
 
-/// One connection to a unix socket; closed with its owner. Blocking, except where a call says otherwise.
+/// One connection to corrald, by a process that speaks TLS where the endpoint says so; closed with its owner. Blocking, except
+/// where a call says otherwise.
 final class ClientSocket {
+    /// Where it leads, for people.
     let path: String
     let descriptor: Int32
+    private let relay: TLSProgram.Relay?
 
-    /// Throws `ClientError.unreachable`.
-    init(path: String) throws(ClientError) {
-        self.path = path
-        let address = try Self.address(of: path)
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw .system(call: "socket", subject: "AF_UNIX", errno: errno) }
-        // An interrupted connect(2) of a unix socket has not begun and may be repeated.
-        let failure = Self.retrying {
-            address.withUnsafeBytes { bytes in
-                bytes.baseAddress.map {
-                    connect(descriptor, $0.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
-                } ?? -1
-            }
+    /// Throws `ClientError.unreachable` and `tls`.
+    init(_ endpoint: ClientEndpoint, tls program: TLSProgram?) throws(ClientError) {
+        path = endpoint.description
+        let connected = try endpoint.connect()
+        guard case .tcp(let name, _, isTLS: true) = endpoint.place else {
+            descriptor = connected
+            relay = nil
+            return
         }
-        if case .failure(let number) = failure {
-            throw .unreachable(path: path, errno: number, remedy: SocketRemedy.text(path: path, errno: number))
-        }
+        let relay = try (program ?? TLSProgram()).begin(connected, name: name)
+        descriptor = relay.socket
+        self.relay = relay
     }
 
     deinit {
-        close(descriptor)
-    }
-
-    /// `struct sockaddr_un` as bytes: assigning to its C array would go through a tuple.
-    private static func address(of path: String) throws(ClientError) -> [UInt8] {
-        let limit = MemoryLayout<sockaddr_un>.size - MemoryLayout<sa_family_t>.size - 1
-        guard (1...limit).contains(path.utf8.count), !path.utf8.contains(0) else {
-            throw .badHost("unix://\(path)", expected: "a socket path of 1 to \(limit) bytes")
-        }
-        let family = sa_family_t(AF_UNIX)
-        return withUnsafeBytes(of: family) { Array($0) } + Array(path.utf8) + [0]
+        if let relay { TLSProgram.end(relay) } else { close(descriptor) }
     }
 
     /// All of `bytes`.

@@ -129,12 +129,21 @@ public struct DoctorReport: Codable, Sendable, Equatable {
         public var detail: String
         /// What is lost without it; nil when nothing is.
         public var without: String?
+        /// What to do about it.
+        public var remedy: String?
+        /// Sandboxes do not work as they should without it.
+        public var needed: Bool
 
-        public init(feature: String, answer: Answer, detail: String, without: String?) {
+        public init(
+            feature: String, answer: Answer, detail: String, without: String?, remedy: String? = nil,
+            needed: Bool = false
+        ) {
             self.feature = feature
             self.answer = answer
             self.detail = detail
             self.without = without
+            self.remedy = remedy
+            self.needed = needed
         }
     }
 
@@ -148,7 +157,7 @@ public struct DoctorReport: Codable, Sendable, Equatable {
 /// Body of every answer that is not 2xx.
 public struct ErrorBody: Codable, Sendable, Equatable, Error {
     /// A stable word: `invalid_policy`, `not_found`, `conflict`, `invalid_request`, `forbidden`, `exhausted`,
-    /// `command_not_found`, `command_not_executable`, `internal`.
+    /// `command_not_found`, `command_not_executable`, `internal`, `unauthorized`, `too_many_requests`.
     public var code: String
     /// One line for a person.
     public var message: String

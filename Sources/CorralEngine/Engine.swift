@@ -21,6 +21,7 @@ public actor Engine {
     let ending = WorkQueue("corral.end")
     let measuring = WorkQueue("corral.measure")
     let freezing = WorkQueue("corral.freeze")
+    let checking = WorkQueue("corral.check")
     var filters = SyscallFilters()
     let names: SandboxNames
     let nameService: NameService
@@ -195,7 +196,11 @@ public actor Engine {
 
     /// What this host can do. Asks the kernel each time.
     public func doctor() async -> [HostCheck] {
-        host.checks()
+        let known = configuration.names.servers.compactMap { DNSEndpoint($0) }
+        let servers = known.isEmpty ? UpstreamServers() : UpstreamServers(known)
+        let checks = HostChecks(
+            host: host, configuration: configuration, statistics: await statistics(), servers: servers.current())
+        return (try? await checking.run { checks.all() }) ?? []
     }
 
     // MARK: events

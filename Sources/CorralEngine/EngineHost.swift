@@ -104,39 +104,6 @@ final class EngineHost: Sendable {
         let line = Array("corrald: \(text)\n".utf8)
         _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
-
-    func checks() -> [HostCheck] {
-        var checks: [HostCheck] = []
-        for (family, file) in [("IPv4", "net/ipv4/ip_forward"), ("IPv6", "net/ipv6/conf/all/forwarding")] {
-            let value = HostFile.text("/proc/sys/\(file)")
-            checks.append(
-                HostCheck(
-                    feature: "\(family) forwarding",
-                    answer: value.map { $0.hasPrefix("1") ? .yes : .no } ?? .couldNotTell,
-                    detail: "\(file.split(separator: "/").joined(separator: ".")) is \(value ?? "not readable")",
-                    without: "no \(family) traffic of a sandbox gets past the host"
-                )
-            )
-        }
-        let lsm = HostFile.text("/sys/kernel/security/lsm")
-        checks.append(
-            HostCheck(
-                feature: "BPF LSM",
-                answer: lsm.map { $0.split(separator: ",").contains("bpf") ? .yes : .no } ?? .couldNotTell,
-                detail: lsm.map { "active: \($0)" } ?? "/sys/kernel/security is not mounted",
-                without: "Corral does not use it yet"
-            )
-        )
-        let pure = provisioner.hierarchy.v1.isEmpty
-        checks.append(
-            HostCheck(
-                feature: "cgroup v2 alone", answer: pure ? .yes : .no,
-                detail: pure ? "all controllers are on v2" : "hybrid: limits go through v1 controllers",
-                without: pure ? nil : "nothing; limits cost more memory a sandbox"
-            )
-        )
-        return checks
-    }
 }
 
 /// Keeps a second daemon from the same state.

@@ -76,24 +76,3 @@ public struct StartTimes: Sendable, Equatable {
         self.init(p50: p50, p90: p90, p99: p99)
     }
 }
-
-/// One line of `corral doctor`.
-public struct HostCheck: Sendable, Equatable {
-    public enum Answer: Sendable {
-        case yes
-        case no
-        case couldNotTell
-    }
-
-    public var feature: String
-    public var answer: Answer
-    public var detail: String
-    public var without: String?
-
-    public init(feature: String, answer: Answer, detail: String, without: String?) {
-        self.feature = feature
-        self.answer = answer
-        self.detail = detail
-        self.without = without
-    }
-}

@@ -20,6 +20,10 @@ public struct AuditRecord: Sendable, Equatable {
         case removeSnapshot = "remove_snapshot"
         case copyIn = "copy_in"
         case copyOut = "copy_out"
+        case createKey = "create_key"
+        case revokeKey = "revoke_key"
+        /// A request without a valid API key, whatever it was for.
+        case authenticate
     }
 
     public enum Outcome: Sendable, Equatable {
@@ -60,16 +64,56 @@ public struct AuditRecord: Sendable, Equatable {
     }
 }
 
-/// A process of the host, as the kernel noted it when it connected.
-public struct Requester: Sendable, Equatable {
-    public var uid: UInt32
-    public var gid: UInt32
-    public var pid: Int32
+/// Who asked.
+public enum Requester: Sendable, Equatable {
+    /// A process of the host, as the kernel noted it when it connected.
+    case process(uid: UInt32, gid: UInt32, pid: Int32)
+    /// Somebody at an IP address; `key` is the id of the API key that was shown, nil where none was valid.
+    case remote(address: String, key: String?)
+}
 
+extension Requester {
     public init(uid: UInt32, gid: UInt32, pid: Int32) {
-        self.uid = uid
-        self.gid = gid
-        self.pid = pid
+        self = .process(uid: uid, gid: gid, pid: pid)
+    }
+
+    fileprivate func write(to json: inout JSONWriter) {
+        json.beginObject()
+        switch self {
+        case .process(let uid, let gid, let pid):
+            json.key("uid")
+            json.number(uid)
+            json.key("gid")
+            json.number(gid)
+            json.key("pid")
+            json.number(pid)
+        case .remote(let address, let key):
+            json.key("address")
+            json.string(address)
+            if let key {
+                json.key("key")
+                json.string(key)
+            }
+        }
+        json.endObject()
+    }
+
+    fileprivate init(_ fields: Fields) throws(EventParseError) {
+        if let address = try fields.optionalString("address") {
+            self = .remote(address: address, key: try fields.optionalString("key"))
+        } else {
+            self = .process(
+                uid: try fields.number("uid"), gid: try fields.number("gid"), pid: try fields.number("pid"))
+        }
+    }
+
+    fileprivate var text: String {
+        switch self {
+        case .process(let uid, _, let pid): "uid \(uid) pid \(pid)"
+        case .remote(let address, let key?):
+            "key \(TerminalText.neutralised(key)) at \(TerminalText.neutralised(address))"
+        case .remote(let address, nil): TerminalText.neutralised(address)
+        }
     }
 }
 
@@ -145,14 +189,7 @@ extension AuditRecord {
         }
         if let by {
             json.key("by")
-            json.beginObject()
-            json.key("uid")
-            json.number(by.uid)
-            json.key("gid")
-            json.number(by.gid)
-            json.key("pid")
-            json.number(by.pid)
-            json.endObject()
+            by.write(to: &json)
         }
         if let target {
             json.key("target")
@@ -198,9 +235,7 @@ extension AuditRecord {
         }
         self.init(
             try fields.word("action"), outcome: outcome,
-            by: try fields.optionalObject("by").map { by throws(EventParseError) in
-                Requester(uid: try by.number("uid"), gid: try by.number("gid"), pid: try by.number("pid"))
-            },
+            by: try fields.optionalObject("by").map(Requester.init),
             target: try fields.optionalString("target"),
             policy: try fields.optionalObject("policy").map(PolicyReference.init),
             policyHash: try fields.optionalHash("policy_sha256"),
@@ -264,7 +299,7 @@ extension AuditRecord {
     /// `create by uid 0 pid 4711: web-agent generation 1, curl https://example.com`
     func text() -> String {
         var text = action.rawValue
-        if let by { text += " by uid \(by.uid) pid \(by.pid)" }
+        if let by { text += " by \(by.text)" }
         var details: [String] = []
         if let target { details.append(TerminalText.neutralised(target)) }
         if let policy {

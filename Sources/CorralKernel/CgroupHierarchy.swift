@@ -71,6 +71,11 @@ public struct CgroupHierarchy: Sendable, Equatable {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    /// Instances that have a cgroup.
+    public func instances() throws(KernelError) -> [String] {
+        try CgroupFile.directories(in: v2 + "/corral")
+    }
+
     /// Kills everything in the sandboxes' cgroups that an earlier daemon of this instance left, and removes them.
     public func removeLeftovers(instance: String) throws(KernelError) {
         try Self.check(instance, named: "instance")

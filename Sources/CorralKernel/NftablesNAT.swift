@@ -31,6 +31,17 @@ public enum PoolNAT {
         ])
     }
 
+    /// Whether the instance's table is there. Somebody may have flushed the ruleset.
+    public static func isInstalled(instance: String) throws(KernelError) -> Bool {
+        let socket = try NetlinkSocket(protocol: NETLINK_NETFILTER)
+        var isThere = true
+        try socket.perform([tableRequest("NFT_MSG_GETTABLE", NFT_MSG_GETTABLE, 0, table(instance))]) { _, number in
+            if number == ENOENT { isThere = false }
+            return number == ENOENT
+        }
+        return isThere
+    }
+
     private static let chain = "postrouting"
     // Of <linux/netfilter.h>, which clashes with glibc's headers.
     private static let acceptPolicy: UInt32 = 1

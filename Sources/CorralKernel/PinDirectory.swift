@@ -2,7 +2,7 @@ internal import Glibc
 
 /// Where an instance's programs, maps and links are pinned.
 public enum PinDirectory {
-    static let root = "/sys/fs/bpf/corral"
+    public static let root = "/sys/fs/bpf/corral"
 
     /// Creates the parents and names the instance's directory.
     public static func make(_ instance: String) throws(KernelError) -> String {

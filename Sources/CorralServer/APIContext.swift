@@ -6,6 +6,8 @@ internal import NIOCore
 struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
+    /// Who asks; set before any route sees the request.
+    var caller = Caller.stranger(address: "")
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)

@@ -16,12 +16,17 @@ struct APIResponder: HTTPResponder {
     let engine: any SandboxEngine
     let version: VersionInfo
     let metrics: MetricsRegistry
-    private let routes: RouteTable
+    let access: AccessControl
+    let routes: RouteTable
 
-    init(engine: any SandboxEngine, version: VersionInfo, metrics: MetricsRegistry) {
+    init(
+        engine: any SandboxEngine, version: VersionInfo, metrics: MetricsRegistry, keys: ApiKeys,
+        connections: Connections
+    ) {
         self.engine = engine
         self.version = version
         self.metrics = metrics
+        access = AccessControl(keys: keys, connections: connections, attempts: FailedAttempts(), engine: engine)
         let sandboxes = SandboxRoutes(engine: engine)
         var routes = RouteTable()
         routes.add("/v1/sandboxes", (.get, sandboxes.list), (.post, sandboxes.create))
@@ -53,6 +58,9 @@ struct APIResponder: HTTPResponder {
         let enforcements = EnforcementRoutes(engine: engine)
         routes.add("/v1/enforcements", (.get, enforcements.list), (.post, enforcements.enforce))
         routes.add("/v1/enforcements/{ref}", (.delete, enforcements.release))
+        let apiKeys = ApiKeyRoutes(engine: engine, keys: keys, connections: connections)
+        routes.add("/v1/apikeys", (.get, apiKeys.list), (.post, apiKeys.create))
+        routes.add("/v1/apikeys/{ref}", (.delete, apiKeys.revoke))
         routes.add("/v1/events", (.get, EventRoutes(engine: engine).events))
         routes.add("/v1/audit", (.get, { _ in .json(JournalStatus(await engine.statistics().journal, engine)) }))
         routes.add("/v1/pool", (.get, { _ in .json(PoolStatus(await engine.pool())) }))
@@ -60,7 +68,8 @@ struct APIResponder: HTTPResponder {
             "/v1/doctor",
             (.get, { _ in .json(DoctorReport(checks: await engine.doctor().map(DoctorReport.Check.init))) }))
         routes.add("/v1/version", (.get, { _ in .json(version) }))
-        routes.add("/healthz", (.get, { _ in .json(["status": "ok"]) }))
+        let health = HealthRoute(engine: engine)
+        routes.add("/healthz", (.get, health.health))
         let page = MetricsPage(registry: metrics, engine: engine, version: version)
         routes.add("/metrics", (.get, { _ in await page.response() }))
         self.routes = routes
@@ -73,10 +82,7 @@ struct APIResponder: HTTPResponder {
         do {
             let target = try RequestTarget(request.head.path ?? "")
             route = routes.name(of: target) ?? route
-            let (handler, reference) = try routes.handler(for: request, target: target)
-            response = try await handler(
-                RoutedRequest(request: request, context: context, reference: reference, query: target.query)
-            )
+            response = try await answer(request, context, target, route)
         } catch {
             let failure = Failure(error)
             // What fails because the client left in the middle is no failure of ours.
@@ -88,8 +94,12 @@ struct APIResponder: HTTPResponder {
             }
             response = failure.response
             // What it was sending meanwhile may be long; nobody reads it.
-            if failure.status == .contentTooLarge || request.method == .put
-                || request.uri.query?.hasPrefix("name=") == true
+            let size = request.headers[.contentLength].map { Int($0) ?? .max } ?? 0
+            let isLong = request.headers[.transferEncoding] != nil || size > Self.bodyLimit
+            let isRead = AccessPolicy.rule(request.method, route).body == .document
+            if failure.status == .contentTooLarge
+                || isLong
+                    && (!isRead || [.unauthorized, .forbidden].contains(failure.status))
             {
                 response.headers[.connection] = "close"
             }
@@ -97,6 +107,37 @@ struct APIResponder: HTTPResponder {
         if request.method == .head { response.body = ResponseBody() }
         count(request, route, response, ContinuousClock.now - begun)
         return response
+    }
+
+    private func answer(
+        _ request: Request, _ context: APIContext, _ target: RequestTarget, _ route: String
+    ) async throws -> Response {
+        let (rule, connections) = (AccessPolicy.rule(request.method, route), access.connections)
+        var (request, context) = (request, context)
+        context.caller = try access.identify(request, context, rule)
+        // Those who are let in hear of paths and methods that do not exist.
+        let (handler, reference) = try routes.handler(for: request, target: target)
+        try access.permit(context.caller, rule, target: reference)
+        if rule.body == .document { request.body = try LimitedBody.limit(request, to: connections.limits.bodySize) }
+        let routed = RoutedRequest(request: request, context: context, reference: reference, query: target.query)
+        guard rule.isStream else { return try await handler(routed) }
+        guard connections.openStream(on: context.channel) else {
+            throw Failure(
+                .tooManyRequests, "too_many_requests",
+                "this client reads \(connections.limits.streamsPerClient) streams, which is the most")
+        }
+        do {
+            var response = try await handler(routed)
+            let body = response.body
+            response.body = ResponseBody(contentLength: body.contentLength) { [channel = context.channel] writer in
+                defer { connections.closeStream(on: channel) }
+                try await body.write(writer)
+            }
+            return response
+        } catch {
+            connections.closeStream(on: context.channel)
+            throw error
+        }
     }
 
     private func count(_ request: Request, _ route: String, _ response: Response, _ duration: Duration) {

@@ -25,8 +25,6 @@ extension RoutedRequest {
         _ action: AuditRecord.Action, by engine: any SandboxEngine,
         _ body: (inout AuditEntry) async throws -> Response
     ) async throws -> Response {
-        // Meanwhile, so that the answer does not wait for it.
-        async let peer = PeerCredentials.of(context.channel)
         var entry = AuditEntry(record: AuditRecord(action, target: reference.isEmpty ? nil : reference))
         let result: Result<Response, any Error>
         do {
@@ -36,7 +34,7 @@ extension RoutedRequest {
             entry.record.outcome = .refused(code: failure.body.code, message: failure.body.message)
             result = .failure(error)
         }
-        entry.record.by = await peer.map { Requester(uid: $0.uid, gid: $0.gid, pid: $0.pid) }
+        entry.record.by = context.caller.requester
         engine.record(entry.record, sandbox: entry.sandbox)
         return try result.get()
     }

@@ -1,45 +1,92 @@
 internal import Glibc
 
-/// The place of the API's socket: a directory that only root and the group `corral` enter, held by one daemon at a time.
+/// Who may open the API's socket, and with that do everything.
+public struct SocketAccess: Sendable, Equatable {
+    public var owner: UInt32
+    /// Nil: as the socket is made, this process's.
+    public var group: UInt32?
+    /// Permission bits, none of them for others.
+    public var mode: UInt32
+
+    /// Looks the names up. An empty `owner` means this process's user. An empty `group` means `corral` where the host has that
+    /// group, and its owner alone otherwise; an empty `mode` 0660 or 0600, in the same way. Throws `ControlSocketError`.
+    public init(owner: String = "", group: String = "", mode: UInt32? = nil) throws {
+        if owner.isEmpty {
+            self.owner = geteuid()
+        } else {
+            guard let entry = getpwnam(owner) else { throw ControlSocketError("socket-owner: no user \"\(owner)\"") }
+            self.owner = entry.pointee.pw_uid
+        }
+        self.group = getgrnam(group.isEmpty ? "corral" : group)?.pointee.gr_gid
+        if !group.isEmpty, self.group == nil { throw ControlSocketError("socket-group: no group \"\(group)\"") }
+        self.mode = mode ?? (self.group == nil ? 0o600 : 0o660)
+        if self.mode & 0o007 != 0 { throw ControlSocketError("socket-mode: everybody could do everything") }
+    }
+}
+
+/// The place of the API's sockets: a directory that nobody else writes to, held by one daemon at a time.
 ///
 /// Made before the engine, so that a daemon that is one too many leaves before it touches anything.
 public final class ControlSocket: Sendable {
+    /// Gives the right to everything.
     public let path: String
-    private let group: gid_t?
+    /// Gives the right to read; nil unless a group was named for it.
+    public let readersPath: String?
+    private let access: SocketAccess
+    private let readers: UInt32?
     /// Held as long as this daemon lives.
     private let lock: FileLock
 
-    /// Makes the directory (mode 0750), takes the lock and removes a socket that nobody answers. `path`: absolute, at most
-    /// 107 bytes. `group` may use the socket beside root; ignored when the host has no such group. Throws
-    /// `ControlSocketError` or `SystemCallError`.
-    public init(path: String, group groupName: String = "corral") throws {
+    /// Makes the directory (mode 0750; 0751 where others than this user and the group have a socket in it), takes the lock and
+    /// removes a socket that nobody answers. `path`: absolute, at most 102 bytes. `readers`: a group whose members may look;
+    /// empty, there is no socket for them. Throws `ControlSocketError` or `SystemCallError`.
+    public init(path: String, access: SocketAccess, readers group: String = "") throws {
+        let readersPath = Self.readersPath(path)
         guard path.hasPrefix("/"), let slash = path.lastIndex(of: "/"), slash != path.startIndex,
-            let address = UnixAddress(path)
+            let address = UnixAddress(path), let readersAddress = UnixAddress(readersPath)
         else {
-            throw ControlSocketError("\(path): no place for a socket; expected an absolute path of at most 107 bytes")
+            throw ControlSocketError("\(path): no place for a socket; expected an absolute path of at most 102 bytes")
         }
         self.path = path
-        group = getgrnam(groupName)?.pointee.gr_gid
+        self.readersPath = group.isEmpty ? nil : readersPath
+        self.access = access
+        readers = group.isEmpty ? nil : getgrnam(group)?.pointee.gr_gid
+        if !group.isEmpty, readers == nil { throw ControlSocketError("socket-readers: no group \"\(group)\"") }
         let directory = String(path[..<slash])
-        try Self.prepare(directory: directory, group: group)
+        try Self.prepare(
+            directory: directory, group: access.group, isEnteredByOthers: readers != nil || access.owner != geteuid())
         guard let lock = try FileLock(path: path + ".lock") else {
             throw ControlSocketError("another corrald runs in \(directory); give this one a --run-dir of its own")
         }
         self.lock = lock
         try Self.removeStale(path, address)
+        try Self.removeStale(readersPath, readersAddress)
     }
 
-    /// Lets root and the group in. Call once the socket is bound; the umask must have kept all others out until then.
+    /// `corral.sock` becomes `corral-read.sock`.
+    private static func readersPath(_ path: String) -> String {
+        path.hasSuffix(".sock") ? path.dropLast(5) + "-read.sock" : path + "-read"
+    }
+
+    /// Lets in those who may. Call once both are bound; the umask must have kept all others out until then.
     func admit() throws(SystemCallError) {
-        if let group, chown(path, uid_t.max, group) != 0 { throw SystemCallError("chown", path) }
-        guard chmod(path, 0o660) == 0 else { throw SystemCallError("chmod", path) }
+        try Self.admit(path, access.owner, access.group, access.mode)
+        if let readersPath, let readers { try Self.admit(readersPath, access.owner, readers, 0o660) }
+    }
+
+    private static func admit(
+        _ path: String, _ owner: UInt32, _ group: UInt32?, _ mode: UInt32
+    ) throws(SystemCallError) {
+        guard lchown(path, owner, group ?? gid_t.max) == 0 else { throw SystemCallError("lchown", path) }
+        guard chmod(path, mode) == 0 else { throw SystemCallError("chmod", path) }
     }
 
     func remove() {
         unlink(path)
+        if let readersPath { unlink(readersPath) }
     }
 
-    private static func prepare(directory: String, group: gid_t?) throws {
+    private static func prepare(directory: String, group: UInt32?, isEnteredByOthers: Bool) throws {
         try makeDirectories(directory)
         guard let status = try FileStatus(path: directory), status.isDirectory else {
             throw ControlSocketError("\(directory): no directory")
@@ -47,9 +94,27 @@ public final class ControlSocket: Sendable {
         guard status.owner == geteuid(), status.mode & 0o022 == 0 else {
             throw ControlSocketError("\(directory): must belong to this user and be writable by nobody else")
         }
-        // A directory that everybody may enter is not ours to close: someone chose it. The socket's own mode still holds.
+        try checkParents(of: directory)
+        // A directory that everybody may enter is not ours to close: someone chose it. The sockets' own modes still hold.
         if status.mode & 0o007 == 0, let group, status.group != group, chown(directory, uid_t.max, group) != 0 {
             throw SystemCallError("chown", directory)
+        }
+        if isEnteredByOthers, status.mode & 0o001 == 0, chmod(directory, status.mode | 0o001) != 0 {
+            throw SystemCallError("chmod", directory)
+        }
+    }
+
+    /// Who may rename a directory above could put another one in its place.
+    private static func checkParents(of directory: String) throws {
+        var path = Path.resolved(directory)
+        while let slash = path.lastIndex(of: "/"), path != "/" {
+            path = slash == path.startIndex ? "/" : String(path[..<slash])
+            guard let status = try FileStatus(path: path) else { continue }
+            let isSticky = status.mode & 0o1000 != 0
+            guard status.owner == 0 || status.owner == geteuid(), status.mode & 0o022 == 0 || isSticky else {
+                throw ControlSocketError(
+                    "\(path): others may write to it, and could put another directory in the place of \(directory)")
+            }
         }
     }
 
@@ -101,7 +166,7 @@ struct FileLock: ~Copyable {
     }
 }
 
-/// Why the API's socket cannot be where it was wanted.
+/// Why the API cannot be served where it was wanted.
 public struct ControlSocketError: Error, Sendable, CustomStringConvertible {
     public var description: String
 

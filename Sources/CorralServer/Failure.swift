@@ -7,12 +7,20 @@ internal import Hummingbird
 internal import NIOCore
 internal import NIOHTTP1
 
+#if canImport(FoundationEssentials)
+    internal import FoundationEssentials
+#else
+    internal import Foundation
+#endif
+
 /// An answer that is not 2xx: a status and the body that explains it.
 struct Failure: Error, Equatable {
     var status: HTTPResponse.Status
     var body: ErrorBody
-    /// Methods the resource has; only with 405.
-    var allow: [HTTPRequest.Method] = []
+    /// Further fields of the answer.
+    var headers = HTTPFields()
+    /// The connection ends with the answer.
+    var closes = false
 
     init(_ status: HTTPResponse.Status, _ code: String, _ message: String, detail: [String] = []) {
         self.status = status
@@ -22,6 +30,15 @@ struct Failure: Error, Equatable {
     static func invalidRequest(_ message: String, detail: [String] = []) -> Failure {
         Failure(.badRequest, "invalid_request", message, detail: detail)
     }
+
+    /// The same whether a key is missing, unknown, wrong or expired.
+    static let unauthorized: Failure = {
+        var failure = Failure(
+            .unauthorized, "unauthorized", "this needs a valid API key",
+            detail: ["send it as \"Authorization: Bearer corral_…\"; corral apikey create makes one"])
+        failure.headers[.wwwAuthenticate] = "Bearer realm=\"corral\""
+        return failure
+    }()
 
     /// The value of a query's key that is true or false.
     static func boolean(_ key: String, _ value: String) throws(Failure) -> Bool {
@@ -41,7 +58,7 @@ struct Failure: Error, Equatable {
         var failure = Failure(
             .methodNotAllowed, "invalid_request", "\(method.rawValue) is not possible here; expected \(names)"
         )
-        failure.allow = allowed
+        failure.headers[.allow] = names
         return failure
     }
 
@@ -58,14 +75,22 @@ struct Failure: Error, Equatable {
         case let error as EventFilterError: self = .invalidRequest(error.description)
         case is NIOTooManyBytesError:
             self.init(.contentTooLarge, "invalid_request", "the request body is larger than this route takes")
+            closes = true
         case is HTTPParserError: self = .invalidRequest("the request body is not framed as HTTP demands")
         default: self.init(.internalServerError, "internal", String(describing: error))
         }
     }
 
+    var bodyBytes: [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return (try? encoder.encode(body)).map { Array($0) + [UInt8(ascii: "\n")] } ?? []
+    }
+
     var response: Response {
         var response = Response.json(body, status: status)
-        if !allow.isEmpty { response.headers[.allow] = allow.map(\.rawValue).joined(separator: ", ") }
+        response.headers.append(contentsOf: headers)
+        if closes { response.headers[.connection] = "close" }
         return response
     }
 }

@@ -12,11 +12,12 @@ struct FileStatus {
     var isSocket: Bool
     var owner: UInt32
     var group: UInt32
-    /// Permission bits.
+    /// Permission bits, with set-id and sticky bits.
     var mode: UInt32
 
     /// Nil when there is no such file.
-    init?(path: String) throws {
+    init?(path: String, followingLinks: Bool = false) throws {
+        let path = followingLinks ? Path.resolved(path) : path
         let attributes: [FileAttributeKey: Any]
         do {
             attributes = try FileManager.default.attributesOfItem(atPath: path)

@@ -27,6 +27,11 @@ struct RouteTable: Sendable {
         resources.append(Resource(name: path, path: segments, methods: methods))
     }
 
+    /// `GET /v1/sandboxes` and so on, all of them.
+    var names: [String] {
+        resources.flatMap { resource in resource.methods.map { "\($0.0.rawValue) \(resource.name)" } }
+    }
+
     /// The path of the resource that a request is for, as it was added; nil for one that there is none for.
     func name(of target: RequestTarget) -> String? {
         resources.first { $0.reference(in: target.path) != nil }?.name

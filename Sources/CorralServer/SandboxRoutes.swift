@@ -157,10 +157,8 @@ private final class AttachLease: Sendable {
             disconnection: { await routed.context.disconnection() },
             interruption: { await self.shutdown() },
             signalled: { [engine, sandbox] number in
-                let peer = await PeerCredentials.of(routed.context.channel)
                 engine.record(
-                    AuditRecord(
-                        .kill, by: peer.map { Requester(uid: $0.uid, gid: $0.gid, pid: $0.pid) }, signal: number),
+                    AuditRecord(.kill, by: routed.context.caller.requester, signal: number),
                     sandbox: SandboxReference(id: sandbox.id, name: sandbox.name))
             }
         )

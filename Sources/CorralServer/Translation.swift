@@ -267,6 +267,8 @@ extension DoctorReport.Check {
         case .no: answer = .no
         case .couldNotTell: answer = .unknown
         }
-        self.init(feature: check.feature, answer: answer, detail: check.detail, without: check.without)
+        self.init(
+            feature: check.feature, answer: answer, detail: check.detail, without: check.without,
+            remedy: check.remedy, needed: check.isNeeded)
     }
 }

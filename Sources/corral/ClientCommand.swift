@@ -8,15 +8,28 @@ struct ConnectionOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "corrald's socket; else the environment's CORRAL_HOST, else \(Client.defaultHost).",
-            valueName: "unix://path"
+            "corrald's socket, or tcp://127.0.0.1:PORT or https://NAME:PORT with an API key; else the environment's CORRAL_HOST, else \(Client.defaultHost).",
+            valueName: "host"
         )
     )
     var host: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "File that holds the API key; else the environment's CORRAL_API_KEY_FILE; else the key is in CORRAL_API_KEY.",
+            valueName: "file"))
+    var apiKeyFile: String?
+
     /// Does not connect yet.
-    func client() throws(ClientError) -> Client {
-        try Client(host: host ?? Environment["CORRAL_HOST"] ?? Client.defaultHost)
+    func client() throws -> Client {
+        let host = host ?? Environment["CORRAL_HOST"] ?? Client.defaultHost
+        if host.hasPrefix("unix://") { return try Client(host: host) }
+        var key = Environment["CORRAL_API_KEY"]
+        if let file = apiKeyFile ?? Environment["CORRAL_API_KEY_FILE"] {
+            key = String(try TextFile.read(file).drop(while: \.isWhitespace).prefix { !$0.isWhitespace })
+        }
+        return try Client(host: host, apiKey: key, tls: TLSProgram(roots: Environment["CORRAL_CA_FILE"]))
     }
 }
 

@@ -9,10 +9,11 @@ struct Corral: ParsableCommand {
         commandName: "corral",
         abstract:
             "Runs commands in sandboxes that reach only what their policy names, and shows what was refused and why.",
-        usage: "corral [--host unix://path] <subcommand>",
+        usage: "corral [--host host] [--api-key-file file] <subcommand>",
         discussion: """
-            --host names corrald's socket, before the subcommand or among its options; else the environment's CORRAL_HOST \
-            does, else it is \(Client.defaultHost).
+            --host names corrald's socket (unix://PATH) or its address (tcp://127.0.0.1:PORT, https://NAME:PORT; with an API \
+            key from --api-key-file or CORRAL_API_KEY), before the subcommand or among its options; else the environment's \
+            CORRAL_HOST does, else it is \(Client.defaultHost).
             """,
         version: "corral \(Release.version)",
         subcommands: [
@@ -21,7 +22,7 @@ struct Corral: ParsableCommand {
             Resume.self, Wait.self, Copy.self, ImageCommand.self, SnapshotCommand.self, Kill.self, Remove.self,
             Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
-            Pool.self,
+            Pool.self, ApiKeyCommand.self,
             Doctor.self,
             Version.self, Completion.self,
         ]
@@ -55,17 +56,18 @@ struct Corral: ParsableCommand {
         }
     }
 
-    /// Turns a leading `--host` into CORRAL_HOST. Declared as an option of the root command, the parser would also take a
-    /// `--host` out of the command that `run` is to pass on.
+    /// Turns a leading `--host` or `--api-key-file` into CORRAL_HOST or CORRAL_API_KEY_FILE. Declared as an option of the root
+    /// command, the parser would also take a `--host` out of the command that `run` is to pass on.
     private static func takeHost(from arguments: [String]) -> [String] {
-        let option = "--host"
-        if arguments.count >= 2, arguments[0] == option {
-            setenv("CORRAL_HOST", arguments[1], 1)
-            return Array(arguments.dropFirst(2))
+        let options = ["--host": "CORRAL_HOST", "--api-key-file": "CORRAL_API_KEY_FILE"]
+        guard let first = arguments.first else { return arguments }
+        if arguments.count >= 2, let variable = options[first] {
+            setenv(variable, arguments[1], 1)
+            return takeHost(from: Array(arguments.dropFirst(2)))
         }
-        if let first = arguments.first, first.hasPrefix(option + "=") {
-            setenv("CORRAL_HOST", String(first.dropFirst(option.count + 1)), 1)
-            return Array(arguments.dropFirst())
+        if let equals = first.firstIndex(of: "="), let variable = options[String(first[..<equals])] {
+            setenv(variable, String(first[first.index(after: equals)...]), 1)
+            return takeHost(from: Array(arguments.dropFirst()))
         }
         return arguments
     }

@@ -37,27 +37,46 @@ struct Pool: ClientCommand {
 struct Doctor: ClientCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
-        abstract: "Show what this host can do: yes, no or could not tell, and what is lost without it.",
-        discussion: "Exits with 0 whatever the answers are, with 1 when corrald cannot be asked."
+        abstract:
+            "Show what this host can do: yes, no or could not tell, what is lost without it, and what to do about it.",
+        discussion: "Exits with 1 when something that sandboxes need is missing, or corrald cannot be asked."
     )
+
+    enum Format: String, CaseIterable, ExpressibleByArgument {
+        case table
+        case json
+    }
 
     @OptionGroup var connection: ConnectionOptions
 
+    @Option(name: .shortAndLong, help: "table or json.")
+    var output: Format = .table
+
     func execute() throws {
-        var rows: [[String]] = []
-        for check in try connection.client().doctor().checks {
-            let answer =
-                switch check.answer {
-                case .yes: "yes"
-                case .no: "no"
-                case .unknown: "could not tell"
-                }
-            rows.append([answer, TerminalText.neutralised(check.feature), TerminalText.neutralised(check.detail)])
-            if check.answer != .yes, let without = check.without {
-                rows.append(["", "", "without it: " + TerminalText.neutralised(without)])
-            }
+        let report = try connection.client().doctor()
+        switch output {
+        case .json: try Output.write(json: report)
+        case .table: try Output.write(Output.columns(report.checks.flatMap(Self.rows)))
         }
-        try Output.write(Output.columns(rows))
+        let missing = report.checks.count { $0.needed && $0.answer == .no }
+        guard missing == 0 else {
+            throw Failure(missing == 1 ? "something needed is missing" : "\(missing) things needed are missing")
+        }
+    }
+
+    private static func rows(_ check: DoctorReport.Check) -> [[String]] {
+        let answer =
+            switch check.answer {
+            case .yes: "yes"
+            case .no: check.needed ? "NO" : "no"
+            case .unknown: "could not tell"
+            }
+        var rows = [[answer, check.feature, check.detail]]
+        if check.answer != .yes {
+            if let without = check.without { rows.append(["", "", "without it: " + without]) }
+            if let remedy = check.remedy { rows.append(["", "", "to do: " + remedy]) }
+        }
+        return rows.map { $0.map(TerminalText.neutralised) }
     }
 }
 

@@ -78,6 +78,51 @@ struct Corrald: AsyncParsableCommand {
     @Option(help: "Remove audit files that are older than this (default: 90d).")
     var auditKeepAge: String?
 
+    @Option(help: "User that the socket belongs to (default: the one that corrald runs as).")
+    var socketOwner: String?
+
+    @Option(help: "Group whose members may do everything (default: corral, where there is one).")
+    var socketGroup: String?
+
+    @Option(help: "Mode of the socket, 0600 or 0660 (default: 0660 where there is a group, else 0600).")
+    var socketMode: String?
+
+    @Option(help: "Group whose members may look, by a socket of its own, corral-read.sock (default: none).")
+    var socketReaders: String?
+
+    @Option(
+        help:
+            "Serve holders of API keys here, such as 127.0.0.1:7070,[::1]:7070; other addresses need TLS (default: none)."
+    )
+    var listen: String?
+
+    @Option(help: "PEM file with the certificate for --listen and those that lead to its root (default: no TLS).")
+    var tlsCertificate: String?
+
+    @Option(help: "PEM file with its private key.")
+    var tlsKey: String?
+
+    @Option(help: "Connections in all; 0 for a fifth of the files that may be open (default: 0).")
+    var maxConnections: String?
+
+    @Option(help: "Connections of one user or address (default: 4096, and three quarters of all at most).")
+    var maxConnectionsPerClient: String?
+
+    @Option(help: "Attached commands, event streams and traces of one user or address (default: 2048).")
+    var maxStreamsPerClient: String?
+
+    @Option(help: "Size of a request's line and fields (default: 32KiB).")
+    var maxHeaderSize: String?
+
+    @Option(help: "Size of a request's body, where it is read whole (default: 16MiB).")
+    var maxBodySize: String?
+
+    @Option(help: "How long a request's line and fields may take (default: 10s).")
+    var headerTimeout: String?
+
+    @Option(help: "How long nothing may come, between requests or within one (default: 1m).")
+    var idleTimeout: String?
+
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
 
@@ -121,7 +166,12 @@ struct Corrald: AsyncParsableCommand {
             (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
             (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.auditSync, auditSync),
             (.auditFileSize, auditFileSize), (.auditFileAge, auditFileAge), (.auditKeepSize, auditKeepSize),
-            (.auditKeepAge, auditKeepAge), (.logLevel, logLevel), (.logFormat, logFormat),
+            (.auditKeepAge, auditKeepAge), (.socketOwner, socketOwner), (.socketGroup, socketGroup),
+            (.socketMode, socketMode), (.socketReaders, socketReaders), (.listen, listen),
+            (.tlsCertificate, tlsCertificate), (.tlsKey, tlsKey), (.maxConnections, maxConnections),
+            (.maxConnectionsPerClient, maxConnectionsPerClient), (.maxStreamsPerClient, maxStreamsPerClient),
+            (.maxHeaderSize, maxHeaderSize), (.maxBodySize, maxBodySize), (.headerTimeout, headerTimeout),
+            (.idleTimeout, idleTimeout), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return given.reduce(into: [:]) { settings, flag in
             guard let value = flag.1 else { return }

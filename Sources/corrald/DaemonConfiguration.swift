@@ -1,5 +1,6 @@
 internal import CorralEngine
 internal import CorralPolicy
+internal import CorralServer
 internal import Logging
 
 /// All that corrald can be told, checked.
@@ -23,6 +24,16 @@ struct DaemonConfiguration: Equatable {
     var names: NameConfiguration
     var journal: JournalConfiguration
     var mounts: [MountAllowance]
+    var socketOwner: String
+    var socketGroup: String
+    /// Nil: chosen by whether the group exists.
+    var socketMode: UInt32?
+    var socketReaders: String
+    var listen: [ListenAddress]
+    /// Paths of PEM files; nil: without TLS.
+    var tls: TLSFiles?
+    /// `connections` of 0: chosen by how many files this process may have open.
+    var limits: ConnectionLimits
     var allowTestSwitches: Bool
 
     var socketPath: String { runDirectory + "/corral.sock" }
@@ -64,7 +75,37 @@ struct DaemonConfiguration: Equatable {
         guard journal.fileBytes <= journal.keepBytes else {
             throw SettingError("audit-keep-size: less than audit-file-size, which is the least that can be kept")
         }
+        socketOwner = try text(.socketOwner, "").accountName()
+        socketGroup = try text(.socketGroup, "").accountName()
+        socketMode = try text(.socketMode, "").socketMode()
+        socketReaders = try text(.socketReaders, "").accountName()
+        listen = try text(.listen, "").listenAddresses()
+        let (certificate, key) = (text(.tlsCertificate, ""), text(.tlsKey, ""))
+        switch (certificate.value.isEmpty, key.value.isEmpty) {
+        case (true, true): tls = nil
+        case (false, false): tls = TLSFiles(certificate: try certificate.directory(), key: try key.directory())
+        default: throw SettingError("tls-certificate and tls-key: expected both or neither")
+        }
+        if tls == nil, let open = listen.first(where: { !$0.isLoopback }) {
+            throw SettingError(
+                "listen: \(open) can be reached from other machines: expected tls-certificate and tls-key, or 127.0.0.1 or [::1]"
+            )
+        }
+        limits = ConnectionLimits(
+            connections: try text(.maxConnections, "0").count(0...1_000_000, "0 for as many as open files allow"),
+            connectionsPerClient: try text(.maxConnectionsPerClient, "4096").count(1...1_000_000),
+            streamsPerClient: try text(.maxStreamsPerClient, "2048").count(1...1_000_000),
+            headerSize: Int(try text(.maxHeaderSize, "32KiB").size(atLeast: 4 << 10, atMost: 1 << 20)),
+            bodySize: Int(try text(.maxBodySize, "16MiB").size(atLeast: 64 << 10, atMost: 16 << 20)),
+            headerTimeout: try text(.headerTimeout, "10s").duration(),
+            idleTimeout: try text(.idleTimeout, "1m").duration()
+        )
         self.allowTestSwitches = allowTestSwitches
+    }
+
+    struct TLSFiles: Equatable {
+        var certificate: String
+        var key: String
     }
 }
 
@@ -88,6 +129,20 @@ enum SettingKey: String, CaseIterable {
     case auditFileAge = "audit-file-age"
     case auditKeepSize = "audit-keep-size"
     case auditKeepAge = "audit-keep-age"
+    case socketOwner = "socket-owner"
+    case socketGroup = "socket-group"
+    case socketMode = "socket-mode"
+    case socketReaders = "socket-readers"
+    case listen
+    case tlsCertificate = "tls-certificate"
+    case tlsKey = "tls-key"
+    case maxConnections = "max-connections"
+    case maxConnectionsPerClient = "max-connections-per-client"
+    case maxStreamsPerClient = "max-streams-per-client"
+    case maxHeaderSize = "max-header-size"
+    case maxBodySize = "max-body-size"
+    case headerTimeout = "header-timeout"
+    case idleTimeout = "idle-timeout"
     case logLevel = "log-level"
     case logFormat = "log-format"
 }
@@ -215,6 +270,53 @@ extension Setting {
             throw refuse(expected: "a size of at least \(ByteSize.text(least)), such as 64MiB")
         }
         return bytes
+    }
+
+    func size(atLeast least: UInt64, atMost most: UInt64) throws(SettingError) -> UInt64 {
+        guard let bytes = ByteSize.parse(value), (least...most).contains(bytes) else {
+            throw refuse(expected: "a size of \(ByteSize.text(least)) to \(ByteSize.text(most))")
+        }
+        return bytes
+    }
+
+    func count(_ range: ClosedRange<Int>, _ note: String? = nil) throws(SettingError) -> Int {
+        guard value.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let count = Int(value), range.contains(count)
+        else {
+            throw refuse(
+                expected: "a number from \(range.lowerBound) to \(range.upperBound)" + (note.map { ", \($0)" } ?? ""))
+        }
+        return count
+    }
+
+    /// Of a user or a group; empty: none.
+    func accountName() throws(SettingError) -> String {
+        guard value.utf8.count <= 32,
+            value.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: ":") && $0 != UInt8(ascii: "/") })
+        else { throw refuse(expected: "the name of a user or a group") }
+        return value
+    }
+
+    /// Empty: none.
+    func socketMode() throws(SettingError) -> UInt32? {
+        if value.isEmpty { return nil }
+        guard (3...4).contains(value.utf8.count), let mode = UInt32(value, radix: 8),
+            mode == 0o600 || mode == 0o660
+        else { throw refuse(expected: "0600 or 0660: others must not be let in") }
+        return mode
+    }
+
+    /// Separated by commas; empty: none.
+    func listenAddresses() throws(SettingError) -> [ListenAddress] {
+        var addresses: [ListenAddress] = []
+        if value.isEmpty { return [] }
+        for part in value.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let address = ListenAddress(String(part.drop { $0 == " " })), address.port > 0, addresses.count < 8
+            else {
+                throw refuse(expected: "up to 8 addresses separated by commas, such as 127.0.0.1:7070 or [::1]:7070")
+            }
+            addresses.append(address)
+        }
+        return addresses
     }
 
     func duration() throws(SettingError) -> Duration {

@@ -23,6 +23,14 @@ enum HostProcess {
         try? address.send(state)
     }
 
+    /// How long the service manager waits for a sign of life; nil: it does not (sd_watchdog_enabled(3)).
+    static var watchdogInterval: Duration? {
+        guard let text = getenv("WATCHDOG_USEC"), let microseconds = Int64(String(cString: text)), microseconds > 0,
+            getenv("WATCHDOG_PID").map({ Int32(String(cString: $0)) == getpid() }) ?? true
+        else { return nil }
+        return .microseconds(microseconds)
+    }
+
     static func printError(_ message: String) {
         let line = Array("corrald: \(message)\n".utf8)
         _ = write(STDERR_FILENO, line, line.count)

@@ -102,7 +102,11 @@ struct SampleEvents {
         AuditRecord(
             pick(AuditRecord.Action.allCases),
             outcome: random.next() % 2 == 0 ? .done : .refused(code: text(), message: text()),
-            by: maybe { Requester(uid: $0.number(), gid: $0.number(), pid: Int32(bitPattern: $0.number())) },
+            by: maybe { sample in
+                sample.random.next() % 3 == 0
+                    ? .remote(address: sample.text(), key: sample.maybe { $0.text() })
+                    : .process(uid: sample.number(), gid: sample.number(), pid: Int32(bitPattern: sample.number()))
+            },
             target: maybe { $0.text() }, policy: maybe { $0.policy() },
             policyHash: maybe { SHA256(of: $0.text().utf8) },
             command: maybe { sample in (0..<sample.random.next() % 4).map { _ in sample.text() } },

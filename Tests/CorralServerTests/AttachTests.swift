@@ -74,7 +74,7 @@ import Testing
             let recorded = try #require(server.engine.recorded.first)
             #expect(recorded.record.action == .kill)
             #expect(recorded.record.signal == 2)
-            #expect(recorded.record.by?.pid == getpid())
+            #expect(recorded.record.by == .process(uid: getuid(), gid: getgid(), pid: getpid()))
             command.send(.exit(CommandResult(exitCode: 130, cause: .signalled)))
             #expect(await client.readChunk() == Self.frame(.exit, [0, 0, 0, 130] + Array("signalled".utf8)))
         }

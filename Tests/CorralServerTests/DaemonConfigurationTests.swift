@@ -1,4 +1,5 @@
 import CorralPolicy
+import CorralServer
 import Logging
 import Testing
 
@@ -67,6 +68,20 @@ import Testing
         (.pool, ["0", "16384"], ["-1", "16385", "x", "", "99999999999999999999"]),
         (.poolLow, ["", "0", "8"], ["-1", "9", "x"]), (.poolRate, ["1", "10000"], ["0", "10001", ""]),
         (.logLevel, ["trace", "critical"], ["loud", ""]),
+        (.socketOwner, ["", "root"], ["a b", "a:b", String(repeating: "a", count: 33)]),
+        (.socketMode, ["", "600", "0660"], ["0666", "660 ", "0640", "0000", "0770", "4660", "x"]),
+        (
+            .listen, ["", "127.0.0.1:7070", "[::1]:7070", "127.0.0.1:1, [::1]:2"],
+            [
+                "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "localhost:7070", "::1:7070", "[127.0.0.1]:7070", "7070",
+                ",",
+            ]
+        ),
+        (.maxConnections, ["0", "64"], ["-1", "x", "", "1000001"]),
+        (.maxStreamsPerClient, ["1"], ["0"]),
+        (.maxHeaderSize, ["4KiB", "1MiB"], ["1KiB", "2MiB", "x"]),
+        (.maxBodySize, ["64KiB", "16MiB"], ["1KiB", "17MiB"]),
+        (.headerTimeout, ["1s", "1m"], ["0s", "10", ""]),
         (.logFormat, ["text", "json"], ["xml", "JSON"]),
     ])
     func valuesOutsideTheirRangeAreRefused(key: SettingKey, good: [String], bad: [String]) throws {
@@ -76,6 +91,22 @@ import Testing
                 try DaemonConfiguration(flags: flags([key: value]), file: [:])
             }
             #expect(error?.description.hasPrefix("--\(key.rawValue): \"\(value)\" is not ") == true)
+        }
+    }
+
+    @Test func otherMachinesAreServedWithTLSAlone() throws {
+        for address in ["0.0.0.0:7070", "192.0.2.1:7070", "[::]:7070", "[2001:db8::1]:7070"] {
+            let error = #expect(throws: SettingError.self) {
+                try DaemonConfiguration(flags: flags([.listen: "127.0.0.1:1,\(address)"]), file: [:])
+            }
+            #expect(error?.description.hasPrefix("listen: \(address) can be reached from other machines") == true)
+            let settings = try DaemonConfiguration(
+                flags: flags([.listen: address, .tlsCertificate: "/c.pem", .tlsKey: "/k.pem"]), file: [:])
+            #expect(settings.listen.map(\.description) == [address])
+            #expect(settings.tls == .init(certificate: "/c.pem", key: "/k.pem"))
+        }
+        #expect(throws: SettingError.self) {
+            try DaemonConfiguration(flags: flags([.tlsCertificate: "/c.pem"]), file: [:])
         }
     }
 

@@ -1,6 +1,7 @@
 import CorralAPI
 import CorralPolicy
 import FoundationEssentials
+import HTTPTypes
 import Testing
 import Yams
 
@@ -24,7 +25,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 29)
+        #expect(described.count == 31)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -53,6 +54,7 @@ import Yams
         check(ExecRequest.keys, schemas?["ExecRequest"], "ExecRequest")
         check(EnforceRequest.keys, schemas?["EnforceRequest"], "EnforceRequest")
         check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
+        check(CreateApiKeyRequest.keys, schemas?["CreateApiKeyRequest"], "CreateApiKeyRequest")
     }
 
     /// The keys that a body may have are exactly the properties of its type.
@@ -81,6 +83,43 @@ import Yams
             ExecRequest.keys,
             ExecRequest(
                 command: [], user: CommandUser(uid: 1), terminal: TerminalSize(rows: 1, columns: 1)))
+        check(CreateApiKeyRequest.keys, CreateApiKeyRequest(name: "", scope: .read, expiresIn: ""))
+    }
+
+    /// Every route has a right of its own in AccessPolicy, and the description names it: `security: [{ apiKey: [run] }]`, or
+    /// `security: []` for anybody.
+    @Test func rightsAreThoseOfThePolicy() throws {
+        let paths = try #require(try Self.document()["paths"]?.mapping)
+        var described: Set<String> = []
+        for (path, methods) in paths {
+            for method in Self.keys(methods).subtracting(["parameters"]) {
+                let route = "\(method.uppercased()) \(try #require(path.string))"
+                described.insert(route)
+                let security = methods[method]?["security"]?.sequence
+                let rule = try #require(AccessPolicy.rules[route], "no right for \(route) in AccessPolicy.rules")
+                if let right = rule.right, !rule.isLocal {
+                    #expect(security?.first?["apiKey"]?.array().compactMap(\.string) == [right.rawValue], "\(route)")
+                } else {
+                    #expect(security?.isEmpty == true, "\(route)")
+                }
+            }
+        }
+        #expect(described == Set(AccessPolicy.rules.keys))
+    }
+
+    /// A request that no rule was made for needs the highest right, whoever forgot it.
+    @Test func everyRouteHasARuleAndOthersAreClosed() {
+        let responder = APIResponder(
+            engine: FakeEngine(), version: VersionInfo(version: "", abi: 0, instance: "", kernel: ""),
+            metrics: MetricsRegistry(), keys: ApiKeys(file: ApiKeyFile(directory: "/nowhere"), clock: { 0 }) { _ in },
+            connections: Connections(ConnectionLimits()))
+        let names = responder.routes.names
+        #expect(names.count == 41)
+        #expect(Set(names) == Set(AccessPolicy.rules.keys))
+        #expect(AccessPolicy.rule(.get, "/v1/sandboxes").right == .read)
+        for (method, route) in [(HTTPRequest.Method.get, "/v1/new"), (.patch, "/v1/sandboxes"), (.head, "/healthz")] {
+            #expect(AccessPolicy.rule(method, route).right == .admin)
+        }
     }
 
     @Test func reasonsAreTheClosedList() throws {
@@ -95,7 +134,7 @@ import Yams
             Set(codes.array().compactMap(\.string)) == [
                 "invalid_request", "invalid_policy", "not_found", "conflict", "forbidden", "exhausted",
                 "command_not_found",
-                "command_not_executable", "internal",
+                "command_not_executable", "internal", "unauthorized", "too_many_requests",
             ]
         )
     }

@@ -10,7 +10,7 @@ import Testing
         try await TestServer.run { server in
             let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
                 .connect(unixDomainSocketPath: server.socketPath).get()
-            let peer = try #require(await PeerCredentials.of(channel))
+            let peer = try #require(try await PeerCredentials.future(of: channel).get())
             #expect(peer.pid == getpid())
             #expect(peer.uid == geteuid())
             #expect(peer.gid == getegid())

@@ -36,6 +36,26 @@ actor RawClient {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         let address = try #require(UnixAddress(path))
         try #require(address.withSockaddr { connect(descriptor, $0, $1) } == 0)
+        setTimeouts()
+    }
+
+    /// To 127.0.0.1.
+    init(port: Int) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        // struct sockaddr_in: family in host byte order, port and address in network byte order.
+        let bytes =
+            withUnsafeBytes(of: sa_family_t(AF_INET)) { Array($0) } + [
+                UInt8(port >> 8), UInt8(port & 0xff), 127, 0, 0, 1,
+            ]
+            + [UInt8](repeating: 0, count: 8)
+        let result = bytes.withUnsafeBytes {
+            connect(descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
+        }
+        try #require(result == 0)
+        setTimeouts()
+    }
+
+    private nonisolated func setTimeouts() {
         var timeout = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
@@ -144,8 +164,11 @@ actor RawClient {
         var body: String
     }
 
-    func request(_ method: String, _ target: String, body: String? = nil) async -> Response {
+    func request(
+        _ method: String, _ target: String, body: String? = nil, fields: [String: String] = [:]
+    ) async -> Response {
         var text = "\(method) \(target) HTTP/1.1\r\nHost: x\r\n"
+        for (name, value) in fields { text += "\(name): \(value)\r\n" }
         if let body { text += "Content-Length: \(body.utf8.count)\r\n" }
         await send(text + "\r\n" + (body ?? ""))
         return await response()

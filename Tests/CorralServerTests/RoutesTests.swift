@@ -11,7 +11,7 @@ import Testing
             let client = try server.client()
             let health = await client.request("GET", "/healthz")
             #expect(health.status == 200)
-            #expect(health.body == "{\"status\":\"ok\"}\n")
+            #expect(health.body == "{\"journal\":\"ok\",\"lsm\":\"absent\",\"status\":\"ok\"}\n")
             #expect(health.fields["content-type"] == "application/json")
             let version = await client.request("GET", "/v1/version")
             #expect(version.body.contains("\"version\":\"1.2.3\""))
