@@ -102,12 +102,11 @@ static __always_inline int is_wanted(const struct caller *caller, const struct c
 	       !was_told(thread, thread->call.head.abi, thread->call.number);
 }
 
-/* What the state of the current thread says of its sandbox; 0 when that is not this session's, or there is none. */
+/* What the state of the current thread, `caller->task`, says of its sandbox; 0 when that is not this session's, or there is none. */
 static __always_inline int recall_caller(struct caller *caller, struct thread **thread)
 {
 	struct thread *found;
 
-	caller->task = (void *)bpf_get_current_task_btf();
 	found = bpf_task_storage_get(&threads, caller->task, 0, 0);
 	if (!found)
 		return 0;
@@ -162,7 +161,8 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	struct thread *thread;
 	struct pt_regs *regs;
 
-	if (!may_be_traced())
+	caller.task = (void *)bpf_get_current_task_btf();
+	if (!may_be_traced(caller.task))
 		return 0;
 	if (!recall_caller(&caller, &thread)) {
 		if (!find_caller(&caller))
@@ -235,7 +235,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	struct pt_regs *regs;
 	int is_known, is_joined;
 
-	if (!may_be_traced())
+	caller.task = (void *)bpf_get_current_task_btf();
+	if (!may_be_traced(caller.task))
 		return 0;
 	is_known = recall_caller(&caller, &thread);
 	if (!is_known) {
