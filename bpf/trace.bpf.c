@@ -179,7 +179,8 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 		return 0;
 	begin_record(thread, abi, number);
 	thread->pending = 1;
-	if (caller.trace->mode != CORRAL_TRACE_EVENTS && !(plan->flags & CORRAL_PLAN_NO_RETURN))
+	/* Arguments that point nowhere are read at the end: the registers still hold them. */
+	if ((caller.trace->mode != CORRAL_TRACE_EVENTS || !has_captures(plan)) && !(plan->flags & CORRAL_PLAN_NO_RETURN))
 		return 0;
 	row = find_row(&caller, index);
 	if (!row)
@@ -244,9 +245,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 			return 0;
 		thread = meet_thread(&caller);
 	}
-	regs = (void *)bpf_task_pt_regs(caller.task);
 	if (!thread) {
-		count_unjoined(&caller, regs, result);
+		count_unjoined(&caller, (void *)bpf_task_pt_regs(caller.task), result);
 		return 0;
 	}
 	identify(&caller, thread);
@@ -260,7 +260,7 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 		abi = thread->call.head.abi;
 		number = thread->call.number;
 	} else {
-		number = number_at_end(regs);
+		number = number_at_end((void *)bpf_task_pt_regs(caller.task));
 		abi = call_abi(caller.task, &number);
 	}
 	thread->pending = 0;
@@ -291,7 +291,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	 * Memory that was not there at the beginning, such as a constant of a page that nobody had touched, has been brought in
 	 * by the call itself.
 	 */
-	if (!is_joined || (thread->unreadable && !((plan->flags & CORRAL_PLAN_EXEC) && !result))) {
+	if (!is_joined || !has_captures(plan) || (thread->unreadable && !((plan->flags & CORRAL_PLAN_EXEC) && !result))) {
+		regs = (void *)bpf_task_pt_regs(caller.task);
 		read_arguments(regs, abi, thread->call.arguments);
 		thread->call.used = 0;
 		if (!(thread->call.head.flags & CORRAL_TRACE_UNSEEN))
