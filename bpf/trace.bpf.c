@@ -102,12 +102,37 @@ static __always_inline int is_wanted(const struct caller *caller, const struct c
 	       !was_told(thread, thread->call.head.abi, thread->call.number);
 }
 
+static __always_inline struct thread *near_thread(struct task_struct *task)
+{
+	__u32 index = (__u32)task->pid & (CORRAL_NEAR_THREADS - 1);
+
+	return bpf_map_lookup_elem(&near_threads, &index);
+}
+
+static __always_inline struct thread *find_thread(struct task_struct *task)
+{
+	struct thread *thread = near_thread(task);
+
+	if (thread && thread->owner == (__u64)task)
+		return thread;
+	return bpf_task_storage_get(&threads, task, 0, 0);
+}
+
+static __always_inline struct thread *make_thread(struct task_struct *task)
+{
+	struct thread *thread = near_thread(task);
+
+	if (thread && (thread->owner == (__u64)task || !__sync_val_compare_and_swap(&thread->owner, 0, (__u64)task)))
+		return thread;
+	return bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
 /* What the state of the current thread, `caller->task`, says of its sandbox; 0 when that is not this session's, or there is none. */
 static __always_inline int recall_caller(struct caller *caller, struct thread **thread)
 {
 	struct thread *found;
 
-	found = bpf_task_storage_get(&threads, caller->task, 0, 0);
+	found = find_thread(caller->task);
 	if (!found)
 		return 0;
 	caller->slot = found->call.head.slot;
@@ -119,7 +144,7 @@ static __always_inline int recall_caller(struct caller *caller, struct thread **
 /* The state of the current thread, new or of an earlier session; NULL for want of memory. */
 static __always_inline struct thread *meet_thread(const struct caller *caller)
 {
-	struct thread *thread = bpf_task_storage_get(&threads, caller->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct thread *thread = make_thread(caller->task);
 
 	if (!thread)
 		return NULL;
@@ -329,7 +354,7 @@ int executed(struct bpf_raw_tracepoint_args *context)
 
 	if (!find_caller(&caller))
 		return 0;
-	thread = bpf_task_storage_get(&threads, caller.task, 0, 0);
+	thread = find_thread(caller.task);
 	if (thread)
 		thread->identified = 0;
 	record = bpf_ringbuf_reserve(&trace, sizeof(*record), 0);
@@ -424,12 +449,16 @@ int exited(struct bpf_raw_tracepoint_args *context)
 	struct signal_struct *signal;
 	struct corral_step *record;
 	struct caller caller;
+	struct thread *thread;
 	struct ended key;
 	__u8 zero = 0;
 
+	task = (void *)bpf_get_current_task_btf();
+	thread = near_thread(task);
+	if (thread && thread->owner == (__u64)task)
+		thread->owner = 0;
 	if (!find_caller(&caller) || is_own(&caller))
 		return 0;
-	task = caller.task;
 	signal = BPF_CORE_READ(task, signal);
 	if (BPF_CORE_READ(signal, live.counter))
 		return 0;
