@@ -53,3 +53,33 @@ start_corrald() {
     tail -20 "$LAB_DIR/corrald.log" >&2
     return 1
 }
+
+# RUNTIME DIRECTORY COMMAND...: a bundle for crun or runc. Its root is the host's /usr, as Corral's own image has it.
+bundle() {
+    local runtime=$1 dir=$2 name
+    shift 2
+    mkdir -p "$dir/rootfs"/{usr,proc,dev,sys,tmp}
+    for name in bin sbin lib lib64; do [ ! -L "/$name" ] || cp -P "/$name" "$dir/rootfs/"; done
+    (cd "$dir" && "$runtime" spec)
+    python3 - "$dir/config.json" "$@" <<'PYTHON'
+import json, sys
+with open(sys.argv[1]) as file:
+    config = json.load(file)
+config["process"]["terminal"] = False
+config["process"]["args"] = sys.argv[2:]
+config["mounts"].insert(0, {"destination": "/usr", "source": "/usr", "type": "none", "options": ["bind", "ro"]})
+with open(sys.argv[1], "w") as file:
+    json.dump(config, file)
+PYTHON
+}
+
+# RUNTIME: how it is called, in `words`, through `view`, and what that is called, in `label`.
+runtime_words() {
+    words=("$1" --root "$LAB_DIR/$1.state") label="$1 run" view=()
+    # crun 1.8 knows no hybrid hosts: it is shown cgroup v2 alone, and makes no cgroup.
+    if [ "$1" = crun ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
+        words+=(--cgroup-manager=disabled)
+        label="crun run, without a cgroup"
+        view=(unshare --mount --propagation private -- sh -c 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$0" "$@"')
+    fi
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Hooks on the host side of a sandbox's veth: the boundary. They see every frame, whoever made it and by whatever call.
- * tcx or clsact in direct-action mode; TC_ACT_OK lets pass, TC_ACT_SHOT drops.
+ * clsact in direct-action mode; TC_ACT_OK lets pass, TC_ACT_SHOT drops.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

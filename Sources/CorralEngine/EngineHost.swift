@@ -15,7 +15,6 @@ final class EngineHost: Sendable {
     let enforcements: EnforcementStore
     /// Where this daemon pins the hooks of enforced cgroups.
     let enforcedPins: String
-    private let usesTCX: Bool
     private let lock: InstanceLock
     private let configuration: EngineConfiguration
 
@@ -31,8 +30,7 @@ final class EngineHost: Sendable {
         addressChanges = try HostAddressChanges()
         try Self.removeLeftovers(instance, hierarchy, network)
         programs = try BpfPrograms(directory: PinDirectory.make(instance))
-        usesTCX = try SandboxHooks.probeTCX(programs: programs)
-        let hooks = try SandboxHooks(programs: programs, usesTCX: usesTCX)
+        let hooks = try SandboxHooks(programs: programs)
         ring = try DecisionRing(programs: programs) { result in
             switch result {
             case .success(let decision): hub.receive(decision)
@@ -108,13 +106,7 @@ final class EngineHost: Sendable {
     }
 
     func checks() -> [HostCheck] {
-        var checks = [
-            HostCheck(
-                feature: "tcx", answer: usesTCX ? .yes : .no,
-                detail: usesTCX ? "veth programs attach by pinned tcx links" : "veth programs attach by clsact",
-                without: usesTCX ? nil : "an upgrade of the veth programs is not a single step"
-            )
-        ]
+        var checks: [HostCheck] = []
         for (family, file) in [("IPv4", "net/ipv4/ip_forward"), ("IPv6", "net/ipv6/conf/all/forwarding")] {
             let value = HostFile.text("/proc/sys/\(file)")
             checks.append(

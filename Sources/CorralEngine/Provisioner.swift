@@ -59,7 +59,7 @@ final class Provisioner: Sendable {
                 binds: binds)
         } catch {
             cgroup.killAll()
-            hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
+            hooks.detach([SandboxHooks.Occupancy(identity, name: id, cgroupID: cgroup.id, ifindex: 0)])
             try? cgroup.remove()
             throw error
         }
@@ -114,20 +114,20 @@ final class Provisioner: Sendable {
         }
     }
 
-    /// Whether a sandbox that has waited is still what `make` left: its hooks are on it, and its corral-init is there. Asks the
-    /// kernel; some tens of microseconds.
+    /// Whether a sandbox that has waited is still what `make` left: the hooks of its cgroup are on it, and its corral-init is
+    /// there. Asks the kernel by bpf(2) alone; some tens of microseconds. `hooks.verifyFrames` is for those of its veth.
     func isIntact(_ sandbox: WarmSandbox) -> Bool {
         do {
             guard try sandbox.channel.receive(timeoutMilliseconds: 0) == nil else { return false }
-            try hooks.verify(name: sandbox.id, cgroup: sandbox.cgroup.directory, ifindex: sandbox.ifindex)
+            try hooks.verifyCalls(name: sandbox.id, cgroup: sandbox.cgroup.directory)
             return true
         } catch {
             return false
         }
     }
 
-    /// Ends every process, and takes away the wires, the hooks and the cgroups, in this order. The kernel waits once for all the
-    /// interfaces of one call.
+    /// Ends every process, and takes away the wires, the hooks and the cgroups, in this order. The kernel waits once for all
+    /// of one call.
     /// - Returns: why, for each that could not be destroyed, by its id.
     func destroy(_ sandboxes: [WarmSandbox]) -> [String: any Error] {
         var failures: [String: any Error] = [:]
@@ -140,8 +140,12 @@ final class Provisioner: Sendable {
                 do { try network.remove(interfaces: [sandbox.ifindex]) } catch { failures[sandbox.id] = error }
             }
         }
-        for sandbox in sandboxes where failures[sandbox.id] == nil {
-            hooks.detach(sandbox.identity, name: sandbox.id, cgroupID: sandbox.cgroup.id, ifindex: sandbox.ifindex)
+        let unwired = sandboxes.filter { failures[$0.id] == nil }
+        hooks.detach(
+            unwired.map {
+                SandboxHooks.Occupancy($0.identity, name: $0.id, cgroupID: $0.cgroup.id, ifindex: $0.ifindex)
+            })
+        for sandbox in unwired {
             do { try sandbox.cgroup.remove() } catch { failures[sandbox.id] = error }
             sandbox.refusals.remove()
         }

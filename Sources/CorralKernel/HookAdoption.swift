@@ -16,14 +16,10 @@ extension SandboxHooks {
         }
         for (program, ingress) in Self.vethHooks {
             let raw = try programs.vethProgram(program)
-            if usesTCX {
-                try renew(raw, at: "\(pins(of: name))/\(program)")
-            } else {
-                var before: UInt32 = 0
-                guard corral_clsact_attached(ifindex, ingress, &before) == 0,
-                    corral_clsact_attach(raw, ifindex, ingress, 1) == 0
-                else { throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno) }
-            }
+            var before: UInt32 = 0
+            guard corral_clsact_attached(ifindex, ingress, &before) == 0,
+                corral_clsact_attach(raw, ifindex, ingress, 1) == 0
+            else { throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno) }
         }
     }
 

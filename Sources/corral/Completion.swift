@@ -2,7 +2,7 @@ internal import ArgumentParser
 
 struct Completion: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print the completion script for a shell.",
+        commandName: "completion", abstract: "Print the completion script for a shell.",
         discussion: """
             For this session: eval "$(corral completion bash)". For all: packages put it where the shell looks; by hand, bash \
             takes /etc/bash_completion.d/corral, zsh a file _corral on its fpath, fish ~/.config/fish/completions/corral.fish.

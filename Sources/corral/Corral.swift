@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import CorralAPI
 internal import Glibc
 
+/// Commands say their names: deriving one from its type costs each start of the program a good part of a millisecond.
 @main
 struct Corral: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -3,7 +3,7 @@ internal import CorralAPI
 
 struct Create: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make a sandbox and print its id.",
+        commandName: "create", abstract: "Make a sandbox and print its id.",
         discussion: """
             Without a command it waits for those of exec until it is removed, its --timeout is over or corrald ends; with one \
             it is what run --detach makes.

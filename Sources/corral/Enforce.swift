@@ -4,6 +4,7 @@ internal import CorralEvents
 
 struct Enforce: ClientCommand {
     static let configuration = CommandConfiguration(
+        commandName: "enforce",
         abstract: "Put a policy on a cgroup that Corral did not make, such as a service's or a container's.",
         discussion: """
             It holds for every process of the cgroup and below it, those that run already too, and goes on without corrald \

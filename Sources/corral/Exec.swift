@@ -4,7 +4,7 @@ internal import Glibc
 
 struct Exec: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a further command in a running sandbox.",
+        commandName: "exec", abstract: "Run a further command in a running sandbox.",
         discussion: """
             Exits as run does. The command goes on when this program ends, and ends with the sandbox. Its environment, \
             directory and user are the main command's where no option says otherwise.
@@ -58,7 +58,7 @@ struct Exec: ClientCommand {
 
 struct Attach: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Connect to the command of a running sandbox.",
+        commandName: "attach", abstract: "Connect to the command of a running sandbox.",
         discussion: """
             Shows what it writes from now on; logs shows what it wrote before. Several may read one command, one of them \
             writes its stdin. Signals are passed on; leave a terminal with ^P ^Q. Exits as run does.

@@ -3,7 +3,7 @@ internal import CorralAPI
 internal import CorralEvents
 
 struct Pool: ClientCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the pool of warm sandboxes.")
+    static let configuration = CommandConfiguration(commandName: "pool", abstract: "Show the pool of warm sandboxes.")
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -36,6 +36,7 @@ struct Pool: ClientCommand {
 
 struct Doctor: ClientCommand {
     static let configuration = CommandConfiguration(
+        commandName: "doctor",
         abstract: "Show what this host can do: yes, no or could not tell, and what is lost without it.",
         discussion: "Exits with 0 whatever the answers are, with 1 when corrald cannot be asked."
     )
@@ -62,7 +63,7 @@ struct Doctor: ClientCommand {
 
 struct Version: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the version of this program and, if it can be reached, of corrald.")
+        commandName: "version", abstract: "Show the version of this program and, if it can be reached, of corrald.")
 
     @OptionGroup var connection: ConnectionOptions
 

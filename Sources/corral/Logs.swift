@@ -5,7 +5,7 @@ internal import Glibc
 
 struct Logs: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what the command of a sandbox has written.",
+        commandName: "logs", abstract: "Show what the command of a sandbox has written.",
         discussion: """
             corrald holds the last 1 MiB of standard output and of standard error each, until the sandbox is removed. They are \
             written to this program's own.

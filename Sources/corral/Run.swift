@@ -4,7 +4,7 @@ internal import Glibc
 
 struct Run: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a command in a fresh sandbox.",
+        commandName: "run", abstract: "Run a command in a fresh sandbox.",
         discussion: """
             Exits with the command's own code; 125 when Corral failed, 126 when the command cannot be executed, 127 when it \
             was not found, 124 when it timed out, 137 when it was killed. Without --policy nothing leaves the sandbox.

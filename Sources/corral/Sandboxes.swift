@@ -10,7 +10,7 @@ struct Ps: ClientCommand {
     }
 
     static let configuration = CommandConfiguration(
-        abstract: "List sandboxes.",
+        commandName: "ps", abstract: "List sandboxes.",
         discussion: "A table on a terminal; elsewhere the same columns separated by tabs, without the heading."
     )
 
@@ -113,7 +113,7 @@ extension Sandbox {
 
 struct Inspect: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show all that is known about sandboxes, as a JSON array.")
+        commandName: "inspect", abstract: "Show all that is known about sandboxes, as a JSON array.")
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -131,7 +131,7 @@ struct Inspect: ClientCommand {
 
 struct Kill: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Send a signal to the command of sandboxes.",
+        commandName: "kill", abstract: "Send a signal to the command of sandboxes.",
         discussion: "KILL, the default, ends the sandbox as a whole."
     )
 
@@ -154,7 +154,8 @@ struct Kill: ClientCommand {
 
 struct Pause: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Stop everything in sandboxes where it is.", discussion: "Their timeouts go on.")
+        commandName: "pause", abstract: "Stop everything in sandboxes where it is.", discussion: "Their timeouts go on."
+    )
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -168,7 +169,7 @@ struct Pause: ClientCommand {
 }
 
 struct Resume: ClientCommand {
-    static let configuration = CommandConfiguration(abstract: "Let paused sandboxes go on.")
+    static let configuration = CommandConfiguration(commandName: "resume", abstract: "Let paused sandboxes go on.")
 
     @OptionGroup var connection: ConnectionOptions
 
@@ -183,7 +184,7 @@ struct Resume: ClientCommand {
 
 struct Wait: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Wait for the commands of sandboxes to end, and print their exit codes.")
+        commandName: "wait", abstract: "Wait for the commands of sandboxes to end, and print their exit codes.")
 
     @OptionGroup var connection: ConnectionOptions
 

@@ -4,7 +4,7 @@ internal import CorralEvents
 
 struct Stats: ClientCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what sandboxes have sent, received and used of their budgets.",
+        commandName: "stats", abstract: "Show what sandboxes have sent, received and used of their budgets.",
         discussion: "Without names, of all that run. A table on a terminal; elsewhere tabs, without the heading."
     )
 

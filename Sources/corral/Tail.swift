@@ -18,7 +18,7 @@ struct Tail: ClientCommand {
     }
 
     static let configuration = CommandConfiguration(
-        abstract: "Show what sandboxes do and what they are refused, as it happens.",
+        commandName: "tail", abstract: "Show what sandboxes do and what they are refused, as it happens.",
         discussion: """
             The same option twice means either, different options mean both. Times are UTC.
 

@@ -23,7 +23,7 @@ struct Top: ClientCommand {
     }
 
     static let configuration = CommandConfiguration(
-        abstract: "Show what sandboxes use and do, again and again.",
+        commandName: "top", abstract: "Show what sandboxes use and do, again and again.",
         discussion: """
             On a terminal until Ctrl-C. Rates are those since the refresh before; CPU is in percent of one processor. Without a \
             terminal, say how often with -n or --once, which also waits one interval first, so that there are rates.

@@ -12,7 +12,7 @@ struct Trace: ClientCommand {
     }
 
     static let configuration = CommandConfiguration(
-        abstract: "Show the system calls of a sandbox, until its command ends.",
+        commandName: "trace", abstract: "Show the system calls of a sandbox, until its command ends.",
         discussion: """
             Switches the trace on for as long as it runs, whatever the sandbox's policy asks for. A call that the sandbox's \
             seccomp profile refused is marked; one that began before the trace is shown as resumed.

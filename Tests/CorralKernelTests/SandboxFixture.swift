@@ -23,7 +23,7 @@ final class SandboxFixture {
 
     /// - Parameter withoutCall: a cgroup hook that is taken off before the sandbox's first process runs.
     init(
-        tcx: Bool, policy: CompiledPolicy = .denyAll, withoutCall: String? = nil, named name: String = "probe"
+        policy: CompiledPolicy = .denyAll, withoutCall: String? = nil, named name: String = "probe"
     ) throws {
         instance = "test-\(getpid())-\(name)"
         home = try FileDescriptor.open("/proc/thread-self/ns/net", O_RDONLY)
@@ -31,7 +31,7 @@ final class SandboxFixture {
         hierarchy = try CgroupHierarchy.detect()
         try Bpffs.ensureMounted(at: "/sys/fs/bpf")
         programs = try BpfPrograms(directory: PinDirectory.make(instance))
-        hooks = try SandboxHooks(programs: programs, usesTCX: tcx)
+        hooks = try SandboxHooks(programs: programs)
         network = try HostNetwork()
         spawner = try Spawner()
         cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: instance, id: "one")
@@ -76,9 +76,14 @@ final class SandboxFixture {
     }
 
     func takeOffVethHook(_ hook: String) throws {
-        unlink("\(programs.directory)/sandboxes/one/\(hook)")
-        let index = ifindex
-        try Self.waitUntilGone { corral_tcx_attached(index, hook == "from_sandbox" ? 1 : 0, &$0, &$1) }
+        let words = ["tc", "filter", "del", "dev", "crlprobe", hook == "from_sandbox" ? "ingress" : "egress"]
+        var arguments = words.map { strdup($0) } + [nil]
+        defer { arguments.forEach { free($0) } }
+        var child: pid_t = 0
+        var status: Int32 = -1
+        // It has this thread's network namespace.
+        try #require(posix_spawnp(&child, "tc", nil, nil, &arguments, environ) == 0)
+        try #require(waitpid(child, &status, 0) == child && status == 0)
     }
 
     /// The kernel detaches a link some time after its last pin is gone.
@@ -97,7 +102,7 @@ final class SandboxFixture {
         spawner.stop()
         cgroup.killAll()
         try network.remove(interfaces: [ifindex])
-        hooks.detach(identity, name: "one", cgroupID: cgroup.id, ifindex: ifindex)
+        hooks.detach([SandboxHooks.Occupancy(identity, name: "one", cgroupID: cgroup.id, ifindex: ifindex)])
         try cgroup.remove()
         try hierarchy.removeInstance(instance: instance)
         try PinDirectory.remove(instance)
@@ -105,17 +110,4 @@ final class SandboxFixture {
         let raw = home.raw
         try systemCall("setns") { corral_enter_network_namespace(raw) }
     }
-
-    /// Whether this kernel has tcx; clsact is there in any case.
-    static let hasTCX: Bool = {
-        let instance = "test-\(getpid())-tcx"
-        defer { try? PinDirectory.remove(instance) }
-        do {
-            try Bpffs.ensureMounted(at: "/sys/fs/bpf")
-            return try SandboxHooks.probeTCX(programs: BpfPrograms(directory: PinDirectory.make(instance)))
-        } catch {
-            // The tests that need more than an answer then fail, and say why.
-            return false
-        }
-    }()
 }

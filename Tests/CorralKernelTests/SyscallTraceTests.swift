@@ -55,7 +55,7 @@ import Testing
         init() throws {
             try Bpffs.ensureMounted(at: "/sys/fs/bpf")
             let programs = try BpfPrograms(directory: PinDirectory.make(instance))
-            hooks = try SandboxHooks(programs: programs, usesTCX: false)
+            hooks = try SandboxHooks(programs: programs)
             hierarchy = try CgroupHierarchy.detect()
             var cgroups: [UInt32: SandboxCgroup] = [:]
             for slot: UInt32 in [1, 2] {

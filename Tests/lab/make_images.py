@@ -39,7 +39,7 @@ libraries = [word for word in subprocess.run(["ldd", busybox], stdout=subprocess
              if word.startswith("/")]
 tools = "sh cat ls id stat touch mkdir ln rm mv test env echo grep sleep true wc head dd pwd chmod find readlink".split()
 base = [directory("bin"), entry("bin/busybox", program, mode=0o755), directory("etc"), directory("root", 0o700),
-        directory("tmp", 0o1777), entry("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"),
+        directory("tmp", 0o1777), entry("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1001::/home/node:/bin/sh\n"),
         entry("etc/motd", b"base\n"), link("etc/resolv.conf", "../run/nowhere/resolv.conf")]
 base += [directory(name) for name in sorted({os.path.dirname(path)[1:] for path in libraries})]
 base += [entry(path[1:], open(path, "rb").read(), mode=0o755) for path in libraries]
@@ -63,7 +63,7 @@ for name, tool in (("xz", ["xz", "-T1", "-1", "-c"]), ("zst", ["zstd", "-q", "-c
 
 config = json.dumps({
     "architecture": arch, "os": "linux",
-    "config": {"Env": ["PATH=/bin", "COLOUR=green"], "WorkingDir": "/etc", "Entrypoint": ["sh", "-c"],
+    "config": {"Env": ["PATH=/bin", "COLOUR=green"], "WorkingDir": "/etc", "User": "node", "Entrypoint": ["sh", "-c"],
                "Cmd": ["cat motd; pwd; echo $COLOUR"]},
     "rootfs": {"type": "layers", "diff_ids": ["sha256:" + sha(layer0), "sha256:" + sha(layer1)]},
 }).encode()

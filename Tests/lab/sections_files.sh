@@ -38,6 +38,9 @@ section_images() {
     done
     equal "image: its command, directory and variables are the default" "second /etc green" "$(said run --image oci)"
     equal "image: and can be replaced" "/tmp red" "$(said run --image oci -w /tmp -e COLOUR=red -- sh -c 'pwd; echo $COLOUR')"
+    equal "image: its user runs it, with that user's home" "1000 1001 /home/node" \
+        "$(said run --image oci -- sh -c 'echo "$(id -u) $(id -g) $HOME"')"
+    equal "image: another can be named" 7 "$(said run --image oci -u 7 -- id -u)"
     text=$(said corral image import damaged "$dir/oci-damaged")
     expect "image: a blob with another digest is refused" grep -q "another digest" <<<"$text"
 

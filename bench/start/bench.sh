@@ -8,25 +8,6 @@ if quick; then rounds=150 pause=10; else rounds=1000 pause=20; fi
 body='{"command":["/bin/true"]}'
 
 lab_up
-# A root for crun and runc: the host's /usr, as Corral's own image has it.
-bundle() { # RUNTIME
-    local dir=$LAB_DIR/$1
-    mkdir -p "$dir/rootfs"/{usr,proc,dev,sys,tmp}
-    local name
-    for name in bin sbin lib lib64; do [ ! -L "/$name" ] || cp -P "/$name" "$dir/rootfs/"; done
-    (cd "$dir" && "$1" spec)
-    python3 - "$dir/config.json" <<'PYTHON'
-import json, sys
-with open(sys.argv[1]) as file:
-    config = json.load(file)
-config["process"]["terminal"] = False
-config["process"]["args"] = ["/bin/true"]
-config["mounts"].insert(0, {"destination": "/usr", "source": "/usr", "type": "none", "options": ["bind", "ro"]})
-with open(sys.argv[1], "w") as file:
-    json.dump(config, file)
-PYTHON
-}
-
 # NAME LABEL GROUP FLOOR ROUNDS CONCURRENCY PAUSE-MS COMMAND...    `through` goes before the program that measures.
 through=()
 command_series() {
@@ -50,17 +31,11 @@ peers() { # GROUP ROUNDS CONCURRENCY PAUSE-MS
             skipped "$runtime" "$runtime is not installed"
             continue
         fi
-        [ -d "$LAB_DIR/$runtime" ] || bundle "$runtime"
+        [ -d "$LAB_DIR/$runtime" ] || bundle "$runtime" "$LAB_DIR/$runtime" /bin/true
         # runc takes tens of milliseconds, and is given a part of the rounds.
         local count=$1
         [ "$runtime" = crun ] || count=$((($1 + 4) / 5))
-        local words=("$runtime" --root "$LAB_DIR/$runtime.state") label="$runtime run" view=()
-        # crun 1.8 knows no hybrid hosts: it is shown cgroup v2 alone, and makes no cgroup.
-        if [ "$runtime" = crun ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
-            words+=(--cgroup-manager=disabled)
-            label="crun run, without a cgroup"
-            view=(unshare --mount --propagation private -- sh -c 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$0" "$@"')
-        fi
+        runtime_words "$runtime"
         if "${view[@]}" "${words[@]}" run --bundle "$LAB_DIR/$runtime" "$LAB-probe" </dev/null >"$LAB_DIR/err" 2>&1; then
             through=("${view[@]}")
             command_series "$runtime" "$label" "$group" fork "$count" "$2" "$3" \

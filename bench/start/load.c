@@ -3,6 +3,7 @@
 //   load exec ROUNDS CONCURRENCY PAUSE-MS COMMAND...          from posix_spawn to the exit; %d in a word is a number of its own
 //   load api ROUNDS CONCURRENCY PAUSE-MS SOCKET BODY          POST /v1/sandboxes over open connections, to the answer; each
 //                                                             sandbox is removed again, and the pool filled, in between
+//   load get ROUNDS CONCURRENCY PAUSE-MS SOCKET PATH          GET over open connections
 //   load burst COUNT CONCURRENCY SOCKET BODY                  COUNT of them as fast as may be, and left; prints one number, the whole
 //
 // In a round all workers start at once. BODY is JSON.
@@ -30,7 +31,7 @@ static int rounds, concurrency, pause_ms, burst;
 static uint64_t *samples;
 static char **command;
 static posix_spawn_file_actions_t quiet; // standard output is for the samples
-static const char *socket_path, *body;
+static const char *socket_path, *body, *path;
 
 static void fail(const char *what) {
     fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
@@ -151,6 +152,20 @@ static void wait_for_pool(int fd) {
     fail("the pool");
 }
 
+static uint64_t get(int fd) {
+    static __thread char answer[1 << 22];
+    char request[512];
+    int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: corral\r\n\r\n", path);
+    uint64_t from = now();
+    int status = exchange(fd, request, (size_t)length, answer, sizeof answer);
+    uint64_t took = now() - from;
+    if (status != 200) {
+        fprintf(stderr, "load: %s\n", answer);
+        exit(1);
+    }
+    return took;
+}
+
 static void *work(void *argument) {
     int worker = (int)(intptr_t)argument;
     int fd = socket_path ? open_connection() : -1;
@@ -163,10 +178,10 @@ static void *work(void *argument) {
     }
     for (int round = 0; round < rounds; round++) {
         pthread_barrier_wait(&start_line);
-        uint64_t took = socket_path ? create(fd, id, sizeof id) : run_command();
+        uint64_t took = path ? get(fd) : socket_path ? create(fd, id, sizeof id) : run_command();
         samples[round * concurrency + worker] = took;
         pthread_barrier_wait(&finish_line);
-        if (socket_path) {
+        if (body) {
             destroy(fd, id);
             wait_for_pool(fd);
         }
@@ -187,6 +202,7 @@ int main(int argc, char **argv) {
     } else {
         pause_ms = atoi(argv[4]);
         if (strcmp(argv[1], "api") == 0 && argc == 7) socket_path = argv[5], body = argv[6];
+        else if (strcmp(argv[1], "get") == 0 && argc == 7) socket_path = argv[5], path = argv[6];
         else command = argv + 5;
     }
     if (rounds < 1 || concurrency < 1 || concurrency > 512) return fprintf(stderr, "load: bad numbers\n"), 2;

@@ -19,7 +19,7 @@ struct FileBase: Sendable {
     /// What the image says of a command's environment.
     var environment: [String: String] {
         guard !digest.isEmpty else { return [:] }
-        var variables = ["HOME": "/root"]
+        var variables = ["HOME": configuration.identity?.home ?? "/root"]
         for entry in configuration.environment {
             let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             if parts.count == 2, !parts[0].isEmpty, !entry.utf8.contains(0) { variables[parts[0]] = parts[1] }
@@ -33,8 +33,16 @@ struct FileBase: Sendable {
         return path
     }
 
-    /// Takes from the image what the caller left to it. Throws `invalidRequest` where the image says nothing.
+    /// Takes from the image what the caller left to it. Throws `invalidRequest` where the image does not say enough.
     func complete(_ spec: inout SandboxSpec) throws(EngineError) {
+        if spec.command.user == nil, let user = configuration.user {
+            guard let identity = configuration.identity else {
+                throw EngineError(
+                    .invalidRequest, "the image \(image) runs as \(user), whom its user database does not know",
+                    detail: ["say who runs it, such as --user 1000"])
+            }
+            spec.command.user = CommandUser(uid: identity.uid, gid: identity.gid)
+        }
         guard spec.runsImageCommand, spec.command.arguments.isEmpty else { return }
         spec.command.arguments = configuration.entrypoint + configuration.command
         guard !spec.command.arguments.isEmpty else {

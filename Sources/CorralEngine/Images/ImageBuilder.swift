@@ -174,6 +174,7 @@ struct ImageBuilder {
                 workingDirectory: process.workingDirectory.flatMap { $0.isEmpty ? nil : $0 },
                 entrypoint: process.entrypoint ?? [], command: process.command ?? [],
                 user: process.user.flatMap { $0.isEmpty ? nil : $0 })
+            manifest.configuration.identity = manifest.configuration.user.flatMap { ImageUser($0, in: root) }
         }
         try Files.removeTree("\(directory)/\(Self.staged)")
         return manifest

@@ -17,6 +17,8 @@ struct ImageManifest: Codable, Sendable, Equatable {
         var entrypoint: [String] = []
         var command: [String] = []
         var user: String?
+        /// Who `user` is; nil where the image does not tell.
+        var identity: ImageUser?
     }
 
     var version = Self.version
