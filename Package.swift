@@ -187,7 +187,7 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
     ]
 }
 
-// `make sanitize`: the rooms that need neither a kernel nor another package than Yams, without the rest.
+// `make sanitize`: the rooms that need neither a kernel nor a package of a server, without the rest.
 if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
     let rooms: Set = [
         "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",
