@@ -30,6 +30,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -61,7 +62,7 @@ let package = Package(
         ),
         .target(
             name: "CorralEvents",
-            dependencies: ["CorralABI", "CorralPolicy"],
+            dependencies: ["CorralABI", "CorralPolicy", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: swiftSettings
         ),
         .target(
@@ -204,7 +205,7 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
     ]
 }
 
-// `make sanitize`: the rooms that need neither a kernel nor another package than Yams, without the rest.
+// `make sanitize`: the rooms that need neither a kernel nor a package of a server, without the rest.
 if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
     let rooms: Set = [
         "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",

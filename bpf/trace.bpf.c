@@ -102,13 +102,37 @@ static __always_inline int is_wanted(const struct caller *caller, const struct c
 	       !was_told(thread, thread->call.head.abi, thread->call.number);
 }
 
-/* What the state of the current thread says of its sandbox; 0 when that is not this session's, or there is none. */
+static __always_inline struct thread *near_thread(struct task_struct *task)
+{
+	__u32 index = (__u32)task->pid & (CORRAL_NEAR_THREADS - 1);
+
+	return bpf_map_lookup_elem(&near_threads, &index);
+}
+
+static __always_inline struct thread *find_thread(struct task_struct *task)
+{
+	struct thread *thread = near_thread(task);
+
+	if (thread && thread->owner == (__u64)task)
+		return thread;
+	return bpf_task_storage_get(&threads, task, 0, 0);
+}
+
+static __always_inline struct thread *make_thread(struct task_struct *task)
+{
+	struct thread *thread = near_thread(task);
+
+	if (thread && (thread->owner == (__u64)task || !__sync_val_compare_and_swap(&thread->owner, 0, (__u64)task)))
+		return thread;
+	return bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+/* What the state of the current thread, `caller->task`, says of its sandbox; 0 when that is not this session's, or there is none. */
 static __always_inline int recall_caller(struct caller *caller, struct thread **thread)
 {
 	struct thread *found;
 
-	caller->task = (void *)bpf_get_current_task_btf();
-	found = bpf_task_storage_get(&threads, caller->task, 0, 0);
+	found = find_thread(caller->task);
 	if (!found)
 		return 0;
 	caller->slot = found->call.head.slot;
@@ -120,7 +144,7 @@ static __always_inline int recall_caller(struct caller *caller, struct thread **
 /* The state of the current thread, new or of an earlier session; NULL for want of memory. */
 static __always_inline struct thread *meet_thread(const struct caller *caller)
 {
-	struct thread *thread = bpf_task_storage_get(&threads, caller->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct thread *thread = make_thread(caller->task);
 
 	if (!thread)
 		return NULL;
@@ -162,7 +186,8 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	struct thread *thread;
 	struct pt_regs *regs;
 
-	if (!may_be_traced())
+	caller.task = (void *)bpf_get_current_task_btf();
+	if (!may_be_traced(caller.task))
 		return 0;
 	if (!recall_caller(&caller, &thread)) {
 		if (!find_caller(&caller))
@@ -179,7 +204,8 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 		return 0;
 	begin_record(thread, abi, number);
 	thread->pending = 1;
-	if (caller.trace->mode != CORRAL_TRACE_EVENTS && !(plan->flags & CORRAL_PLAN_NO_RETURN))
+	/* Arguments that point nowhere are read at the end: the registers still hold them. */
+	if ((caller.trace->mode != CORRAL_TRACE_EVENTS || !has_captures(plan)) && !(plan->flags & CORRAL_PLAN_NO_RETURN))
 		return 0;
 	row = find_row(&caller, index);
 	if (!row)
@@ -235,7 +261,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	struct pt_regs *regs;
 	int is_known, is_joined;
 
-	if (!may_be_traced())
+	caller.task = (void *)bpf_get_current_task_btf();
+	if (!may_be_traced(caller.task))
 		return 0;
 	is_known = recall_caller(&caller, &thread);
 	if (!is_known) {
@@ -243,9 +270,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 			return 0;
 		thread = meet_thread(&caller);
 	}
-	regs = (void *)bpf_task_pt_regs(caller.task);
 	if (!thread) {
-		count_unjoined(&caller, regs, result);
+		count_unjoined(&caller, (void *)bpf_task_pt_regs(caller.task), result);
 		return 0;
 	}
 	identify(&caller, thread);
@@ -259,7 +285,7 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 		abi = thread->call.head.abi;
 		number = thread->call.number;
 	} else {
-		number = number_at_end(regs);
+		number = number_at_end((void *)bpf_task_pt_regs(caller.task));
 		abi = call_abi(caller.task, &number);
 	}
 	thread->pending = 0;
@@ -290,7 +316,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	 * Memory that was not there at the beginning, such as a constant of a page that nobody had touched, has been brought in
 	 * by the call itself.
 	 */
-	if (!is_joined || (thread->unreadable && !((plan->flags & CORRAL_PLAN_EXEC) && !result))) {
+	if (!is_joined || !has_captures(plan) || (thread->unreadable && !((plan->flags & CORRAL_PLAN_EXEC) && !result))) {
+		regs = (void *)bpf_task_pt_regs(caller.task);
 		read_arguments(regs, abi, thread->call.arguments);
 		thread->call.used = 0;
 		if (!(thread->call.head.flags & CORRAL_TRACE_UNSEEN))
@@ -327,7 +354,7 @@ int executed(struct bpf_raw_tracepoint_args *context)
 
 	if (!find_caller(&caller))
 		return 0;
-	thread = bpf_task_storage_get(&threads, caller.task, 0, 0);
+	thread = find_thread(caller.task);
 	if (thread)
 		thread->identified = 0;
 	record = bpf_ringbuf_reserve(&trace, sizeof(*record), 0);
@@ -422,12 +449,16 @@ int exited(struct bpf_raw_tracepoint_args *context)
 	struct signal_struct *signal;
 	struct corral_step *record;
 	struct caller caller;
+	struct thread *thread;
 	struct ended key;
 	__u8 zero = 0;
 
+	task = (void *)bpf_get_current_task_btf();
+	thread = near_thread(task);
+	if (thread && thread->owner == (__u64)task)
+		thread->owner = 0;
 	if (!find_caller(&caller) || is_own(&caller))
 		return 0;
-	task = caller.task;
 	signal = BPF_CORE_READ(task, signal);
 	if (BPF_CORE_READ(signal, live.counter))
 		return 0;

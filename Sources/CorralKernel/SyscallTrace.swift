@@ -40,6 +40,7 @@ public final class SyscallTrace: Sendable {
     private let object: BpfObject
     private let traces: TracePage
     private let tracedCgroups: Int32
+    private let nearThreads: Int32
     private let pool: TraceRowsPool
     private let ring: TraceRing
     private let state = Mutex(State())
@@ -60,6 +61,7 @@ public final class SyscallTrace: Sendable {
         pool = TraceRowsPool(outer: try object.map("trace_rows"))
         traces = try TracePage(map: object.map("traces"))
         tracedCgroups = try object.map("traced_cgroups")
+        nearThreads = try object.map("near_threads")
         let plans = try object.map("trace_plans")
         for plan in TraceRows.plans {
             var key = plan.row
@@ -154,7 +156,20 @@ public final class SyscallTrace: Sendable {
         for slot in state.sessions.keys { traces.allow(quota, to: slot) }
     }
 
+    /// Threads may have ended while no program was there to see it, and their entries would be taken for good.
+    private func forgetThreads() throws(KernelError) {
+        // The kernel reads as much as the map's values have.
+        let zero = [UInt8](repeating: 0, count: 4096)
+        for index in 0..<CORRAL_NEAR_THREADS {
+            var key = index
+            guard zero.withUnsafeBytes({ bpf_map_update_elem(nearThreads, &key, $0.baseAddress, 0) }) == 0 else {
+                throw KernelError(call: "bpf_map_update_elem", subject: "near_threads[\(index)]", errno: errno)
+            }
+        }
+    }
+
     private func attach(_ state: inout State) throws(KernelError) {
+        try forgetThreads()
         for (program, tracepoint) in Self.programs {
             let link = bpf_raw_tracepoint_open(tracepoint, try object.program(program))
             guard link >= 0 else {

@@ -17,6 +17,9 @@ _Static_assert(CORRAL_TRACE_ROWS == CORRAL_SYSCALL_ABIS * CORRAL_SYSCALLS + 1, "
 /* Size of `traced_cgroups`, a power of two. */
 #define CORRAL_TRACED_CGROUPS 4096u
 
+/* Size of `near_threads`, a power of two. */
+#define CORRAL_NEAR_THREADS 1024u
+
 enum corral_syscall_abi {
 	CORRAL_ABI_NATIVE = 0,
 	CORRAL_ABI_COMPAT = 1, /* 32-bit: i386 on x86-64 */

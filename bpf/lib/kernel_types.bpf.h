@@ -86,6 +86,18 @@ struct cred {
 	kuid_t uid;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	struct sched_entity se;
@@ -103,6 +115,7 @@ struct task_struct {
 	__u64 start_boottime;
 	const struct cred *cred;
 	char comm[16];
+	struct css_set *cgroups;
 	__u32 self_exec_id; /* u64 since 5.7; the low half is enough */
 };
 

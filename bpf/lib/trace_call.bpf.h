@@ -223,6 +223,11 @@ static __always_inline void capture(struct thread *thread, const struct corral_c
 	}
 }
 
+static __always_inline int has_captures(const struct corral_plan *plan)
+{
+	return plan->captures[0].kind != CORRAL_CAPTURE_NONE;
+}
+
 static __always_inline void capture_all(struct thread *thread, const struct corral_plan *plan, int end)
 {
 	for (int i = 0; i < CORRAL_CAPTURES; i++) {
