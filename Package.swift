@@ -118,7 +118,7 @@ let package = Package(
             name: "RandomPolicies", dependencies: ["CorralPolicy"], path: "Tests/RandomPolicies",
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralKernelTests", dependencies: ["CLinux", "CorralKernel", "CorralPolicy", "RandomPolicies"],
+            name: "CorralKernelTests", dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies", "Yams"],

@@ -3,6 +3,8 @@
  * Packet hooks on a cgroup that Corral did not make: its boundary, in place of the veth that a sandbox has. They see what the
  * sockets of its processes send by IP; frames that a process writes itself (AF_PACKET) pass them by.
  * A cgroup_skb program lets pass with 1 and drops with 0. The packet begins with its IP header.
+ *
+ * The hooks on recvmsg and getpeername give the resolver's answers the name of the server that the program asked.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -10,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "lib/budget.bpf.h"
+#include "lib/cgroup.bpf.h"
 #include "lib/flow.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/packet.bpf.h"
@@ -19,24 +22,17 @@
 #define PACKET_DROP 0
 #define PACKET_PASS 1
 
-#define DEEPEST_CGROUP 24
-
 static __always_inline struct corral_sandbox *packet_cgroup(struct __sk_buff *skb, __u32 *slot)
 {
 	__u64 cgroup = bpf_skb_cgroup_id(skb);
 	__u32 *found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
-	struct corral_sandbox *sandbox;
 
 	for (int level = 1; !found && level <= DEEPEST_CGROUP; level++) {
 		cgroup = bpf_skb_ancestor_cgroup_id(skb, DEEPEST_CGROUP + 1 - level);
 		if (cgroup)
 			found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
 	}
-	if (!found)
-		return NULL;
-	*slot = *found;
-	sandbox = bpf_map_lookup_elem(&sandboxes, slot);
-	return sandbox && sandbox->epoch ? sandbox : NULL;
+	return sandbox_of_slot(found, slot);
 }
 
 static __always_inline __u8 read_packet(struct __sk_buff *skb, struct packet *packet)
@@ -118,9 +114,15 @@ int from_cgroup(struct __sk_buff *skb)
 		count_packet(&counter->packets_out, &counter->bytes_out, skb->len);
 		return PACKET_PASS;
 	}
+	/* A question that a call was led with. The flow is what the resolver knows the asker by. */
+	if (is_cgroup_resolver(slot, sandbox->epoch, &packet.destination, packet.destination_port, packet.protocol)) {
+		judgement = (struct judgement){ .verdict = CORRAL_ALLOW, .rule = CORRAL_NO_RULE };
+		remember_flow(&key, flow, &judgement, now);
+		return PACKET_PASS;
+	}
 	judgement = judge(slot, sandbox->epoch, &packet.destination, packet.protocol, packet.destination_port,
 			  flow ? flow->policy : 0);
-	/* There is no resolver for what has no veth. */
+	/* One of a socket that was connected before the hooks were on. */
 	if (judgement.resolver)
 		judgement = refuse(CORRAL_REASON_NAME_NOT_RESOLVED_HERE);
 	if (judgement.verdict == CORRAL_DENY)
@@ -166,6 +168,80 @@ int to_cgroup(struct __sk_buff *skb)
 		bpf_map_update_elem(&flows, &key, &fresh, BPF_ANY);
 	}
 	return PACKET_PASS;
+}
+
+/* The server that this socket asked, when what it hears from is the resolver. */
+static __always_inline struct corral_asked *asked_server(struct bpf_sock_addr *ctx, const union address *peer)
+{
+	struct corral_sandbox *sandbox;
+	__u8 protocol = ctx->protocol;
+	__u64 socket;
+	__u32 slot;
+
+	sandbox = current_sandbox(&slot);
+	if (!sandbox ||
+	    !is_cgroup_resolver(slot, sandbox->epoch, peer, bpf_ntohs((__u16)ctx->user_port), protocol))
+		return NULL;
+	socket = bpf_get_socket_cookie(ctx);
+	return bpf_map_lookup_elem(&asked, &socket);
+}
+
+static __always_inline int restore_ipv4(struct bpf_sock_addr *ctx)
+{
+	union address peer = address_from_ipv4(ctx->user_ip4), server;
+	struct corral_asked *found = asked_server(ctx, &peer);
+
+	if (found) {
+		__builtin_memcpy(server.bytes, found->address, sizeof(server.bytes));
+		ctx->user_ip4 = server.words[3];
+		ctx->user_port = bpf_htons(found->port);
+	}
+	return 1;
+}
+
+static __always_inline int restore_ipv6(struct bpf_sock_addr *ctx)
+{
+	union address peer, server;
+	struct corral_asked *found;
+
+	peer.words[0] = ctx->user_ip6[0];
+	peer.words[1] = ctx->user_ip6[1];
+	peer.words[2] = ctx->user_ip6[2];
+	peer.words[3] = ctx->user_ip6[3];
+	found = asked_server(ctx, &peer);
+	if (found) {
+		__builtin_memcpy(server.bytes, found->address, sizeof(server.bytes));
+		ctx->user_ip6[0] = server.words[0];
+		ctx->user_ip6[1] = server.words[1];
+		ctx->user_ip6[2] = server.words[2];
+		ctx->user_ip6[3] = server.words[3];
+		ctx->user_port = bpf_htons(found->port);
+	}
+	return 1;
+}
+
+SEC("cgroup/recvmsg4")
+int recvmsg4(struct bpf_sock_addr *ctx)
+{
+	return restore_ipv4(ctx);
+}
+
+SEC("cgroup/recvmsg6")
+int recvmsg6(struct bpf_sock_addr *ctx)
+{
+	return restore_ipv6(ctx);
+}
+
+SEC("cgroup/getpeername4")
+int getpeername4(struct bpf_sock_addr *ctx)
+{
+	return restore_ipv4(ctx);
+}
+
+SEC("cgroup/getpeername6")
+int getpeername6(struct bpf_sock_addr *ctx)
+{
+	return restore_ipv6(ctx);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

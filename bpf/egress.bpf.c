@@ -2,6 +2,9 @@
 /*
  * Hooks on a sandbox's cgroup: they refuse a call at once, with EPERM, and know who made it.
  * A cgroup hook allows with 1 and denies with 0.
+ *
+ * They are on enforced cgroups too. Those have no veth that would bring their questions to the resolver: there the call itself
+ * is led to it, and the hooks of cgroup.bpf.c let its answers bear the name of the server that was asked.
  */
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -10,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "lib/budget.bpf.h"
+#include "lib/cgroup.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/process.bpf.h"
 #include "lib/report.bpf.h"
@@ -22,32 +26,6 @@
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
-
-/* Deeper cgroups are charged to none. */
-#define DEEPEST_CGROUP 24
-
-/* What the current process's sandbox is; 0 when its cgroup is in none of ours, which denies. */
-static __always_inline int current_sandbox(__u32 *slot, __u64 *epoch)
-{
-	__u64 cgroup = bpf_get_current_cgroup_id();
-	__u32 *found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
-	struct corral_sandbox *sandbox;
-
-	/* A cgroup below one that we hold; the nearest counts. */
-	for (int level = 1; !found && level <= DEEPEST_CGROUP; level++) {
-		cgroup = bpf_get_current_ancestor_cgroup_id(DEEPEST_CGROUP + 1 - level);
-		if (cgroup)
-			found = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
-	}
-	if (!found)
-		return 0;
-	*slot = *found;
-	sandbox = bpf_map_lookup_elem(&sandboxes, slot);
-	if (!sandbox || !sandbox->epoch)
-		return 0;
-	*epoch = sandbox->epoch;
-	return 1;
-}
 
 /* Counts, reports and returns what the hook must. */
 static __always_inline int conclude(__u32 slot, __u64 epoch, __u8 hook, const struct subject *subject,
@@ -70,16 +48,43 @@ static __always_inline int conclude(__u32 slot, __u64 epoch, __u8 hook, const st
 	return HOOK_ALLOW;
 }
 
-static __always_inline int judge_call(__u8 hook, struct subject *subject, int once)
+/* The port of the resolver that serves this cgroup here, and what the socket shall believe that it asked; 0: there is none. */
+static __always_inline __u16 lead_to_resolver(struct bpf_sock_addr *ctx, __u32 slot, __u64 epoch, const struct subject *subject)
 {
-	struct judgement judgement;
-	__u32 slot;
-	__u64 epoch;
+	struct corral_cgroup_resolver_key key = { .slot = slot, .epoch = (__u32)epoch, .netns = bpf_get_netns_cookie(ctx) };
+	struct corral_resolver *where = bpf_map_lookup_elem(&cgroup_resolver, &key);
+	struct corral_asked server = { .port = subject->remote_port };
+	__u64 socket = bpf_get_socket_cookie(ctx);
+	int ipv4 = is_ipv4(&subject->remote);
+	__u16 port;
 
-	if (!current_sandbox(&slot, &epoch)) {
+	if (!where)
+		return 0;
+	if (subject->protocol == CORRAL_PROTOCOL_UDP)
+		port = ipv4 ? where->port_udp4 : where->port_udp6;
+	else
+		port = ipv4 ? where->port_tcp4 : where->port_tcp6;
+	__builtin_memcpy(server.address, subject->remote.bytes, sizeof(server.address));
+	if (!port || bpf_map_update_elem(&asked, &socket, &server, BPF_ANY))
+		return 0;
+	return port;
+}
+
+/* @resolver_port: not 0 when the call is to be led there. */
+static __always_inline int judge_call(struct bpf_sock_addr *ctx, __u8 hook, struct subject *subject, int once,
+				      __u16 *resolver_port)
+{
+	struct corral_sandbox *sandbox;
+	struct judgement judgement;
+	__u64 epoch;
+	__u32 slot;
+
+	sandbox = current_sandbox(&slot);
+	if (!sandbox) {
 		count_verdict(CORRAL_REASON_COUNT);
 		return HOOK_DENY;
 	}
+	epoch = sandbox->epoch;
 	switch (subject->protocol) {
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -90,6 +95,13 @@ static __always_inline int judge_call(__u8 hook, struct subject *subject, int on
 	case IPPROTO_UDP:
 		judgement = judge(slot, epoch, &subject->remote, subject->protocol, subject->remote_port, 0);
 		/* The resolver tells of the query itself. */
+		if (judgement.resolver && !sandbox->ifindex) {
+			*resolver_port = lead_to_resolver(ctx, slot, epoch, subject);
+			if (!*resolver_port) {
+				judgement = refuse(CORRAL_REASON_NAME_NOT_RESOLVED_HERE);
+				break;
+			}
+		}
 		if (judgement.resolver) {
 			count_verdict(judgement.reason);
 			return HOOK_ALLOW;
@@ -116,11 +128,18 @@ static __always_inline int judge_ipv4(struct bpf_sock_addr *ctx, __u8 hook, int 
 		.family = 4,
 		.protocol = ctx->protocol,
 	};
+	__u16 port = 0;
+	int result;
 
 	/* MPTCP and others past 255 would be cut to a number they are not. */
 	if (ctx->protocol > 255)
 		subject.protocol = IPPROTO_RAW;
-	return judge_call(hook, &subject, once);
+	result = judge_call(ctx, hook, &subject, once, &port);
+	if (port) {
+		ctx->user_ip4 = bpf_htonl(0x7f000001);
+		ctx->user_port = bpf_htons(port);
+	}
+	return result;
 }
 
 static __always_inline int judge_ipv6(struct bpf_sock_addr *ctx, __u8 hook, int once)
@@ -130,6 +149,8 @@ static __always_inline int judge_ipv6(struct bpf_sock_addr *ctx, __u8 hook, int 
 		.family = 6,
 		.protocol = ctx->protocol,
 	};
+	__u16 port = 0;
+	int result;
 
 	if (ctx->protocol > 255)
 		subject.protocol = IPPROTO_RAW;
@@ -137,7 +158,17 @@ static __always_inline int judge_ipv6(struct bpf_sock_addr *ctx, __u8 hook, int 
 	subject.remote.words[1] = ctx->user_ip6[1];
 	subject.remote.words[2] = ctx->user_ip6[2];
 	subject.remote.words[3] = ctx->user_ip6[3];
-	return judge_call(hook, &subject, once);
+	result = judge_call(ctx, hook, &subject, once, &port);
+	if (port) {
+		union address loopback = loopback_address(is_ipv4(&subject.remote) ? 4 : 6);
+
+		ctx->user_ip6[0] = loopback.words[0];
+		ctx->user_ip6[1] = loopback.words[1];
+		ctx->user_ip6[2] = loopback.words[2];
+		ctx->user_ip6[3] = loopback.words[3];
+		ctx->user_port = bpf_htons(port);
+	}
+	return result;
 }
 
 SEC("cgroup/connect4")
@@ -176,11 +207,12 @@ int sock_create(struct bpf_sock *ctx)
 	__u32 type = ctx->type, protocol = ctx->protocol;
 	struct corral_policy_value *meta;
 	struct judgement judgement;
+	struct corral_sandbox *sandbox;
 	void *policy;
 	__u32 slot;
-	__u64 epoch;
 
-	if (!current_sandbox(&slot, &epoch)) {
+	sandbox = current_sandbox(&slot);
+	if (!sandbox) {
 		count_verdict(CORRAL_REASON_COUNT);
 		return HOOK_DENY;
 	}
@@ -193,7 +225,7 @@ int sock_create(struct bpf_sock *ctx)
 	judgement = refuse(meta ? CORRAL_REASON_PROTOCOL_NOT_ALLOWED : CORRAL_REASON_NO_POLICY);
 	if (meta)
 		judgement.policy = meta->set;
-	return conclude(slot, epoch, CORRAL_HOOK_SOCK_CREATE, &subject, &judgement);
+	return conclude(slot, sandbox->epoch, CORRAL_HOOK_SOCK_CREATE, &subject, &judgement);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -113,6 +113,23 @@ static __always_inline int is_link_chatter(const struct packet *packet, __u8 rea
 		(packet->protocol == 0 && reason == CORRAL_REASON_EXTENSION_HEADER && packet->destination.bytes[15] == 0x16));
 }
 
+static __always_inline struct judgement admit_published(__u32 slot)
+{
+	struct judgement result = refuse(CORRAL_REASON_NO_POLICY);
+	struct corral_policy_value *meta;
+	void *policy;
+
+	meta = policy_meta(slot, &policy);
+	if (!meta)
+		return result;
+	result.verdict = CORRAL_ALLOW;
+	result.reason = CORRAL_REASON_ALLOWED_BY_RULE;
+	result.rule = CORRAL_RULE_PUBLISHED;
+	result.policy = meta->set;
+	result.audit = !!(meta->flags & CORRAL_POLICY_AUDIT);
+	return result;
+}
+
 /* A frame that a sandbox sent. */
 SEC("tc")
 int from_sandbox(struct __sk_buff *skb)
@@ -167,16 +184,15 @@ int from_sandbox(struct __sk_buff *skb)
 		       packet.destination_port);
 	flow = live_flow(&key, now);
 	if (flow && flow->rule == CORRAL_RULE_PUBLISHED) {
-		if (is_published(slot, sandbox->epoch, packet.source_port, packet.protocol)) {
-			touch_flow(flow, now);
-			if (counter)
-				count_packet(&counter->packets_out, &counter->bytes_out, skb->len);
-			return TC_ACT_OK;
-		}
-		flow = NULL;
+		if (!is_published(slot, sandbox->epoch, packet.source_port, packet.protocol))
+			flow = NULL;
 	}
-	judgement = judge(slot, sandbox->epoch, &packet.destination, packet.protocol, packet.destination_port,
-			  flow ? flow->policy : 0);
+	/* An answer to whom the host let in is no matter of the policy's rules, but of its budgets all the same. */
+	if (flow && flow->rule == CORRAL_RULE_PUBLISHED)
+		judgement = admit_published(slot);
+	else
+		judgement = judge(slot, sandbox->epoch, &packet.destination, packet.protocol, packet.destination_port,
+				  flow ? flow->policy : 0);
 	if (judgement.verdict == CORRAL_DENY)
 		return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
 	/* A frame to a group or to everybody is no way to a permitted host. */
@@ -184,7 +200,7 @@ int from_sandbox(struct __sk_buff *skb)
 		judgement = refuse(CORRAL_REASON_RESERVED_ADDRESS);
 		return drop(skb, slot, sandbox, counter, CORRAL_EVENT_EGRESS, &packet, &judgement);
 	}
-	opens = !flow || flow->policy != judgement.policy;
+	opens = judgement.rule != CORRAL_RULE_PUBLISHED && (!flow || flow->policy != judgement.policy);
 	if (judgement.resolver) {
 		if (give_to_resolver(skb, &packet)) {
 			judgement = refuse(CORRAL_REASON_NAME_NOT_RESOLVED_HERE);

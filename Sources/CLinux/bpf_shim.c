@@ -137,11 +137,12 @@ static struct bpf_tc_hook clsact_hook(uint32_t ifindex, int ingress)
 }
 enum { CLSACT_HANDLE = 1, CLSACT_PRIORITY = 1 };
 
-int corral_clsact_attach(int program, uint32_t ifindex, int ingress)
+int corral_clsact_attach(int program, uint32_t ifindex, int ingress, int replace)
 {
 	struct bpf_tc_hook hook = clsact_hook(ifindex, ingress);
 	struct bpf_tc_opts options = {
 		.sz = sizeof(options), .prog_fd = program, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
+		.flags = replace ? BPF_TC_F_REPLACE : 0,
 	};
 	int error = bpf_tc_hook_create(&hook);
 
@@ -151,6 +152,29 @@ int corral_clsact_attach(int program, uint32_t ifindex, int ingress)
 		errno = -error;
 		return -1;
 	}
+	return 0;
+}
+
+int corral_map_fits(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return -1;
+	return info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) && info.max_entries == bpf_map__max_entries(map) &&
+	       info.map_flags == bpf_map__map_flags(map);
+}
+
+int corral_link_program(int link, uint32_t *id)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link, &info, &size) < 0)
+		return -1;
+	*id = info.prog_id;
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,6 +20,11 @@
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Linux 5.14; older C libraries do not name it. */
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 
 enum { MAX_DESCRIPTORS = 16 };
 
@@ -162,34 +168,102 @@ int corral_netlink_open(int protocol)
 	return fd;
 }
 
-struct netlink_opening {
+/* Runs `open` in a network namespace on a thread of its own, which ends there: the caller's namespace never changes. */
+struct opening {
 	int netns;
-	int protocol;
-	int descriptor;
+	int (*open)(void *context);
+	void *context;
+	int result;
 	int error;
 };
 
-static void *open_netlink_there(void *context)
+static void *open_there(void *context)
 {
-	struct netlink_opening *opening = context;
+	struct opening *opening = context;
 
 	if (setns(opening->netns, CLONE_NEWNET) == 0)
-		opening->descriptor = corral_netlink_open(opening->protocol);
+		opening->result = opening->open(opening->context);
 	opening->error = errno;
 	return NULL;
 }
 
-/* On a thread of its own, which ends there: the namespace of the caller's never changes. */
-int corral_netlink_open_in(int netns, int protocol)
+static int open_in(int netns, int (*open)(void *context), void *context)
 {
-	struct netlink_opening opening = { .netns = netns, .protocol = protocol, .descriptor = -1 };
+	struct opening opening = { .netns = netns, .open = open, .context = context, .result = -1 };
 	pthread_t thread;
-	int error = pthread_create(&thread, NULL, open_netlink_there, &opening);
+	int error = pthread_create(&thread, NULL, open_there, &opening);
 
 	if (error == 0)
 		error = pthread_join(thread, NULL);
 	errno = error ? error : opening.error;
-	return error ? -1 : opening.descriptor;
+	return error ? -1 : opening.result;
+}
+
+static int open_netlink(void *protocol)
+{
+	return corral_netlink_open(*(int *)protocol);
+}
+
+int corral_netlink_open_in(int netns, int protocol)
+{
+	return open_in(netns, open_netlink, &protocol);
+}
+
+/* Bound to the loopback address, at any port or the one given. */
+static int bound_socket(int family, int type, uint16_t *port)
+{
+	struct sockaddr_in ipv4 = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) }, .sin_port = htons(*port) };
+	struct sockaddr_in6 ipv6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons(*port) };
+	struct sockaddr *address = family == AF_INET ? (struct sockaddr *)&ipv4 : (struct sockaddr *)&ipv6;
+	socklen_t size = family == AF_INET ? sizeof(ipv4) : sizeof(ipv6);
+	int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	if (bind(fd, address, size) < 0 || getsockname(fd, address, &size) < 0) {
+		int saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	*port = ntohs(family == AF_INET ? ipv4.sin_port : ipv6.sin6_port);
+	return fd;
+}
+
+static int open_name_sockets(void *context)
+{
+	struct corral_name_sockets *sockets = context;
+	socklen_t size = sizeof(sockets->cookie);
+
+	/* A port that is free for one transport may be taken for the other. */
+	for (int attempt = 0; attempt < 10; attempt++) {
+		sockets->port = 0;
+		sockets->udp = bound_socket(sockets->family, SOCK_DGRAM, &sockets->port);
+		if (sockets->udp < 0)
+			return -1;
+		sockets->tcp = bound_socket(sockets->family, SOCK_STREAM, &sockets->port);
+		if (sockets->tcp >= 0)
+			break;
+		int saved = errno;
+		close(sockets->udp);
+		errno = saved;
+	}
+	if (sockets->tcp < 0)
+		return -1;
+	if (listen(sockets->tcp, 64) < 0 ||
+	    getsockopt(sockets->udp, SOL_SOCKET, SO_NETNS_COOKIE, &sockets->cookie, &size) < 0) {
+		int saved = errno;
+		close(sockets->udp);
+		close(sockets->tcp);
+		errno = saved;
+		return -1;
+	}
+	return 0;
+}
+
+int corral_name_sockets_in(int netns, struct corral_name_sockets *sockets)
+{
+	return open_in(netns, open_name_sockets, sockets);
 }
 
 int corral_netlink_join(int fd, uint32_t group)

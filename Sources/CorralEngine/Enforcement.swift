@@ -1,5 +1,3 @@
-public import CorralPolicy
-
 /// A cgroup that Corral did not make and that is under a policy.
 public struct Enforcement: Sendable {
     public var id: String

@@ -56,7 +56,8 @@ public actor Engine {
         poller = try Poller()
         seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
-        let names = SandboxNames(hooks: host.provisioner.hooks, hub: hub)
+        let names = try SandboxNames(
+            hooks: host.provisioner.hooks, hub: hub, directory: configuration.runDirectory + "/names")
         self.names = names
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
@@ -74,7 +75,10 @@ public actor Engine {
             reportKernelLosses()
             reportBudgets()
             // Every five seconds.
-            if round % 25 == 0 { names.sweep() }
+            if round % 25 == 0 {
+                names.sweep()
+                await serveNames()
+            }
             round += 1
             try? await Task.sleep(for: .milliseconds(200))
         }
@@ -84,6 +88,7 @@ public actor Engine {
         warm = []
         while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
         hub.finish()
+        await stopServingNames()
         try await nameService.stop()
         let (host, journal, trace) = (host, journal, trace)
         try await making.run {

@@ -1,6 +1,7 @@
 internal import CorralEvents
 internal import CorralKernel
-public import CorralPolicy
+internal import CorralPolicy
+internal import Glibc
 
 /// A cgroup under a policy; the engine's actor alone touches it.
 final class EnforcedCgroup {
@@ -10,10 +11,11 @@ final class EnforcedCgroup {
     var text: PolicyText
     var applied: LiveSandbox.AppliedPolicy
     var policyMap: PolicyMap
+    let names: CgroupNames
 
     init(
         id: String, cgroup: ForeignCgroup, identity: SandboxIdentity, text: PolicyText,
-        applied: LiveSandbox.AppliedPolicy, policyMap: PolicyMap
+        applied: LiveSandbox.AppliedPolicy, policyMap: PolicyMap, names: CgroupNames
     ) {
         self.id = id
         self.cgroup = cgroup
@@ -21,6 +23,7 @@ final class EnforcedCgroup {
         self.text = text
         self.applied = applied
         self.policyMap = policyMap
+        self.names = names
     }
 
     var reference: SandboxReference { SandboxReference(id: id, name: cgroup.path) }
@@ -35,16 +38,6 @@ extension Engine {
         // What stands there would be overwritten, and with it what the next daemon has to take over.
         if let enforcementDamage { throw enforcementDamage }
         let policy = try Policy(yaml: text.yaml, file: text.file)
-        for (list, rules) in [("allow", policy.allow), ("deny", policy.deny)] {
-            for (index, rule) in rules.enumerated() {
-                guard case .domain = rule.target else { continue }
-                throw EngineError(
-                    .invalidRequest,
-                    "\(text.file): egress.\(list)[\(index)].domain: names are resolved for sandboxes alone; "
-                        + "a cgroup takes rules on addresses"
-                )
-            }
-        }
         let cgroup = try resolve(target)
         if let known = enforced.values.first(where: { $0.cgroup == cgroup }) {
             return try await replace(known, text, policy)
@@ -89,19 +82,27 @@ extension Engine {
         guard !cgroup.path.hasPrefix("\(hierarchy.v2)/corral/"), cgroup.path != "\(hierarchy.v2)/corral" else {
             throw EngineError(.invalidRequest, "\(cgroup.path) is Corral's own; give the sandbox a policy")
         }
+        // Its resolver's own questions would be led back to it.
+        if let own = try? ForeignCgroup(pid: getpid(), hierarchy: hierarchy),
+            own.path == cgroup.path || own.path.hasPrefix(cgroup.path + "/")
+        {
+            throw EngineError(.invalidRequest, "\(cgroup.path) holds corrald itself")
+        }
         return cgroup
     }
 
     private func enforce(
         _ text: PolicyText, _ policy: Policy, on cgroup: ForeignCgroup, id: String, generation: UInt32
     ) async throws -> EnforcedCgroup {
-        let map = try await policyMap(for: policy, resolvingNames: false)
+        let map = try await policyMap(for: policy)
         guard let slot = slots.take() else { throw EngineError(.exhausted, "no slot is left") }
         epoch += 1
         let identity = slots.identity(slot: slot, epoch: epoch)
         let entry = EnforcedCgroup(
             id: id, cgroup: cgroup, identity: identity, text: text,
-            applied: LiveSandbox.AppliedPolicy(policy: policy, generation: generation), policyMap: map
+            applied: LiveSandbox.AppliedPolicy(policy: policy, generation: generation), policyMap: map,
+            names: CgroupNames(
+                identity: identity, hooks: host.provisioner.hooks, resolver: nameService.resolver)
         )
         do {
             let refusals = try RefusalLog(path: host.provisioner.refusalFile(of: id))
@@ -119,10 +120,18 @@ extension Engine {
                 ),
                 slot: slot
             )
+            names.add(identity, entry.reference, refusals)
+            try names.change(terms(of: entry, map), of: identity) {}
+            // Before the hooks, so that no question goes unanswered.
+            await serveNames(to: entry, under: policy)
+            guard !enforced.values.contains(where: { $0.cgroup == cgroup }) else {
+                throw EngineError(.conflict, "\(cgroup.path) has been put under a policy meanwhile")
+            }
             try host.provisioner.hooks.enforce(map, on: cgroup, as: identity, pins: pins(of: entry))
             try host.provisioner.hooks.apply(SandboxBudget(policy.budgets), to: slot)
         } catch {
             release(entry)
+            if let error = error as? EngineError { throw error }
             throw EngineError(.internal, "\(cgroup.path) could not be put under the policy", detail: ["\(error)"])
         }
         enforced[id] = entry
@@ -130,7 +139,8 @@ extension Engine {
     }
 
     private func replace(_ entry: EnforcedCgroup, _ text: PolicyText, _ policy: Policy) async throws -> Enforcement {
-        let map = try await policyMap(for: policy, resolvingNames: false)
+        let map = try await policyMap(for: policy)
+        await serveNames(to: entry, under: policy)
         guard enforced[entry.id] === entry else { throw EngineError(.notFound, "the cgroup has been released") }
         let before = (entry.text, entry.applied)
         entry.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: entry.applied.generation + 1)
@@ -155,12 +165,39 @@ extension Engine {
             number: map.number, slot: entry.identity.slot
         )
         try host.provisioner.hooks.apply(SandboxBudget(entry.applied.policy.budgets), to: entry.identity.slot)
-        try host.provisioner.hooks.apply(map, to: entry.identity.slot)
+        let (hooks, slot) = (host.provisioner.hooks, entry.identity.slot)
+        try names.change(terms(of: entry, map), of: entry.identity) { try hooks.apply(map, to: slot) }
         entry.policyMap = map
+    }
+
+    private func terms(of entry: EnforcedCgroup, _ map: PolicyMap) -> SandboxNames.Terms {
+        SandboxNames.Terms(
+            policy: entry.applied.policy, map: map, generation: entry.applied.generation, host: policies.host)
+    }
+
+    /// Follows the processes of enforced cgroups into their network namespaces. To be called now and then.
+    func serveNames() async {
+        for entry in enforced.values { await serveNames(to: entry, under: entry.applied.policy) }
+    }
+
+    private func serveNames(to entry: EnforcedCgroup, under policy: Policy) async {
+        guard policy.resolvesNames else { return }
+        for problem in await entry.names.update(entry.cgroup.processes()) {
+            host.report("enforced cgroup \(entry.cgroup.path): \(problem)")
+        }
+    }
+
+    /// The hooks stay; without a resolver they refuse names.
+    func stopServingNames() async {
+        for entry in enforced.values { await entry.names.stop() }
     }
 
     private func release(_ entry: EnforcedCgroup) {
         host.provisioner.hooks.release(entry.cgroup, entry.identity, pins: pins(of: entry))
+        names.remove(entry.identity)
+        nameService.resolver.forget(ResolverClient(entry.identity))
+        let sockets = entry.names
+        Task { await sockets.stop() }
         hub.forget(slot: entry.identity.slot)
         enforced[entry.id] = nil
         slots.give(back: entry.identity.slot)

@@ -4,21 +4,16 @@ public import CorralPolicy
 
 extension Engine {
     /// Compiled when no equal policy is. Nil stands for the deny-all policy.
-    /// - Parameter resolvingNames: false leaves port 53 to the rules on addresses, where there is no resolver.
-    func policyMap(for policy: Policy?, resolvingNames: Bool = true) async throws -> PolicyMap {
+    func policyMap(for policy: Policy?) async throws -> PolicyMap {
         guard let policy else { return host.provisioner.denyAll }
         while true {
-            if let map = policies.map(for: policy, resolvingNames: resolvingNames) { return map }
+            if let map = policies.map(for: policy) { return map }
             let context = policies.host
             let number = policies.takeNumber()
             let map = try await compiling.run {
-                var compiled = try policy.compile(host: context)
-                compiled.resolvesNames = compiled.resolvesNames && resolvingNames
-                return try PolicyMap(compiled, number: number)
+                try PolicyMap(policy.compile(host: context), number: number)
             }
-            if let settled = policies.add(map, for: policy, resolvingNames: resolvingNames, host: context) {
-                return settled
-            }
+            if let settled = policies.add(map, for: policy, host: context) { return settled }
         }
     }
 
@@ -34,7 +29,7 @@ extension Engine {
         }
         for entry in enforced.values {
             do {
-                let map = try await policyMap(for: entry.applied.policy, resolvingNames: false)
+                let map = try await policyMap(for: entry.applied.policy)
                 if enforced[entry.id] === entry { try putInForce(map, on: entry) }
             } catch {
                 host.report(

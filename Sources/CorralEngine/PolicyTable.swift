@@ -3,16 +3,11 @@ internal import CorralPolicy
 
 /// The compiled policies of an instance. Sandboxes with equal policies share one map, which lives as long as one of them.
 struct PolicyTable {
-    private struct Key: Hashable {
-        var policy: Policy
-        var resolvesNames: Bool
-    }
-
     private struct Entry {
         weak var map: PolicyMap?
     }
 
-    private var entries: [Key: Entry] = [:]
+    private var entries: [Policy: Entry] = [:]
     /// 1 is the deny-all policy's.
     private var lastNumber: UInt32 = 1
     /// What is reserved beside the fixed ranges. A map is good only for the host it was compiled for.
@@ -23,9 +18,7 @@ struct PolicyTable {
     }
 
     /// Nil when it has to be compiled.
-    func map(for policy: Policy, resolvingNames: Bool) -> PolicyMap? {
-        entries[Key(policy: policy, resolvesNames: resolvingNames)]?.map
-    }
+    func map(for policy: Policy) -> PolicyMap? { entries[policy]?.map }
 
     /// Unique in the instance.
     mutating func takeNumber() -> UInt32 {
@@ -34,14 +27,11 @@ struct PolicyTable {
     }
 
     /// The map to use: an equal policy's that came first, or `map`. Nil when `host` is no longer the one in force.
-    mutating func add(
-        _ map: PolicyMap, for policy: Policy, resolvingNames: Bool, host: HostContext
-    ) -> PolicyMap? {
+    mutating func add(_ map: PolicyMap, for policy: Policy, host: HostContext) -> PolicyMap? {
         guard host == self.host else { return nil }
-        let key = Key(policy: policy, resolvesNames: resolvingNames)
-        if let first = entries[key]?.map { return first }
+        if let first = entries[policy]?.map { return first }
         entries = entries.filter { $0.value.map != nil }
-        entries[key] = Entry(map: map)
+        entries[policy] = Entry(map: map)
         return map
     }
 

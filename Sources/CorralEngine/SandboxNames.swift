@@ -31,7 +31,8 @@ final class SandboxNames: ResolverAuthority {
         let refusals: RefusalLog
         var terms: Terms?
         /// By address, the names that have resolved to it, each with the end of its pin (CLOCK_BOOTTIME, nanoseconds).
-        var pins: [IPAddress: [String: UInt64]] = [:]
+        var pins: PinLog.Pins = [:]
+        var log: PinLog
         /// A query was refused for the budget of the policy in force.
         var isExhausted = false
     }
@@ -48,21 +49,39 @@ final class SandboxNames: ResolverAuthority {
 
     private let hooks: SandboxHooks
     private let hub: EventHub
+    private let directory: String
     private let state = Mutex(State())
 
-    init(hooks: SandboxHooks, hub: EventHub) {
+    /// - Parameter directory: of the files that tell the next daemon what is open by which name. Made when it is missing.
+    init(hooks: SandboxHooks, hub: EventHub, directory: String) throws(FileError) {
         self.hooks = hooks
         self.hub = hub
+        self.directory = directory
+        try Files.makeDirectories(directory)
     }
 
     // MARK: what the engine tells
 
     /// A sandbox that has been claimed. It may resolve nothing until `change` gives it a policy.
     func add(_ identity: SandboxIdentity, _ sandbox: SandboxReference, _ refusals: RefusalLog) {
+        let log = PinLog(path: "\(directory)/\(sandbox.id)")
+        // Of another sandbox of this id, which no daemon removed.
+        log.remove()
+        add(Tenant(identity: identity, sandbox: sandbox, refusals: refusals, log: log))
+    }
+
+    /// One that an earlier daemon has claimed: what it has resolved is known again. Throws when that cannot be read.
+    func adopt(_ identity: SandboxIdentity, _ sandbox: SandboxReference, _ refusals: RefusalLog) throws {
+        var log = PinLog(path: "\(directory)/\(sandbox.id)")
+        let pins = try log.load()
+        add(Tenant(identity: identity, sandbox: sandbox, refusals: refusals, pins: pins, log: log))
+    }
+
+    private func add(_ tenant: Tenant) {
         state.withLock { state in
-            state.tenants[identity.slot] = Tenant(identity: identity, sandbox: sandbox, refusals: refusals)
-            state.slots[identity.ipv4] = identity.slot
-            state.slots[identity.ipv6] = identity.slot
+            state.tenants[tenant.identity.slot] = tenant
+            state.slots[tenant.identity.ipv4] = tenant.identity.slot
+            state.slots[tenant.identity.ipv6] = tenant.identity.slot
         }
     }
 
@@ -74,6 +93,7 @@ final class SandboxNames: ResolverAuthority {
             state.slots[identity.ipv4] = nil
             state.slots[identity.ipv6] = nil
             if let map = tenant.terms?.map { unpin(tenant.pins.keys, of: identity, map) }
+            tenant.log.remove()
         }
     }
 
@@ -151,6 +171,10 @@ final class SandboxNames: ResolverAuthority {
         }
     }
 
+    func isPresent(_ client: ResolverClient) -> Bool {
+        state.withLock { $0.tenants[client.slot]?.identity.epoch == client.epoch }
+    }
+
     func decide(_ name: String, for client: ResolverClient) -> NameDecision {
         terms(of: client)?.names.decide(name) ?? .notAllowed
     }
@@ -183,6 +207,7 @@ final class SandboxNames: ResolverAuthority {
                 names[name] = max(names[name] ?? 0, expires)
                 try hooks.pin(address, Self.rules(names, terms), of: tenant.identity, policy: terms.map)
                 tenant.pins[address] = names
+                try tenant.log.add(address, name, expires: expires, all: tenant.pins)
                 state.tenants[client.slot] = tenant
             }
         }
@@ -202,6 +227,8 @@ final class SandboxNames: ResolverAuthority {
         hub.publish(event)
         refusals.add(event)
     }
+
+    func count(_ client: ResolverClient) { hooks.countQuery(of: client.slot) }
 
     func budget(for client: ResolverClient) -> UInt64? { terms(of: client)?.policy.budgets.dnsQueries }
 
@@ -236,8 +263,8 @@ final class SandboxNames: ResolverAuthority {
     }
 
     /// The pins of a tenant without those that ended before `horizon`, which are let go in the kernel too.
-    private func prune(_ tenant: Tenant, before horizon: UInt64) -> [IPAddress: [String: UInt64]] {
-        var kept: [IPAddress: [String: UInt64]] = [:]
+    private func prune(_ tenant: Tenant, before horizon: UInt64) -> PinLog.Pins {
+        var kept: PinLog.Pins = [:]
         for (address, names) in tenant.pins {
             let lasting = names.filter { $0.value > horizon }
             if !lasting.isEmpty { kept[address] = lasting }

@@ -17,7 +17,13 @@ public final class BpfPrograms: Sendable {
         ("sendmsg6", BPF_CGROUP_UDP6_SENDMSG.rawValue),
     ]
 
-    /// Loads everything and pins it. `directory` must not hold pins of another load.
+    /// Whether the maps are those of an earlier load, with what they hold.
+    public let isAdopted: Bool
+
+    /// Loads everything and pins it. Maps that an earlier load has pinned in `directory` are taken over; the programs are new,
+    /// and hooks that run earlier ones go on until `SandboxHooks.renew`.
+    ///
+    /// Throws EEXIST, with what differs, when those maps are another version's or not all of them: then nothing has changed.
     public init(directory: String) throws(KernelError) {
         self.directory = directory
         try makeDirectory(directory)
@@ -28,33 +34,72 @@ public final class BpfPrograms: Sendable {
             veth: try BpfObject(name: "veth", corral_embedded_veth),
             cgroup: try BpfObject(name: "cgroup", corral_embedded_cgroup)
         )
+        isAdopted = !PinDirectory.entries(of: directory + "/maps").isEmpty
+        if isAdopted { try Self.adopt(mapsIn: directory + "/maps", for: objects.egress) }
         try objects.egress.load()
         for other in [objects.veth, objects.cgroup] {
             for name in Self.mapNames { try other.reuse(map: name, from: objects.egress) }
             try other.load()
         }
         self.objects = objects
-        for name in Self.mapNames { try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)") }
+        if !isAdopted {
+            try Self.put(CORRAL_ABI_VERSION, into: objects.egress.map("abi"))
+            for name in Self.mapNames { try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)") }
+        }
         for hook in Self.cgroupHooks {
             try objects.egress.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
         }
         for name in ["from_sandbox", "to_sandbox"] {
             try objects.veth.pin(program: name, at: "\(directory)/programs/\(name)")
         }
-        for hook in Self.cgroupPacketHooks {
+        for hook in Self.foreignCgroupHooks {
             try objects.cgroup.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
         }
     }
 
-    /// The packet hooks of a cgroup that Corral did not make.
-    static let cgroupPacketHooks: [(name: String, type: UInt32)] = [
+    private static func adopt(mapsIn directory: String, for object: BpfObject) throws(KernelError) {
+        for name in mapNames {
+            let path = "\(directory)/\(name)"
+            let raw = bpf_obj_get(path)
+            guard raw >= 0 else {
+                throw KernelError(
+                    call: "bpf_obj_get", subject: path, errno: EEXIST,
+                    detail: "other maps of this instance are there, this one is not")
+            }
+            let found = FileDescriptor(owning: raw)
+            if name == "abi" {
+                var (key, version): (UInt32, UInt32) = (0, 0)
+                guard bpf_map_lookup_elem(found.raw, &key, &version) == 0, version == CORRAL_ABI_VERSION else {
+                    throw KernelError(
+                        call: "adopt", subject: path, errno: EEXIST,
+                        detail: "the maps are of version \(version); this corrald has \(CORRAL_ABI_VERSION)")
+                }
+            }
+            try object.adopt(map: name, found.raw, path)
+        }
+    }
+
+    private static func put(_ version: UInt32, into map: Int32) throws(KernelError) {
+        var (key, value): (UInt32, UInt32) = (0, version)
+        guard bpf_map_update_elem(map, &key, &value, 0) == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "abi", errno: errno)
+        }
+    }
+
+    /// What a cgroup that Corral did not make has beside the hooks of a sandbox's.
+    static let foreignCgroupHooks: [(name: String, type: UInt32)] = [
         ("from_cgroup", BPF_CGROUP_INET_EGRESS.rawValue),
         ("to_cgroup", BPF_CGROUP_INET_INGRESS.rawValue),
+        ("recvmsg4", BPF_CGROUP_UDP4_RECVMSG.rawValue),
+        ("recvmsg6", BPF_CGROUP_UDP6_RECVMSG.rawValue),
+        ("getpeername4", BPF_CGROUP_INET4_GETPEERNAME.rawValue),
+        ("getpeername6", BPF_CGROUP_INET6_GETPEERNAME.rawValue),
     ]
 
     static let mapNames = [
-        "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver", "slot_by_cgroup",
-        "slot_by_ifindex", "flows", "announced", "verdicts", "decisions",
+        "abi", "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver",
+        "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced",
+        "verdicts", "decisions",
     ]
 
     /// The programs of the trace, loaded beside the others with their maps. Nothing of them is pinned: the trace ends with
@@ -75,7 +120,7 @@ public final class BpfPrograms: Sendable {
         try objects.egress.program(name)
     }
 
-    func cgroupPacketProgram(_ name: String) throws(KernelError) -> Int32 {
+    func foreignCgroupProgram(_ name: String) throws(KernelError) -> Int32 {
         try objects.cgroup.program(name)
     }
 
@@ -151,12 +196,27 @@ final class BpfObject: @unchecked Sendable {
         }
     }
 
+    /// `found` is a map that fits, or EEXIST.
+    func adopt(map: String, _ found: Int32, _ path: String) throws(KernelError) {
+        let wanted = try find(map)
+        let fits = corral_map_fits(wanted, found)
+        guard fits == 1 else {
+            throw KernelError(
+                call: "adopt", subject: path, errno: fits < 0 ? errno : EEXIST,
+                detail: fits < 0 ? nil : "the map is laid out in another way")
+        }
+        let result = bpf_map__reuse_fd(wanted, found)
+        guard result == 0 else { throw KernelError(call: "bpf_map__reuse_fd", subject: path, errno: -result) }
+    }
+
     func pin(map: String, at path: String) throws(KernelError) {
         let result = bpf_map__pin(try find(map), path)
         guard result == 0 else { throw KernelError(call: "bpf_map__pin", subject: path, errno: -result) }
     }
 
+    /// In the place of what is pinned there.
     func pin(program: String, at path: String) throws(KernelError) {
+        _ = unlink(path)
         let result = bpf_program__pin(try findProgram(program), path)
         guard result == 0 else { throw KernelError(call: "bpf_program__pin", subject: path, errno: -result) }
     }

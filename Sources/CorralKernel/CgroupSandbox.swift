@@ -51,6 +51,28 @@ public final class SandboxCgroup: Sendable {
         }
     }
 
+    /// One that `create` made, in this process or an earlier one. Throws ENOENT.
+    public static func open(
+        hierarchy: CgroupHierarchy, instance: String, id: String
+    ) throws(KernelError) -> SandboxCgroup {
+        try CgroupHierarchy.check(instance, named: "instance")
+        try CgroupHierarchy.check(id, named: "sandbox")
+        let instancePath = "corral/\(instance)"
+        let relativePath = "\(instancePath)/\(id)"
+        let path = "\(hierarchy.v2)/\(relativePath)"
+        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+        let raw = directory.raw
+        var number: UInt64 = 0
+        try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
+        let cgroup = SandboxCgroup(
+            id: number, path: path, hierarchy: hierarchy, instancePath: instancePath, relativePath: relativePath)
+        for (controller, mount) in hierarchy.v1 {
+            let directory = "\(mount)/\(relativePath)"
+            if CgroupFile.exists(directory) { cgroup.v1.withLock { $0[controller] = directory } }
+        }
+        return cgroup
+    }
+
     /// A new descriptor of the v2 directory, for `Spawner.spawn` and for BPF links.
     public func directory() throws(KernelError) -> FileDescriptor {
         try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)

@@ -19,6 +19,8 @@ public struct CounterValues: Sendable, Equatable {
     /// Refusals for a budget that is used up.
     public var exhaustedBytes: UInt64
     public var exhaustedConnections: UInt64
+    /// That the resolver has counted.
+    public var dnsQueries: UInt64
 }
 
 /// The map `counters` in our own memory.
@@ -50,6 +52,10 @@ final class CounterPage: @unchecked Sendable {
         corral_atomic_add(word(slot, 0), 1) + 1
     }
 
+    func countQuery(_ slot: UInt32) {
+        _ = corral_atomic_add(word(slot, 12 * 8), 1)
+    }
+
     /// Only for a slot that no hook serves.
     func reset(_ slot: UInt32) {
         memset(word(slot, 0), 0, Self.stride)
@@ -60,7 +66,7 @@ final class CounterPage: @unchecked Sendable {
         return CounterValues(
             seq: load(0), lost: load(1), allowed: load(2), denied: load(3), packetsOut: load(4), bytesOut: load(5),
             packetsIn: load(6), bytesIn: load(7), connections: load(8), throttled: load(9), exhaustedBytes: load(10),
-            exhaustedConnections: load(11)
+            exhaustedConnections: load(11), dnsQueries: load(12)
         )
     }
 }

@@ -1,6 +1,6 @@
 internal import CLinux
 internal import CorralABI
-public import CorralPolicy
+internal import CorralPolicy
 internal import Glibc
 
 /// A cgroup that Corral did not make and puts a policy on. It never changes or removes the cgroup itself.
@@ -41,6 +41,19 @@ public struct ForeignCgroup: Sendable, Hashable {
         try self.init(path: String(line.dropFirst(3)), hierarchy: hierarchy)
     }
 
+    /// The processes in it and below, as the host counts.
+    public func processes() -> [Int32] {
+        var found: [Int32] = []
+        var directories = [path]
+        while let directory = directories.popLast() {
+            if let text = try? CgroupFile.read(directory + "/cgroup.procs") {
+                found += text.split(separator: "\n").compactMap { Int32($0) }
+            }
+            directories += ((try? CgroupFile.directories(in: directory)) ?? []).map { "\(directory)/\($0)" }
+        }
+        return found
+    }
+
     /// Whether the directory still is this cgroup.
     public var exists: Bool {
         guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY) else { return false }
@@ -60,12 +73,78 @@ extension SandboxHooks {
         // Before the hooks: they refuse what they do not know, and these processes are at work.
         try learn(cgroupID: cgroup.id, slot: identity.slot)
         try makeDirectory(pins)
+        try pinFlows(of: identity, in: pins)
+        takeOverFlows(of: identity, pins: pins)
         let directory = try FileDescriptor.open(cgroup.path, O_RDONLY | O_DIRECTORY)
         for hook in BpfPrograms.cgroupHooks {
             try link(try programs.cgroupProgram(hook.name), hook, to: directory, named: cgroup.path, pins: pins)
         }
-        for hook in BpfPrograms.cgroupPacketHooks {
-            try link(try programs.cgroupPacketProgram(hook.name), hook, to: directory, named: cgroup.path, pins: pins)
+        for hook in BpfPrograms.foreignCgroupHooks {
+            try link(try programs.foreignCgroupProgram(hook.name), hook, to: directory, named: cgroup.path, pins: pins)
+        }
+        // What was accepted meanwhile.
+        takeOverFlows(of: identity, pins: pins)
+    }
+
+    /// The connections that a cgroup has accepted have to be known to the next daemon, and under what numbers they stand.
+    private func pinFlows(of identity: SandboxIdentity, in directory: String) throws(KernelError) {
+        let path = "\(directory)/flows-\(identity.slot)-\(UInt32(truncatingIfNeeded: identity.epoch))"
+        let map = try programs.map("flows")
+        guard bpf_obj_pin(map, path) == 0 else { throw KernelError(call: "BPF_OBJ_PIN", subject: path, errno: errno) }
+    }
+
+    /// Connections that the cgroup accepted under an earlier daemon stay its peers'. Without them it would be refused to answer.
+    private func takeOverFlows(of identity: SandboxIdentity, pins: String) {
+        guard let name = pins.split(separator: "/").last.map(String.init), let flows = try? programs.map("flows") else {
+            return
+        }
+        for directory in PinDirectory.earlierPins(of: name, beside: pins) {
+            for file in PinDirectory.entries(of: directory) where file.hasPrefix("flows-") {
+                let numbers = file.split(separator: "-").dropFirst().compactMap { UInt32($0) }
+                let raw = bpf_obj_get("\(directory)/\(file)")
+                guard raw >= 0 else { continue }
+                let earlier = FileDescriptor(owning: raw)
+                if numbers.count == 2 {
+                    Self.copyFlows(from: earlier.raw, slot: numbers[0], epoch: numbers[1], to: flows, identity)
+                }
+            }
+        }
+    }
+
+    /// Of struct corral_flow_key the first eight bytes are slot and epoch, of struct corral_flow the last four the rule.
+    private static func copyFlows(
+        from earlier: Int32, slot: UInt32, epoch: UInt32, to flows: Int32, _ identity: SandboxIdentity
+    ) {
+        var key = [UInt8](repeating: 0, count: MemoryLayout<corral_flow_key>.size)
+        var value = [UInt8](repeating: 0, count: MemoryLayout<corral_flow>.size)
+        var owner: [UInt8] = []
+        var successor: [UInt8] = []
+        var accepted: [UInt8] = []
+        owner.appendWord(slot)
+        owner.appendWord(epoch)
+        successor.appendWord(identity.slot)
+        successor.appendWord(UInt32(truncatingIfNeeded: identity.epoch))
+        accepted.appendWord(CORRAL_RULE_PUBLISHED)
+        var isFirst = true
+        // An entry that is gone by the time its successor is asked for sends the walk back to the beginning.
+        for _ in 0..<2 * Int(CORRAL_MAX_FLOWS) {
+            let before = key
+            let found = key.withUnsafeMutableBytes { next in
+                before.withUnsafeBytes {
+                    bpf_map_get_next_key(earlier, isFirst ? nil : $0.baseAddress, next.baseAddress)
+                }
+            }
+            guard found == 0 else { return }
+            isFirst = false
+            guard key.starts(with: owner) else { continue }
+            let isThere = key.withUnsafeBytes { key in
+                value.withUnsafeMutableBytes { bpf_map_lookup_elem(earlier, key.baseAddress, $0.baseAddress) == 0 }
+            }
+            guard isThere, value.suffix(4).elementsEqual(accepted) else { continue }
+            let copy = successor + key.dropFirst(8)
+            _ = copy.withUnsafeBytes { key in
+                value.withUnsafeBytes { bpf_map_update_elem(flows, key.baseAddress, $0.baseAddress, 0) }
+            }
         }
     }
 

@@ -53,7 +53,7 @@ extension SandboxHooks {
             times.append(ProgramRuns(name: name, runs: info.run_cnt, nanoseconds: info.run_time_ns))
         }
         for hook in BpfPrograms.cgroupHooks { try add(hook.name, try programs.cgroupProgram(hook.name)) }
-        for hook in BpfPrograms.cgroupPacketHooks { try add(hook.name, try programs.cgroupPacketProgram(hook.name)) }
+        for hook in BpfPrograms.foreignCgroupHooks { try add(hook.name, try programs.foreignCgroupProgram(hook.name)) }
         for name in ["from_sandbox", "to_sandbox"] { try add(name, try programs.vethProgram(name)) }
         return times
     }

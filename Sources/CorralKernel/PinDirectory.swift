@@ -61,7 +61,14 @@ public enum PinDirectory {
         _ = rmdir(root)
     }
 
-    private static func entries(of directory: String) -> [String] {
+    /// Where earlier daemons have pinned what belongs to one enforced cgroup.
+    static func earlierPins(of name: String, beside current: String) -> [String] {
+        let generation = current.split(separator: "/").dropLast()
+        let parent = "/" + generation.dropLast().joined(separator: "/")
+        return entries(of: parent).filter { $0 != generation.last.map(String.init) }.map { "\(parent)/\($0)/\(name)" }
+    }
+
+    static func entries(of directory: String) -> [String] {
         guard let stream = opendir(directory) else { return [] }
         defer { closedir(stream) }
         var names: [String] = []

@@ -31,6 +31,22 @@ public final class PolicyMap: Sendable {
         try Self.fill(raw, entries)
     }
 
+    /// One that an earlier daemon has filled.
+    init(adopting map: consuming FileDescriptor, namePorts: [Int: Int]) throws(KernelError) {
+        var entries = Entries(capacity: 1)
+        entries.add(
+            space: CORRAL_SPACE_META, prefix: UInt32(CORRAL_FULL_PREFIX), verdict: .deny, reason: .noPolicy)
+        var value = [UInt8](repeating: 0, count: Self.valueSize)
+        let raw = map.raw
+        let result = entries.keys.withUnsafeBytes { key in
+            value.withUnsafeMutableBytes { bpf_map_lookup_elem(raw, key.baseAddress, $0.baseAddress) }
+        }
+        guard result == 0 else { throw KernelError(call: "bpf_map_lookup_elem", subject: "policy", errno: errno) }
+        number = value.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }
+        self.namePorts = namePorts
+        descriptor = SharedDescriptor(map)
+    }
+
     static let keySize = MemoryLayout<corral_policy_key>.size
     static let valueSize = MemoryLayout<corral_policy_value>.size
 

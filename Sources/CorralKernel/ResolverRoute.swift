@@ -1,6 +1,6 @@
 internal import CLinux
 internal import CorralABI
-public import CorralPolicy
+internal import CorralPolicy
 internal import Glibc
 
 /// Where the resolver's sockets are, each on a loopback address of the host.
@@ -16,17 +16,20 @@ public struct ResolverPorts: Sendable, Equatable {
         self.tcp4 = tcp4
         self.tcp6 = tcp6
     }
+
+    /// struct corral_resolver
+    func bytes(mark: UInt32) -> [UInt8] {
+        var bytes = IPAddress(ipv4: 0x7f00_0001).wireBytes + IPAddress(high: 0, low: 1).wireBytes
+        for port in [udp4, udp6, tcp4, tcp6] { withUnsafeBytes(of: port) { bytes.append(contentsOf: $0) } }
+        bytes.appendWord(mark)
+        return bytes
+    }
 }
 
 extension SandboxHooks {
     /// Sends what sandboxes ask of port 53, whatever the address, to these sockets on 127.0.0.1 and ::1.
     public func serveNames(at ports: ResolverPorts, mark: UInt32) throws(KernelError) {
-        var bytes = IPAddress(ipv4: 0x7f00_0001).wireBytes + IPAddress(high: 0, low: 1).wireBytes
-        for port in [ports.udp4, ports.udp6, ports.tcp4, ports.tcp6] {
-            withUnsafeBytes(of: port) { bytes.append(contentsOf: $0) }
-        }
-        bytes.appendWord(mark)
-        try update("resolver", 0, bytes)
+        try update("resolver", 0, ports.bytes(mark: mark))
     }
 }
 

@@ -29,12 +29,12 @@ public struct SandboxIdentity: Sendable {
 /// Everything here goes through map descriptors, which the kernel makes safe to share.
 public final class SandboxHooks: Sendable {
     public let programs: BpfPrograms
-    private let policies: Int32
-    private let sandboxes: Int32
+    let policies: Int32
+    let sandboxes: Int32
     private let slotByCgroup: Int32
     private let slotByIfindex: Int32
     let counters: CounterPage
-    private let usesTCX: Bool
+    let usesTCX: Bool
 
     public init(programs: BpfPrograms, usesTCX: Bool) throws(KernelError) {
         self.programs = programs
@@ -111,7 +111,7 @@ public final class SandboxHooks: Sendable {
     }
 
     /// Programs of the veth hooks, and whether each is on ingress, as the host sees it.
-    private static let vethHooks: [(name: String, ingress: Int32)] = [("from_sandbox", 1), ("to_sandbox", 0)]
+    static let vethHooks: [(name: String, ingress: Int32)] = [("from_sandbox", 1), ("to_sandbox", 0)]
 
     /// Puts the veth hooks on an interface that is still down, and makes it known.
     public func attach(_ identity: SandboxIdentity, name: String, ifindex: UInt32) throws(KernelError) {
@@ -126,7 +126,7 @@ public final class SandboxHooks: Sendable {
                 let owner = FileDescriptor(owning: link)
                 try pin(owner, at: "\(pins(of: name))/\(program)")
             } else {
-                guard corral_clsact_attach(raw, ifindex, ingress) == 0 else {
+                guard corral_clsact_attach(raw, ifindex, ingress, 0) == 0 else {
                     throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno)
                 }
             }
@@ -208,10 +208,7 @@ public final class SandboxHooks: Sendable {
     }
 
     static func removePins(in directory: String) {
-        let hooks = BpfPrograms.cgroupHooks + BpfPrograms.cgroupPacketHooks
-        for hook in hooks.map(\.name) + ["from_sandbox", "to_sandbox"] {
-            _ = unlink("\(directory)/\(hook)")
-        }
+        for name in PinDirectory.entries(of: directory) { _ = unlink("\(directory)/\(name)") }
         _ = rmdir(directory)
     }
 
@@ -220,7 +217,10 @@ public final class SandboxHooks: Sendable {
     /// Takes the sandbox's next event number, as the programs do.
     public func nextSequence(of slot: UInt32) -> UInt64 { counters.nextSequence(slot) }
 
-    private func pins(of name: String) -> String { "\(programs.directory)/sandboxes/\(name)" }
+    /// One more that the sandbox has asked of the resolver, kept where the next daemon finds it.
+    public func countQuery(of slot: UInt32) { counters.countQuery(slot) }
+
+    func pins(of name: String) -> String { "\(programs.directory)/sandboxes/\(name)" }
 
     private func pin(_ link: borrowing FileDescriptor, at path: String) throws(KernelError) {
         guard bpf_obj_pin(link.raw, path) == 0 else {

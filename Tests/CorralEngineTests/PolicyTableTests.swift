@@ -20,13 +20,12 @@ import Testing
         let policy = try Self.policy("a")
         var first: PolicyMap? = try PolicyMap(policy.compile(host: host), number: table.takeNumber())
         let again = try PolicyMap(policy.compile(host: host), number: table.takeNumber())
-        #expect(table.add(try #require(first), for: policy, resolvingNames: true, host: host) === first)
-        #expect(table.add(again, for: policy, resolvingNames: true, host: host) === first)
-        #expect(table.map(for: try Self.policy("a"), resolvingNames: true) === first)
-        #expect(table.map(for: try Self.policy("b"), resolvingNames: true) == nil)
-        #expect(table.map(for: policy, resolvingNames: false) == nil)
+        #expect(table.add(try #require(first), for: policy, host: host) === first)
+        #expect(table.add(again, for: policy, host: host) === first)
+        #expect(table.map(for: try Self.policy("a")) === first)
+        #expect(table.map(for: try Self.policy("b")) == nil)
         first = nil
-        #expect(table.map(for: policy, resolvingNames: true) == nil)
+        #expect(table.map(for: policy) == nil)
     }
 
     @Test(.enabled(if: canRun, "needs root"))
@@ -35,11 +34,11 @@ import Testing
         var table = PolicyTable(host: host)
         let policy = try Self.policy("a")
         let map = try PolicyMap(policy.compile(host: host), number: table.takeNumber())
-        #expect(table.add(map, for: policy, resolvingNames: true, host: host) === map)
+        #expect(table.add(map, for: policy, host: host) === map)
         let other = HostContext(hostAddresses: [try #require(IPPrefix("192.0.2.7/32"))])
         let changes = [table.change(host: other), table.change(host: other)]
         #expect(changes == [true, false])
-        #expect(table.map(for: policy, resolvingNames: true) == nil)
-        #expect(table.add(map, for: policy, resolvingNames: true, host: host) == nil)
+        #expect(table.map(for: policy) == nil)
+        #expect(table.add(map, for: policy, host: host) == nil)
     }
 }

@@ -8,11 +8,10 @@
 #   Tests/lab/bypass.sh [SECTION...]     all of them without an argument; CORRAL_BYPASS_TABLE=FILE writes what docs/BYPASS.md shows
 set -uo pipefail
 . "$(dirname "$0")/lab.sh"
-. "$(dirname "$0")/sections.sh"
-. "$(dirname "$0")/sections_engine.sh"
-. "$(dirname "$0")/sections_names.sh"
-. "$(dirname "$0")/sections_journal.sh"
-. "$(dirname "$0")/sections_trace.sh"
+for file in "$(dirname "$0")"/sections*.sh; do
+    # shellcheck source=/dev/null
+    . "$file"
+done
 lab_require
 
 passed=0 failed=0 skipped=0 section=
@@ -78,7 +77,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce life limits isolation events journal leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce enforce_names life limits isolation events journal leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

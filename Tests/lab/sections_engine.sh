@@ -127,6 +127,25 @@ section_publish() {
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
     wait $pid 2>/dev/null
     equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
+    # What it answers counts as sent.
+    printf 'apiVersion: corral/v1\nname: brief\negress:\n  limits: { bytes: 4KiB }\n' >"$LAB_DIR/brief.yaml"
+    : >"$LAB_DIR/published"
+    "$CORRAL_BIN/corral" run -q -i --policy "$LAB_DIR/brief.yaml" --name "published$$" --publish 7080:80 -- sh -c '
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80' \
+        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
+    pid=$!
+    LAB_PIDS+=($pid)
+    for ((i = 0; i < 50; i++)); do
+        grep -q ready "$LAB_DIR/published" && break
+        sleep 0.1
+    done
+    equal "within the budget a published port answers" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
+    for ((i = 0; i < 20; i++)); do fetch_published 192.0.2.13:7080 >/dev/null || break; done
+    expect "beyond the budget of bytes it does not" test $i -lt 20
+    result=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"exhausted":[0-9]+')
+    DETAIL=$result expect "and that is counted" test "${result#*:}" -gt 0
+    "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
+    wait $pid 2>/dev/null
 }
 
 section_refusals() {
@@ -143,95 +162,6 @@ section_refusals() {
     equal "with -q it does not" "" "$(run -q -- sh -c "$script" 2>&1 >/dev/null)"
     equal "where nothing was refused there is nothing to say" "" "$(run -- true 2>&1)"
     equal "the next sandbox starts with none" "" "$(run -- cat /run/corral/denials.jsonl)"
-}
-
-# A command in the cgroup of a service that Corral did not make, on the plain machine.
-in_service() {
-    # shellcheck disable=SC2016
-    nsenter --net="/run/netns/$LAB_CLIENT" -- sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$SERVICE" "$@"
-}
-
-section_enforce() {
-    local v2 result id loop
-    v2=$(findmnt -n -t cgroup2 -o TARGET | head -1)
-    SERVICE=$v2/ct$$-service/inner
-    mkdir -p "$SERVICE"
-    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)
-    answered "before: the service reaches everything" "$result" '"ok":true'
-    in_service "$LAB_BIN/probe" talk "$REFUSED4" 8000 8 >"$LAB_DIR/service.talk" &
-    loop=$!
-    LAB_PIDS+=($loop)
-    sleep 0.3
-    result=$("$CORRAL_BIN/corral" enforce --cgroup "${SERVICE%/inner}" --policy "$POLICY" 2>&1)
-    DETAIL=$result expect "enforce" test "${result#cg-}" != "$result"
-    id=${result%%:*}
-    local mode address twin
-    lab_count refused-capture
-    for mode in tcp4 udp4 udp4-connected tcp6 udp6 udp6-connected mapped-tcp fastopen4 raw4-udp; do
-        address=$REFUSED4 twin=$PERMITTED4
-        [[ $mode == *6* ]] && address=$REFUSED6 twin=$PERMITTED6
-        result=$(in_service "$LAB_BIN/probe" $mode "$address" 8000)
-        answered "enforced cgroup, $mode" "$result" '"ok":false'
-        [[ $mode == raw* ]] && continue
-        result=$(in_service "$LAB_BIN/probe" $mode "$twin" 8000)
-        answered "enforced cgroup, $mode, the allowed twin" "$result" '"ok":true'
-    done
-    settle
-    lab_count refused-capture
-    equal "enforced cgroup: nothing arrives, of what ran before either" "" "$(transport)"
-    wait $loop
-    DETAIL=$(cat "$LAB_DIR/service.talk") expect "a connection from before is stopped" grep -q '"stage":"recv"' "$LAB_DIR/service.talk"
-    expect "it is listed" grep -q "$id.*lab" <("$CORRAL_BIN/corral" enforce --list)
-    # A server of the cgroup goes on answering.
-    sleep 60 | in_service "$LAB_BIN/labserver" service 8800 >"$LAB_DIR/service.server" 2>&1 &
-    local server=$!
-    LAB_PIDS+=($server)
-    sleep 0.3
-    equal "a server of the cgroup answers whom it accepts" "hello from service" \
-        "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' http://192.0.2.14:8800/)"
-    # What it may do is replaced, and outlasts the daemon.
-    policy_of "$LAB_DIR/wider.yaml" <<<"    - { cidr: $REFUSED4/32 }"
-    result=$("$CORRAL_BIN/corral" enforce --pid "$(head -1 "$SERVICE/cgroup.procs")" --policy "$LAB_DIR/wider.yaml" 2>&1)
-    DETAIL=$result expect "the cgroup of a pid" grep -q 'generation' <<<"$result"
-    result=$("$CORRAL_BIN/corral" enforce --cgroup "${SERVICE%/inner}" --policy "$LAB_DIR/wider.yaml" 2>&1)
-    DETAIL=$result expect "a policy replaced" grep -q "^$id: policy wider, generation 2" <<<"$result"
-    for result in $("$CORRAL_BIN/corral" enforce --list | awk '!/ct'$$'-service$/ { print $1 }' | grep ^cg-); do
-        "$CORRAL_BIN/corral" enforce --remove "$result" >/dev/null
-    done
-    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)
-    answered "the wider policy lets it reach" "$result" '"ok":true'
-    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)
-    answered "and nothing else" "$result" '"ok":false'
-    kill -KILL "$LAB_DAEMON"
-    wait "$LAB_DAEMON" 2>/dev/null
-    LAB_DAEMON=
-    result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)
-    answered "without a daemon it stays under the policy" "$result" '"errno":1,'
-    in_service "$LAB_BIN/probe" loop "$REFUSED4B" 8000 3 >"$LAB_DIR/service.loop" &
-    loop=$!
-    lab_count refused-capture
-    lab_corrald --allow-test-switches || fail "corrald starts again"
-    expect "the next daemon takes it over" grep -q "$id.*wider" <("$CORRAL_BIN/corral" enforce --list)
-    wait $loop
-    lab_count refused-capture
-    # The wider policy lets the closing of earlier connections to the other address pass.
-    equal "meanwhile nothing got past" "" "$(transport "$REFUSED4B")"
-    answered "under the next daemon" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
-    equal "the hooks of the last daemon are gone" 1 "$(find /sys/fs/bpf/corral -path "*+enforced/*" -name connect4 | grep -c "$id")"
-    lab_stop_corrald
-    answered "after a stop in good order it stays under the policy" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
-    lab_corrald --allow-test-switches || fail "corrald starts again"
-    "$CORRAL_BIN/corral" enforce --remove "$id" >/dev/null
-    answered "released: it reaches everything" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"ok":true'
-    result=$("$CORRAL_BIN/corral" enforce --cgroup /nonexistent --policy "$POLICY" 2>&1)
-    DETAIL=$result expect "no such cgroup" grep -q nonexistent <<<"$result"
-    kill $server 2>/dev/null
-    wait $server 2>/dev/null
-    for ((i = 0; i < 50; i++)); do
-        rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null && break
-        sleep 0.1
-    done
-    expect "the service's cgroup is as it was" test ! -e "${SERVICE%/inner}"
 }
 
 # A policy of 100,000 blocks and 1,000 names comes into force while the probes go on.

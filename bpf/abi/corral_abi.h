@@ -39,6 +39,11 @@ typedef uint64_t corral_u64;
 
 #define CORRAL_MAX_PUBLISHED 16384u
 
+/* Enforced cgroups, each with the network namespaces that its processes are in. */
+#define CORRAL_MAX_CGROUP_RESOLVERS 4096u
+/* Sockets of enforced cgroups that have asked a name server. */
+#define CORRAL_MAX_ASKED 65536u
+
 #define CORRAL_DNS_PORT 53u
 
 /* Sandboxes that may be traced at once. */
@@ -163,7 +168,7 @@ struct corral_sandbox {
 	corral_u8 ipv6[16];
 	corral_u8 mac[6];	  /* of eth0, inside */
 	corral_u8 gateway_mac[6]; /* of the veth's host side */
-	corral_u32 ifindex;	  /* of the veth's host side */
+	corral_u32 ifindex;	  /* of the veth's host side; 0: a cgroup that Corral did not make */
 	corral_u32 zero[5];
 };
 
@@ -181,7 +186,8 @@ struct corral_counters {
 	corral_u64 throttled;	/* frames dropped by the rate */
 	corral_u64 exhausted_bytes;	  /* refusals for the budget of bytes */
 	corral_u64 exhausted_connections; /* and of connections */
-	corral_u64 zero[4];
+	corral_u64 dns_queries; /* of the resolver, which counts them here for the daemon that comes after */
+	corral_u64 zero[3];
 };
 
 /* Value of `budgets`, one a slot. 0: unlimited. */
@@ -221,8 +227,8 @@ struct corral_pin {
 	struct corral_pin_rule rules[CORRAL_PIN_RULES];
 };
 
-/* A port of a sandbox that the host forwards connections to. */
-struct corral_published_key {
+/* A port of a sandbox that the host forwards connections to; a port at which the resolver serves an enforced cgroup. */
+struct corral_port_key {
 	corral_u32 slot;
 	corral_u32 epoch;
 	corral_u16 port;
@@ -249,6 +255,20 @@ struct corral_resolver {
 	corral_u16 port_tcp4;
 	corral_u16 port_tcp6;
 	corral_u32 mark; /* of packets for it, by which they are routed to the host itself */
+};
+
+/* Where the resolver serves an enforced cgroup: on the loopback addresses of each network namespace that it is in. */
+struct corral_cgroup_resolver_key {
+	corral_u32 slot;
+	corral_u32 epoch; /* low half */
+	corral_u64 netns; /* cookie (SO_NETNS_COOKIE) */
+};
+
+/* The name server that a socket believes it talks to. */
+struct corral_asked {
+	corral_u8 address[16];
+	corral_u16 port; /* host order */
+	corral_u16 zero;
 };
 
 /* What the sandbox opened; replies are matched against it. */
@@ -328,7 +348,9 @@ CORRAL_ASSERT_SIZE(struct corral_budget, 32);
 CORRAL_ASSERT_SIZE(struct corral_bucket, 24);
 CORRAL_ASSERT_SIZE(struct corral_pin_key, 28);
 CORRAL_ASSERT_SIZE(struct corral_pin, 64);
-CORRAL_ASSERT_SIZE(struct corral_published_key, 12);
+CORRAL_ASSERT_SIZE(struct corral_port_key, 12);
+CORRAL_ASSERT_SIZE(struct corral_cgroup_resolver_key, 16);
+CORRAL_ASSERT_SIZE(struct corral_asked, 20);
 CORRAL_ASSERT_SIZE(struct corral_resolver, 32);
 CORRAL_ASSERT_SIZE(struct corral_question, 32);
 CORRAL_ASSERT_SIZE(struct corral_flow_key, 32);

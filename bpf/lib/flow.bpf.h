@@ -36,7 +36,7 @@ static __always_inline struct corral_flow *live_flow(const struct corral_flow_ke
 
 static __always_inline int is_published(__u32 slot, __u64 epoch, __u16 port, __u8 protocol)
 {
-	struct corral_published_key key = { .slot = slot, .epoch = (__u32)epoch, .port = port, .protocol = protocol };
+	struct corral_port_key key = { .slot = slot, .epoch = (__u32)epoch, .port = port, .protocol = protocol };
 
 	return bpf_map_lookup_elem(&published, &key) != NULL;
 }

@@ -12,6 +12,14 @@
 
 #include "abi/corral_abi.h"
 
+/* What the other maps mean: CORRAL_ABI_VERSION, for a controller that finds them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} abi SEC(".maps");
+
 /* slot -> compiled policy. Swapping the pointer is how a policy comes into force. */
 struct corral_policy_map {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -80,7 +88,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, CORRAL_MAX_PUBLISHED);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct corral_published_key);
+	__type(key, struct corral_port_key);
 	__type(value, __u8);
 } published SEC(".maps");
 
@@ -90,6 +98,31 @@ struct {
 	__type(key, __u32);
 	__type(value, struct corral_resolver);
 } resolver SEC(".maps");
+
+/* Of enforced cgroups: where names are resolved, and by value 1 the ports of that. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORRAL_MAX_CGROUP_RESOLVERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct corral_cgroup_resolver_key);
+	__type(value, struct corral_resolver);
+} cgroup_resolver SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORRAL_MAX_CGROUP_RESOLVERS * 4);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct corral_port_key);
+	__type(value, __u8);
+} resolver_ports SEC(".maps");
+
+/* Socket cookie -> the server whose name the resolver's answers bear. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CORRAL_MAX_ASKED);
+	__type(key, __u64);
+	__type(value, struct corral_asked);
+} asked SEC(".maps");
 
 /* cgroup id -> slot */
 struct {

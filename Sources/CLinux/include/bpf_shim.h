@@ -27,7 +27,13 @@ struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t c
 int corral_tcx_attach(int program, uint32_t ifindex, int ingress);
 
 /* The same through a clsact qdisc, in direct-action mode, for kernels without tcx. It goes with the interface. */
-int corral_clsact_attach(int program, uint32_t ifindex, int ingress);
+int corral_clsact_attach(int program, uint32_t ifindex, int ingress, int replace);
+
+/* 1 when the map of that descriptor is laid out as `map` asks, 0 when it is not, -1 with errno. */
+int corral_map_fits(const struct bpf_map *map, int fd);
+
+/* The number of the program that a link has attached. */
+int corral_link_program(int link, uint32_t *id);
 
 /* Programs attached to a cgroup (or, with a tcx type, an interface): how many, and the number of the first. */
 int corral_bpf_attached(int target, int type, uint32_t *count, uint32_t *first_id);

@@ -66,6 +66,16 @@ int corral_netlink_prepare(int fd);
 
 /* A netlink socket of the network namespace `netns`, whatever the calling thread's is. */
 int corral_netlink_open_in(int netns, int protocol);
+
+/* A UDP socket and one that listens for TCP, at one port of the loopback address. */
+struct corral_name_sockets {
+	int family; /* AF_INET or AF_INET6 */
+	int udp;
+	int tcp;
+	uint16_t port; /* host order */
+	uint64_t cookie; /* of the network namespace */
+};
+int corral_name_sockets_in(int netns, struct corral_name_sockets *sockets);
 int corral_netlink_join(int fd, uint32_t group);
 ssize_t corral_netlink_send(int fd, const void *bytes, size_t count);
 

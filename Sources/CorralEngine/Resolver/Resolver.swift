@@ -101,10 +101,12 @@ final class Resolver: Sendable {
         }
     }
 
-    /// The first step. Never waits for the network.
-    func receive(_ bytes: [UInt8], from source: ResolverPeer, at listener: IPAddress? = nil) -> Intake {
+    /// The first step. Never waits for the network. `client`: whose query it is, where `source` does not tell.
+    func receive(
+        _ bytes: [UInt8], from source: ResolverPeer, at listener: IPAddress? = nil, as client: ResolverClient? = nil
+    ) -> Intake {
         ledger.count(\.received)
-        guard let client = authority.client(at: source.address) else {
+        guard let client = client ?? authority.client(at: source.address) else {
             ledger.count(\.dropped)
             return .drop
         }
@@ -155,7 +157,9 @@ final class Resolver: Sendable {
             state.budget.queries += 1
             return nil
         }
-        return exhausted.map { limit(ask, $0, now) } ?? body(ask, now)
+        if let exhausted { return limit(ask, exhausted, now) }
+        authority.count(ask.client)
+        return body(ask, now)
     }
 
     // MARK: the policy's word
@@ -227,7 +231,7 @@ final class Resolver: Sendable {
         case .permitted(let permit):
             return finish(ask, permit, content, seconds: Self.lifetime(of: content, configuration))
         case .refused(let reason, let rule):
-            guard authority.client(at: ask.source.address) == ask.client,
+            guard authority.isPresent(ask.client),
                 case .answer(let answer) = refuse(ask, reason, rule)
             else { return nil }
             return answer
@@ -271,7 +275,7 @@ final class Resolver: Sendable {
         _ ask: Ask, _ permit: Permit, _ content: AnswerCache.Content, seconds: UInt32
     ) -> [UInt8]? {
         // Whoever lives at the address now did not ask.
-        guard authority.client(at: ask.source.address) == ask.client else {
+        guard authority.isPresent(ask.client) else {
             ledger.count(\.dropped)
             return nil
         }

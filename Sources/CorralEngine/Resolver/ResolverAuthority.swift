@@ -13,6 +13,9 @@ protocol ResolverAuthority: Sendable {
     /// Whose address it is; nil: nobody's, the query is dropped unanswered.
     func client(at address: IPAddress) -> ResolverClient?
 
+    /// Whether it still exists: another may have its address by now.
+    func isPresent(_ client: ResolverClient) -> Bool
+
     /// `name`: lower case, no dot at the end.
     func decide(_ name: String, for client: ResolverClient) -> NameDecision
 
@@ -27,6 +30,9 @@ protocol ResolverAuthority: Sendable {
 
     func report(_ query: DNSReport, for client: ResolverClient)
 
+    /// One more query of the client, as its budget counts.
+    func count(_ client: ResolverClient)
+
     /// `egress.limits.dnsQueries` of the client's policy; nil: no limit.
     func budget(for client: ResolverClient) -> UInt64?
 
@@ -39,6 +45,8 @@ protocol ResolverAuthority: Sendable {
 }
 
 extension ResolverAuthority {
+    func count(_ client: ResolverClient) {}
+
     func isAudited(_ client: ResolverClient) -> Bool { false }
 
     func server(askedBy client: ResolverClient, from source: ResolverPeer, at listener: IPAddress?) -> IPAddress? {

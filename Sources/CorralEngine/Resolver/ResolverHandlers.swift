@@ -9,11 +9,16 @@ final class ResolverDatagramHandler: ChannelInboundHandler {
 
     private let resolver: Resolver
     private let sender: ResolverServer.DatagramSender?
+    private let identifying: ResolverServer.Identification?
     private var listener: IPAddress?
 
-    init(_ resolver: Resolver, sender: ResolverServer.DatagramSender? = nil) {
+    init(
+        _ resolver: Resolver, sender: ResolverServer.DatagramSender? = nil,
+        identifying: ResolverServer.Identification? = nil
+    ) {
         self.resolver = resolver
         self.sender = sender
+        self.identifying = identifying
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -28,7 +33,14 @@ final class ResolverDatagramHandler: ChannelInboundHandler {
             address: address, port: UInt16(truncatingIfNeeded: port), transport: .udp)
         let asked = envelope.metadata?.packetInfo?.destinationAddress.ip ?? listener
         let reply = reply(to: envelope.remoteAddress, peer, asked: asked, context.channel)
-        switch resolver.receive(Array(envelope.data.readableBytesView), from: peer, at: asked) {
+        let client: ResolverClient?
+        if let identifying {
+            client = identifying(peer)
+            guard client != nil else { return }
+        } else {
+            client = nil
+        }
+        switch resolver.receive(Array(envelope.data.readableBytesView), from: peer, at: asked, as: client) {
         case .drop: break
         case .answer(let answer): reply(answer)
         case .forward(let forward):
@@ -67,6 +79,8 @@ final class ResolverStreamHandler: ChannelDuplexHandler {
 
     private let resolver: Resolver
     private let limits: ResolverServer.Limits
+    private let identifying: ResolverServer.Identification?
+    private var client: ResolverClient?
     private var peer: ResolverPeer?
     private var listener: IPAddress?
     private var received = ByteBuffer()
@@ -77,15 +91,21 @@ final class ResolverStreamHandler: ChannelDuplexHandler {
     private var closesWhenAnswered = false
     private var idle: Scheduled<Void>?
 
-    init(_ resolver: Resolver, limits: ResolverServer.Limits) {
+    init(
+        _ resolver: Resolver, limits: ResolverServer.Limits, identifying: ResolverServer.Identification? = nil
+    ) {
         self.resolver = resolver
         self.limits = limits
+        self.identifying = identifying
     }
 
     func channelActive(context: ChannelHandlerContext) {
         listener = context.channel.localAddress?.ip
         if let remote = context.channel.remoteAddress, let address = remote.ip, let port = remote.port {
-            peer = ResolverPeer(address: address, port: UInt16(truncatingIfNeeded: port), transport: .tcp)
+            let peer = ResolverPeer(address: address, port: UInt16(truncatingIfNeeded: port), transport: .tcp)
+            client = identifying?(peer)
+            // Without it the first query closes the connection.
+            if identifying == nil || client != nil { self.peer = peer }
         }
         watch(context)
         context.fireChannelActive()
@@ -116,7 +136,7 @@ final class ResolverStreamHandler: ChannelDuplexHandler {
             guard let query = received.getBytes(at: received.readerIndex + 2, length: Int(length)) else { break }
             received.moveReaderIndex(forwardBy: 2 + Int(length))
             watch(context)
-            switch resolver.receive(query, from: peer, at: listener) {
+            switch resolver.receive(query, from: peer, at: listener, as: client) {
             // Over TCP a sandbox would wait for an answer that never comes.
             case .drop: return context.close(promise: nil)
             case .answer(let answer): send(answer, context)

@@ -19,6 +19,9 @@ final class ResolverServer: Sendable {
     typealias DatagramSender =
         @Sendable (_ payload: [UInt8], _ source: DNSEndpoint, _ destination: DNSEndpoint) throws -> Void
 
+    /// Whose query it is, where the address that it comes from does not tell; nil: nobody's, it is dropped.
+    typealias Identification = @Sendable (_ source: ResolverPeer) -> ResolverClient?
+
     enum Failure: Error, Sendable, CustomStringConvertible {
         case endpoint(DNSEndpoint, String)
 
@@ -34,7 +37,7 @@ final class ResolverServer: Sendable {
     private let channels: [any Channel]
     private let connections: ConnectionTable
     private let resolver: Resolver
-    private let sweeping: Task<Void, Never>
+    private let sweeping: Task<Void, Never>?
 
     /// Listens on all of `endpoints`, or throws and listens on none. A port of 0 stands for any. With a `sender` it takes
     /// queries to any address that the host's routes bring here, and answers in the name of the address that was asked.
@@ -55,22 +58,25 @@ final class ResolverServer: Sendable {
             for channel in channels { try? await channel.close() }
             throw error
         }
-        return ResolverServer(endpoints: bound, channels: channels, connections: connections, resolver: resolver)
-    }
-
-    private init(
-        endpoints: [DNSEndpoint], channels: [any Channel], connections: ConnectionTable, resolver: Resolver
-    ) {
-        self.endpoints = endpoints
-        self.channels = channels
-        self.connections = connections
-        self.resolver = resolver
-        sweeping = Task {
+        let sweeping = Task {
             while !Task.isCancelled {
                 try? await Task.sleep(for: resolver.configuration.budget.reportInterval)
                 resolver.sweep()
             }
         }
+        return ResolverServer(
+            endpoints: bound, channels: channels, connections: connections, resolver: resolver, sweeping: sweeping)
+    }
+
+    private init(
+        endpoints: [DNSEndpoint], channels: [any Channel], connections: ConnectionTable, resolver: Resolver,
+        sweeping: Task<Void, Never>? = nil
+    ) {
+        self.endpoints = endpoints
+        self.channels = channels
+        self.connections = connections
+        self.resolver = resolver
+        self.sweeping = sweeping
     }
 
     /// IP_TRANSPARENT and IPV6_TRANSPARENT of <linux/in.h> and <linux/in6.h>.
@@ -79,10 +85,15 @@ final class ResolverServer: Sendable {
 
     /// Stops listening, closes every connection and gives up queries under way; then the event loops may end.
     func stop() async {
-        sweeping.cancel()
+        await close()
+        await resolver.cancelAll()
+    }
+
+    /// Stops listening and closes every connection; the resolver goes on for others.
+    func close() async {
+        sweeping?.cancel()
         for channel in channels { try? await channel.close() }
         await connections.closeAll()
-        await resolver.cancelAll()
     }
 
     private static func listen(
@@ -104,41 +115,18 @@ final class ResolverServer: Sendable {
             attempts -= 1
             var datagrams: (any Channel)?
             do {
-                var receiver = DatagramBootstrap(group: group)
+                var receiver = receiver(group) { ResolverDatagramHandler(resolver, sender: sender) }
                 if let transparent { receiver = receiver.channelOption(transparent, value: 1) }
-                let udp =
-                    try await receiver
-                    .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4096))
-                    .channelOption(.receivePacketInfo, value: sender != nil)
-                    .channelInitializer { channel in
-                        channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(
-                                ResolverDatagramHandler(resolver, sender: sender))
-                        }
-                    }
+                let udp = try await receiver.channelOption(.receivePacketInfo, value: sender != nil)
                     .bind(to: address).get()
                 datagrams = udp
                 guard let port = udp.localAddress?.port.flatMap({ UInt16(exactly: $0) }),
                     let same = DNSEndpoint(endpoint.address, port: port, zone: endpoint.zone).socketAddress
                 else { throw Failure.endpoint(endpoint, "no local address") }
-                var listener = ServerBootstrap(group: group)
+                var listener = listener(group, connections) { ResolverStreamHandler(resolver, limits: limits) }
                 if let transparent { listener = listener.serverChannelOption(transparent, value: 1) }
-                let tcp =
-                    try await listener
-                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                    .serverChannelOption(.backlog, value: 64)
-                    .childChannelOption(.allowRemoteHalfClosure, value: true)
-                    .childChannelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 2048))
-                    .childChannelInitializer { channel in
-                        guard let source = channel.remoteAddress?.ip, connections.admit(channel, from: source) else {
-                            return channel.close()
-                        }
-                        return channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(
-                                ResolverStreamHandler(resolver, limits: limits))
-                        }
-                    }
-                    .bind(to: same).get()
+                let tcp = try await listener.serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                    .serverChannelOption(.backlog, value: 64).bind(to: same).get()
                 return ([udp, tcp], port)
             } catch {
                 try? await datagrams?.close()
@@ -147,6 +135,62 @@ final class ResolverServer: Sendable {
                 }
             }
         }
+    }
+
+    /// Serves on sockets that are bound, and listen, already. Whatever comes of it, they are closed with the server.
+    static func start(
+        on sockets: [(udp: Int32, tcp: Int32)], resolver: Resolver, group: any EventLoopGroup,
+        limits: Limits = Limits(), identifying: @escaping Identification
+    ) async throws -> ResolverServer {
+        let connections = ConnectionTable(limits: limits)
+        var channels: [any Channel] = []
+        var failure: (any Error)?
+        for (udp, tcp) in sockets {
+            do {
+                channels.append(
+                    try await receiver(group) { ResolverDatagramHandler(resolver, identifying: identifying) }
+                        .withBoundSocket(udp).get())
+            } catch { failure = error }
+            do {
+                channels.append(
+                    try await listener(group, connections) {
+                        ResolverStreamHandler(resolver, limits: limits, identifying: identifying)
+                    }.withBoundSocket(tcp).get())
+            } catch { failure = error }
+        }
+        let server = ResolverServer(endpoints: [], channels: channels, connections: connections, resolver: resolver)
+        if let failure {
+            await server.close()
+            throw failure
+        }
+        return server
+    }
+
+    private static func receiver(
+        _ group: any EventLoopGroup, _ handler: @escaping @Sendable () -> ResolverDatagramHandler
+    ) -> DatagramBootstrap {
+        DatagramBootstrap(group: group)
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4096))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(handler()) }
+            }
+    }
+
+    private static func listener(
+        _ group: any EventLoopGroup, _ connections: ConnectionTable,
+        _ handler: @escaping @Sendable () -> ResolverStreamHandler
+    ) -> ServerBootstrap {
+        ServerBootstrap(group: group)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 2048))
+            .childChannelInitializer { channel in
+                guard let source = channel.remoteAddress?.ip, connections.admit(channel, from: source) else {
+                    return channel.close()
+                }
+                return channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(handler())
+                }
+            }
     }
 }
 

@@ -139,6 +139,7 @@ private final class QuietAuthority: ResolverAuthority {
     func clear() { addresses.withLock { $0 = [] } }
 
     func client(at address: IPAddress) -> ResolverClient? { ResolverClient(slot: 1, epoch: 1) }
+    func isPresent(_ client: ResolverClient) -> Bool { true }
     func decide(_ name: String, for client: ResolverClient) -> NameDecision {
         name.hasSuffix("example.com") ? .allowed(rules: [0], anywhere: false) : .notAllowed
     }

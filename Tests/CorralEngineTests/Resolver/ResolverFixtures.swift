@@ -115,6 +115,8 @@ final class FakeAuthority: ResolverAuthority {
 
     func client(at address: IPAddress) -> ResolverClient? { state.withLock { $0.clients[address] } }
 
+    func isPresent(_ client: ResolverClient) -> Bool { state.withLock { $0.clients.values.contains(client) } }
+
     func decide(_ name: String, for client: ResolverClient) -> NameDecision {
         state.withLock { state in
             state.asked.append(name)

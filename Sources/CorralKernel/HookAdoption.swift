@@ -1,0 +1,76 @@
+internal import CLinux
+internal import CorralABI
+internal import Glibc
+
+extension SandboxHooks {
+    /// The sandboxes whose hooks an earlier daemon has pinned.
+    public func pinnedSandboxes() -> [String] {
+        PinDirectory.entries(of: programs.directory + "/sandboxes").sorted()
+    }
+
+    /// Puts this load's programs in the place of earlier ones on a sandbox's hooks, each in one step. Throws ENOENT when a hook
+    /// is not there: then the sandbox is not to be trusted.
+    public func renew(name: String, ifindex: UInt32) throws(KernelError) {
+        for hook in BpfPrograms.cgroupHooks {
+            try renew(try programs.cgroupProgram(hook.name), at: "\(pins(of: name))/\(hook.name)")
+        }
+        for (program, ingress) in Self.vethHooks {
+            let raw = try programs.vethProgram(program)
+            if usesTCX {
+                try renew(raw, at: "\(pins(of: name))/\(program)")
+            } else {
+                var before: UInt32 = 0
+                guard corral_clsact_attached(ifindex, ingress, &before) == 0,
+                    corral_clsact_attach(raw, ifindex, ingress, 1) == 0
+                else { throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno) }
+            }
+        }
+    }
+
+    /// The same for a cgroup that Corral did not make.
+    public func renew(_ cgroup: ForeignCgroup, pins: String) throws(KernelError) {
+        for hook in BpfPrograms.cgroupHooks {
+            try renew(try programs.cgroupProgram(hook.name), at: "\(pins)/\(hook.name)")
+        }
+        for hook in BpfPrograms.foreignCgroupHooks {
+            try renew(try programs.foreignCgroupProgram(hook.name), at: "\(pins)/\(hook.name)")
+        }
+    }
+
+    private func renew(_ program: Int32, at path: String) throws(KernelError) {
+        let raw = bpf_obj_get(path)
+        guard raw >= 0 else { throw KernelError(call: "bpf_obj_get", subject: path, errno: errno) }
+        let link = FileDescriptor(owning: raw)
+        guard bpf_link_update(link.raw, program, nil) == 0 else {
+            throw KernelError(call: "BPF_LINK_UPDATE", subject: path, errno: errno)
+        }
+    }
+
+    /// What the maps say of a slot; nil for an empty one.
+    public func occupant(of slot: UInt32) throws(KernelError) -> (epoch: UInt64, ifindex: UInt32)? {
+        var key = slot
+        var value = [UInt8](repeating: 0, count: MemoryLayout<corral_sandbox>.size)
+        let result = value.withUnsafeMutableBytes { bpf_map_lookup_elem(sandboxes, &key, $0.baseAddress) }
+        guard result == 0 else {
+            throw KernelError(call: "bpf_map_lookup_elem", subject: "sandboxes[\(slot)]", errno: errno)
+        }
+        // epoch, ipv4, ipv6, both MACs, ifindex: 8, 4, 16, 12, 4 bytes.
+        let (epoch, ifindex) = value.withUnsafeBytes {
+            ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 40, as: UInt32.self))
+        }
+        return epoch == 0 ? nil : (epoch, ifindex)
+    }
+
+    /// The policy that is in force for a slot. `namePorts` are those of the policy that it was compiled from. Throws ENOENT when
+    /// there is none.
+    public func policy(of slot: UInt32, namePorts: [Int: Int]) throws(KernelError) -> PolicyMap {
+        var key = slot
+        var number: UInt32 = 0
+        guard bpf_map_lookup_elem(policies, &key, &number) == 0 else {
+            throw KernelError(call: "bpf_map_lookup_elem", subject: "policies[\(slot)]", errno: errno)
+        }
+        let raw = bpf_map_get_fd_by_id(number)
+        guard raw >= 0 else { throw KernelError(call: "BPF_MAP_GET_FD_BY_ID", subject: "\(number)", errno: errno) }
+        return try PolicyMap(adopting: FileDescriptor(owning: raw), namePorts: namePorts)
+    }
+}
