@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -15,14 +14,12 @@
 #include <unistd.h>
 
 #ifndef __x86_64__
-#error "the seccomp profile is written for x86-64"
+#error "the seccomp profiles are written for x86-64"
 #endif
 
-enum { X32_BIT = 0x40000000, IOCTLS_MAX = 8 };
-
-void *corral_seccomp_new(uint16_t error)
+void *corral_seccomp_new(uint32_t action)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(error));
+	scmp_filter_ctx filter = seccomp_init(action);
 
 	if (!filter)
 		return NULL;
@@ -45,13 +42,8 @@ int corral_seccomp_number(const char *name)
 	return seccomp_syscall_resolve_name(name);
 }
 
-int corral_seccomp_allow(void *filter, int number)
-{
-	return seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, number, 0, NULL);
-}
-
-int corral_seccomp_allow_if(void *filter, int number, const uint32_t *arguments, const uint32_t *masks,
-			    const uint32_t *values, size_t count)
+int corral_seccomp_add(void *filter, uint32_t action, int number, const uint32_t *arguments, const uint32_t *masks,
+		       const uint32_t *values, size_t count)
 {
 	struct scmp_arg_cmp comparisons[6];
 
@@ -59,58 +51,11 @@ int corral_seccomp_allow_if(void *filter, int number, const uint32_t *arguments,
 		return -EINVAL;
 	for (size_t i = 0; i < count; i++)
 		comparisons[i] = (struct scmp_arg_cmp){ arguments[i], SCMP_CMP_MASKED_EQ, masks[i], values[i] };
-	return seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, number, (unsigned int)count, comparisons);
+	return seccomp_rule_add_exact_array(filter, action, number, (unsigned int)count, comparisons);
 }
 
-int corral_seccomp_refuse(void *filter, int number, uint16_t error)
+int corral_seccomp_export(void *filter, void *bytes, size_t capacity)
 {
-	return seccomp_rule_add_exact_array(filter, SCMP_ACT_ERRNO(error), number, 0, NULL);
-}
-
-/* Falls off its end into what follows. `ioctl_count` is at most IOCTLS_MAX. */
-static size_t write_prologue(struct sock_filter *code, const uint32_t *ioctls, size_t ioctl_count, uint32_t newest)
-{
-	const uint8_t n = (uint8_t)ioctl_count;
-	const uint8_t end = (uint8_t)(10 + n);
-	size_t at = 0;
-
-#define JUMP(test, value, yes, no) \
-	do { \
-		code[at] = (struct sock_filter)BPF_JUMP(BPF_JMP | (test) | BPF_K, value, (uint8_t)((yes) - at - 1), \
-							(uint8_t)((no) - at - 1)); \
-		at++; \
-	} while (0)
-#define DO(operation, value) code[at++] = (struct sock_filter)BPF_STMT(operation, value)
-
-	DO(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));		/* 0 */
-	JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, at + 1, end);					/* 1 */
-	DO(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));		/* 2 */
-	JUMP(BPF_JEQ, SYS_ioctl, at + 1, 6u + n);					/* 3 */
-	DO(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));		/* 4 */
-	for (size_t i = 0; i < ioctl_count; i++)
-		JUMP(BPF_JEQ, ioctls[i], 8u + n, at + 1);				/* 5 ... */
-	DO(BPF_JMP | BPF_JA, 4);							/* 5 + n: to the end */
-	JUMP(BPF_JGE, X32_BIT, end, at + 1);						/* 6 + n */
-	JUMP(BPF_JGT, newest, 9u + n, end);						/* 7 + n */
-	DO(BPF_RET, SECCOMP_RET_ERRNO | EPERM);						/* 8 + n */
-	DO(BPF_RET, SECCOMP_RET_ERRNO | ENOSYS);					/* 9 + n */
-#undef JUMP
-#undef DO
-	return at;
-}
-
-int corral_seccomp_export(void *filter, const uint32_t *ioctls, size_t ioctl_count, uint32_t newest, void *bytes,
-			  size_t capacity)
-{
-	struct sock_filter prologue[10 + IOCTLS_MAX];
-
-	if (ioctl_count > IOCTLS_MAX)
-		return -EINVAL;
-	size_t first = write_prologue(prologue, ioctls, ioctl_count, newest) * sizeof(*prologue);
-	if (first > capacity)
-		return -E2BIG;
-	memcpy(bytes, prologue, first);
-
 	int fd = memfd_create("seccomp", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -119,12 +64,12 @@ int corral_seccomp_export(void *filter, const uint32_t *ioctls, size_t ioctl_cou
 		off_t size = lseek(fd, 0, SEEK_END);
 		if (size < 0)
 			result = -errno;
-		else if ((size_t)size > capacity - first)
+		else if ((size_t)size > capacity)
 			result = -E2BIG;
-		else if (pread(fd, (char *)bytes + first, (size_t)size, 0) != size)
+		else if (pread(fd, bytes, (size_t)size, 0) != size)
 			result = -EIO;
 		else
-			result = (int)(first + (size_t)size);
+			result = (int)size;
 	}
 	close(fd);
 	return result;
@@ -161,8 +106,11 @@ static int try_in_child(const void *program, size_t count, long number, const ui
 	if (child > 0) {
 		if (read(report[0], &result, sizeof(result)) != sizeof(result))
 			result = -1;
-		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		int status = 0;
+		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 			;
+		if (WIFSIGNALED(status))
+			result = -WTERMSIG(status);
 	}
 	close(report[0]);
 	return result;

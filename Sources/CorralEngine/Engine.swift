@@ -15,7 +15,7 @@ public actor Engine {
     let destroying = WorkQueue("corral.destroy")
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
-    let seccomp: [UInt8]
+    var filters = SyscallFilters()
     let names: SandboxNames
     let nameService: NameService
     var slots: SlotTable
@@ -54,7 +54,6 @@ public actor Engine {
         hub.keep(in: journal)
         policies = PolicyTable(host: context)
         poller = try Poller()
-        seccomp = try SeccompProgram.defaultProfile()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
         let names = try SandboxNames(
             hooks: host.provisioner.hooks, hub: hub, directory: configuration.runDirectory + "/names")
@@ -62,6 +61,7 @@ public actor Engine {
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
             configuration.names, instance: configuration.instance, names: names, hooks: host.provisioner.hooks)
+        _ = try await syscallFilter(for: nil)
         record(AuditRecord(.start, by: .thisProcess))
         await adoptEnforced()
     }

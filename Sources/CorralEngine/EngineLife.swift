@@ -14,6 +14,7 @@ extension Engine {
         // A policy that does not compile costs no sandbox.
         var policyMap = try await policyMap(for: spec.policy)
         try await prepareTrace(for: spec.policy?.trace ?? .none)
+        let syscallFilter = try await syscallFilter(for: spec.policy)
         let claimed: WarmSandbox
         let begun = ContinuousClock.now
         let isWarm = !warm.isEmpty
@@ -39,7 +40,7 @@ extension Engine {
         }
         let sandbox = LiveSandbox(
             warm: claimed, name: name, spec: spec, createdAt: Clock.realtime(), image: spec.image ?? "host",
-            policyMap: policyMap
+            policyMap: policyMap, syscallFilter: syscallFilter
         )
         live[claimed.id] = sandbox
         hub.rename(sandbox.reference, slot: claimed.identity.slot)
@@ -111,7 +112,7 @@ extension Engine {
                 try sandbox.warm.channel.exec(
                     tag: 1, arguments: command.arguments, environment: settled,
                     workingDirectory: command.workingDirectory ?? "/home/user", stdin: command.stdin,
-                    keepCapabilities: command.keepCapabilities, seccomp: command.noSeccomp ? [] : seccomp,
+                    keepCapabilities: command.keepCapabilities, seccomp: command.noSeccomp ? [] : sandbox.syscallFilter,
                     upperBytes: sandbox.spec.limits.diskBytes ?? 0, openFiles: 0
                 )
             } catch {

@@ -52,10 +52,12 @@ extension Engine {
     }
 
     /// Replaces the policy of a sandbox: from one packet to the next the new one decides. Connections that it refuses are
-    /// ended; whatever else it refuses is dropped. Limits on resources, files and environment stay those of the start.
+    /// ended; whatever else it refuses is dropped. Its system calls hold for commands that start from now on: a filter that is on a
+    /// process stays. Limits on resources, files and environment stay those of the start.
     public func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
         let id = try find(reference).id
         let map = try await policyMap(for: policy)
+        let syscallFilter = try await syscallFilter(for: policy)
         try await prepareTrace(for: policy.trace)
         let sandbox = try find(id)
         if case .exited = sandbox.state {
@@ -67,6 +69,7 @@ extension Engine {
             try retrace(sandbox)
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
+            sandbox.syscallFilter = syscallFilter
         } catch {
             sandbox.applied = before
             try? retrace(sandbox)

@@ -31,6 +31,8 @@ final class LiveSandbox {
     var applied: AppliedPolicy?
     /// What is in force; kept alive by this.
     var policyMap: PolicyMap
+    /// The seccomp program of commands that start from now on.
+    var syscallFilter: [UInt8]
     var state = State.claimed
     var session: CommandSession?
     var isAttached = false
@@ -45,7 +47,10 @@ final class LiveSandbox {
     var budgetsReported: Set<LimitReached.Budget> = []
     var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
-    init(warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap) {
+    init(
+        warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap,
+        syscallFilter: [UInt8]
+    ) {
         self.warm = warm
         self.name = name
         self.spec = spec
@@ -53,6 +58,7 @@ final class LiveSandbox {
         self.image = image
         applied = spec.policy.map { AppliedPolicy(policy: $0, generation: 1) }
         self.policyMap = policyMap
+        self.syscallFilter = syscallFilter
     }
 
     var id: String { warm.id }

@@ -12,6 +12,7 @@ public struct Policy: Sendable, Hashable {
     public var deny: [EgressRule]
     /// `egress.limits`.
     public var budgets: EgressBudgets
+    public var syscalls: SyscallPolicy
     /// `trace.syscalls`.
     public var trace: TraceSelection
     public var limits: ResourceLimits
@@ -30,7 +31,8 @@ public struct Policy: Sendable, Hashable {
 
     public init(
         name: String, mode: Mode = .enforce, allow: [EgressRule] = [], deny: [EgressRule] = [],
-        budgets: EgressBudgets = EgressBudgets(), trace: TraceSelection = .none,
+        budgets: EgressBudgets = EgressBudgets(), syscalls: SyscallPolicy = SyscallPolicy(),
+        trace: TraceSelection = .none,
         limits: ResourceLimits = ResourceLimits(), files: Files = Files(), env: [String: String] = [:],
         file: String = ""
     ) {
@@ -39,6 +41,7 @@ public struct Policy: Sendable, Hashable {
         self.allow = allow
         self.deny = deny
         self.budgets = budgets
+        self.syscalls = syscalls
         self.trace = trace
         self.limits = limits
         self.files = files
@@ -114,28 +117,6 @@ public struct EgressBudgets: Sendable, Hashable {
         self.connections = connections
         self.bitsPerSecond = bitsPerSecond
         self.dnsQueries = dnsQueries
-    }
-}
-
-/// Nil leaves a resource unlimited.
-public struct ResourceLimits: Sendable, Hashable {
-    /// CPUs' worth of time.
-    public var cpu: Double?
-    /// Bytes.
-    public var memory: UInt64?
-    public var pids: UInt32?
-    /// Bytes the sandbox may write.
-    public var disk: UInt64?
-    public var timeout: Duration?
-
-    public init(
-        cpu: Double? = nil, memory: UInt64? = nil, pids: UInt32? = nil, disk: UInt64? = nil, timeout: Duration? = nil
-    ) {
-        self.cpu = cpu
-        self.memory = memory
-        self.pids = pids
-        self.disk = disk
-        self.timeout = timeout
     }
 }
 

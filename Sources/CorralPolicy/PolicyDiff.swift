@@ -42,14 +42,16 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
 
     public var addresses: [AddressChange]
     public var names: [NameChange]
+    public var syscalls: [SyscallChange]
     public var settings: [SettingChange]
 
-    public var isEmpty: Bool { addresses.isEmpty && names.isEmpty && settings.isEmpty }
+    public var isEmpty: Bool { addresses.isEmpty && names.isEmpty && syscalls.isEmpty && settings.isEmpty }
 
     /// Throws when one of them does not compile.
     public init(from old: Policy, to new: Policy, host: HostContext) throws(PolicyError) {
         addresses = Self.addressChanges(try old.compile(host: host), try new.compile(host: host))
         names = Self.nameChanges(old, new)
+        syscalls = SyscallChange.changes(from: old.syscalls, to: new.syscalls)
         settings = Self.settingChanges(old, new)
     }
 
@@ -189,8 +191,11 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
             ("egress.limits.rate", budgets.bitsPerSecond.map(BitRate.text)),
             ("egress.limits.dnsQueries", budgets.dnsQueries.map(String.init)),
             ("trace.syscalls", "\(policy.trace)"),
-            ("limits.cpu", limits.cpu.map { "\($0)" }), ("limits.memory", limits.memory.map(ByteSize.text)),
+            ("limits.cpu", limits.cpu.map { "\($0)" }), ("limits.cpuWeight", limits.cpuWeight.map { "\($0)" }),
+            ("limits.memory", limits.memory.map(ByteSize.text)),
             ("limits.pids", limits.pids.map { "\($0)" }), ("limits.disk", limits.disk.map(ByteSize.text)),
+            ("limits.openFiles", limits.openFiles.map { "\($0)" }),
+            ("limits.io.read", limits.ioRead.map(ByteSize.text)), ("limits.io.write", limits.ioWrite.map(ByteSize.text)),
             ("limits.timeout", limits.timeout.map(DurationText.text)), ("files.image", policy.files.image),
         ]
     }
@@ -230,6 +235,11 @@ extension PolicyDiff: CustomStringConvertible {
             if rest > 0 { line(change.kind.rawValue, "\(rest) more blocks", change.before, change.after) }
         }
         for change in names { line(change.kind.rawValue, change.domain, change.before, change.after) }
+        for change in syscalls {
+            let rest = change.calls.count - Self.shownBlocks
+            let calls = change.calls.prefix(Self.shownBlocks).joined(separator: ", ")
+            line("syscalls", calls + (rest > 0 ? " and \(rest) more" : ""), change.before, change.after)
+        }
         for change in settings { line("setting", change.field, change.before ?? "none", change.after ?? "none") }
         return lines.joined(separator: "\n")
     }

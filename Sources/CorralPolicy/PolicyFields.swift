@@ -15,7 +15,8 @@ extension Policy {
     }
 }
 
-/// The fields of a policy; those under `egress` are in EgressFields.swift.
+/// The fields of a policy; those under `egress` are in EgressFields.swift, those under `syscalls` in SyscallFields.swift, those under
+/// `limits` in LimitFields.swift.
 extension FieldReader {
     mutating func policy(_ fields: Fields) -> Policy {
         var policy = Policy(name: "", file: file)
@@ -44,7 +45,7 @@ extension FieldReader {
                     note(node, key, "\(quoted(text)) is no mode", "enforce or audit")
                 }
             case "egress": egress(node, &policy)
-            case "syscalls": syscalls(node)
+            case "syscalls": syscalls(node, &policy)
             case "trace": trace(node, &policy)
             case "limits": limits(node, &policy)
             case "files": files(node, &policy)
@@ -66,23 +67,6 @@ extension FieldReader {
             && text.utf8.allSatisfy {
                 (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e
             } && text.utf8.first != 0x2d && text.utf8.first != 0x2e
-    }
-
-    mutating func syscalls(_ node: YamlNode) {
-        for entry in mapping(node, "syscalls") ?? [] {
-            let (key, value) = (entry.key, entry.value)
-            switch key {
-            case "profile":
-                guard let text = string(value, "syscalls.profile", "default") else { break }
-                if ["strict", "unconfined"].contains(text) {
-                    notSupported(value, "syscalls.profile")
-                } else if text != "default" {
-                    note(value, "syscalls.profile", "\(quoted(text)) is no profile", "default, strict or unconfined")
-                }
-            case "allow", "deny": notSupported(value, "syscalls.\(key)")
-            default: unknown(key, value, "syscalls", ["profile", "allow", "deny"])
-            }
-        }
     }
 
     mutating func trace(_ node: YamlNode, _ policy: inout Policy) {
@@ -114,45 +98,6 @@ extension FieldReader {
                 note(
                     value, "trace.syscalls", "is \(kind(value))",
                     "none, counts, all, or a list of system calls and @groups")
-            }
-        }
-    }
-
-    mutating func limits(_ node: YamlNode, _ policy: inout Policy) {
-        for entry in mapping(node, "limits") ?? [] {
-            let (key, value) = (entry.key, entry.value)
-            let field = "limits.\(key)"
-            switch key {
-            case "cpu":
-                let expected = "CPUs, like 0.5, from 0.01 to 1024"
-                guard let text = string(value, field, expected) else { break }
-                if let cpu = DecimalText.number(text), (0.01...1024).contains(cpu) {
-                    policy.limits.cpu = cpu
-                } else {
-                    note(value, field, "\(quoted(text)) is no number of CPUs", expected)
-                }
-            case "memory", "disk":
-                let expected = "a size, like 256MiB, of at least 1MiB"
-                guard let text = string(value, field, expected) else { break }
-                guard let bytes = ByteSize.parse(text), bytes >= 1 << 20, bytes <= UInt64(Int64.max) else {
-                    note(value, field, "\(quoted(text)) is no such size", expected)
-                    break
-                }
-                if key == "memory" { policy.limits.memory = bytes } else { policy.limits.disk = bytes }
-            case "pids":
-                let expected = "a number of processes, 1...4194304"
-                guard let text = string(value, field, expected) else { break }
-                if let pids = DecimalText.integer(text), (1...4_194_304).contains(pids) {
-                    policy.limits.pids = UInt32(pids)
-                } else {
-                    note(value, field, "\(quoted(text)) is no number of processes", expected)
-                }
-            case "timeout":
-                let expected = "a duration, like 30s, 5m or 1h30m"
-                guard let text = string(value, field, expected) else { break }
-                policy.limits.timeout = DurationText.parse(text)
-                if policy.limits.timeout == nil { note(value, field, "\(quoted(text)) is no duration", expected) }
-            default: unknown(key, value, "limits", ["cpu", "memory", "pids", "disk", "timeout"])
             }
         }
     }

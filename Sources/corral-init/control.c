@@ -88,7 +88,7 @@ static void receive_exec(const struct corral_exec *exec)
 	/* What is not below our own number is us, nobody, or setresuid(2)'s "leave it". */
 	_Bool sound = exec->argc >= 1 && exec->seccomp_bytes % 8 == 0 && exec->seccomp_bytes <= 4096 * 8 &&
 		      exec->seccomp_bytes <= rest &&
-		      (exec->flags & ~known) == 0 && !both && exec->zero == 0 && exec->uid < getuid() &&
+		      (exec->flags & ~known) == 0 && !both && exec->uid < getuid() &&
 		      exec->gid < getgid();
 
 	if (!sound) {
@@ -110,6 +110,7 @@ static void receive_exec(const struct corral_exec *exec)
 		.gid = exec->gid,
 		.rows = exec->rows,
 		.columns = exec->columns,
+		.processes = exec->processes,
 	};
 	if (count_strings(execution.strings,
 		execution.strings_bytes) != (int64_t)exec->argc + (int64_t)exec->envc + 1) {
@@ -121,6 +122,10 @@ static void receive_exec(const struct corral_exec *exec)
 		variables += strlen(variables) + 1;
 	if (!are_variables(variables, exec->envc)) {
 		refuse(tag, malformed);
+		return;
+	}
+	if (secrets_are_missing()) {
+		refuse(tag, (struct failure){ECANCELED, CORRAL_STAGE_SECRETS});
 		return;
 	}
 	start_command(&execution);
@@ -158,6 +163,8 @@ void receive_control(void)
 	    header->version == CORRAL_CONTROL_VERSION && header->size == (size_t)length) {
 		if (header->type == CORRAL_EXEC && header->size >= sizeof(struct corral_exec))
 			receive_exec(buffer);
+		else if (header->type == CORRAL_SECRET && header->size >= sizeof(struct corral_secret))
+			receive_secret(buffer);
 		else if (header->type == CORRAL_SIGNAL && header->size == sizeof(struct corral_signal))
 			receive_signal(buffer);
 	}

@@ -20,20 +20,33 @@
 
 _Static_assert(sizeof(struct sock_filter) == 8, "the control message counts a filter's instructions by 8 bytes");
 
+#define DIGITS 21
+#define BYTES_PER_FILE 4096
+#define FILES_MIN 1024
+
+static const char *decimal(char text[DIGITS], uint64_t value)
+{
+	char *first = text + DIGITS - 1;
+
+	*first = 0;
+	do
+		*--first = (char)('0' + value % 10);
+	while ((value /= 10) != 0);
+	return first;
+}
+
 struct failure resize_upper(uint64_t bytes)
 {
-	char digits[21];
-	char *first = digits + sizeof digits - 1;
+	char size[DIGITS], files[DIGITS];
 	int context = (int)syscall(SYS_fspick, CORRAL_UPPER_FD, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
 	struct failure failure = {0};
 
 	if (context < 0)
 		return failed(CORRAL_STAGE_LIMITS);
-	*first = 0;
-	do
-		*--first = (char)('0' + bytes % 10);
-	while ((bytes /= 10) != 0);
-	if (syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "size", first, 0) != 0 ||
+	/* Files cost memory without having a size. */
+	uint64_t files_max = bytes / BYTES_PER_FILE > FILES_MIN ? bytes / BYTES_PER_FILE : FILES_MIN;
+	if (syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "size", decimal(size, bytes), 0) != 0 ||
+	    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "nr_inodes", decimal(files, files_max), 0) != 0 ||
 	    syscall(SYS_fsconfig, context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) != 0)
 		failure = failed(CORRAL_STAGE_LIMITS);
 	close_fd(&context);
@@ -139,6 +152,11 @@ _Noreturn void execute(const struct execution *execution, const int streams[3], 
 	/* As the user that the command will be: a directory it may not enter is refused here too. */
 	if (chdir(string) != 0)
 		give_up(failed(CORRAL_STAGE_CHDIR));
+
+	/* Last, and as the user whose processes are counted: a sandbox that is full of them takes this one all the same. */
+	const struct rlimit processes = {execution->processes, execution->processes};
+	if (execution->processes && setrlimit(RLIMIT_NPROC, &processes) != 0)
+		give_up(failed(CORRAL_STAGE_LIMITS));
 
 	/* Init handles no signal and ignores none, so the mask is all that has to be put back. */
 	sigemptyset(&none);

@@ -6,6 +6,7 @@
  *   command.c   the table of running commands
  *   exec.c      what happens between fork and execve
  *   terminal.c  the pseudo-terminal of a command that wants one
+ *   secret.c      files that no layer keeps
  *   privileges.c  what init gives up at its start, and a command at its own
  *
  * Parked, it holds no heap and touches a handful of pages. It runs as a user of its own, so that the commands, root
@@ -44,6 +45,7 @@ struct execution {
 	uint64_t open_files;
 	uint32_t uid, gid;
 	uint16_t rows, columns;
+	uint32_t processes;
 };
 
 /* The child's side: becomes the command, or tells `report` (a struct failure) why not. streams: its 0, 1 and 2. */
@@ -63,6 +65,10 @@ _Bool open_terminal(uint32_t uid, uint16_t rows, uint16_t columns, int *master, 
 
 /* Makes descriptor 0, a terminal, the controlling one of this new session. */
 _Bool take_terminal(void);
+
+/* Writes a file to /run/secrets, which is made for the first. What fails is refused, and so is every command from then on. */
+void receive_secret(const struct corral_secret *secret);
+_Bool secrets_are_missing(void);
 
 /* New size limit of the tmpfs at CORRAL_UPPER_FD. */
 struct failure resize_upper(uint64_t bytes);

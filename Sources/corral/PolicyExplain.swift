@@ -40,8 +40,12 @@ struct HostOptions: ParsableArguments {
 
 struct PolicyExplain: ClientCommand {
     static let configuration = CommandConfiguration(
-        commandName: "explain", abstract: "Say what a policy does with an address or a name, and which rule decides.",
+        commandName: "explain",
+        abstract: "Say what a policy does with an address or a name, and which rule decides; or with system calls.",
         discussion: """
+            With --syscalls, lists every system call by what becomes of it: what the profile, the policy's allow and its deny \
+            come to.
+
             Judges with the addresses that this host has now. Those of corrald's sandboxes are not looked up: name its \
             blocks with --pool. An IPv6 address with a port goes in brackets: [2001:db8::1]:443/tcp.
             """
@@ -51,12 +55,23 @@ struct PolicyExplain: ClientCommand {
     var file: String
 
     @Argument(help: ArgumentHelp("Where a packet would go.", valueName: "destination[:port][/protocol]"))
-    var destination: String
+    var destination: String?
+
+    @Flag(help: "List what becomes of each system call; without a destination.")
+    var syscalls = false
 
     @OptionGroup var host: HostOptions
 
+    func validate() throws {
+        if syscalls == (destination != nil) { throw ValidationError("Name a destination, or give --syscalls.") }
+    }
+
     func execute() throws {
         let policy = try PolicyFile.load(file)
+        guard let destination else {
+            try Output.write("profile \(policy.syscalls.profile.rawValue)\n\(policy.syscalls.resolved)\n")
+            return
+        }
         let endpoint: Endpoint
         do throws(Endpoint.ParseError) {
             endpoint = try Endpoint.parse(destination)

@@ -1,4 +1,5 @@
 import CLinux
+import CorralPolicy
 import Glibc
 import Testing
 
@@ -59,7 +60,7 @@ struct SpawnerTests {
         try channel.exec(
             tag: tag, arguments: arguments, environment: ["PATH": "/usr/bin:/bin", "A": "b=c"],
             workingDirectory: "/tmp",
-            stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.defaultProfile(), upperBytes: 0,
+            stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.compile(SyscallPolicy().resolved), upperBytes: 0,
             openFiles: 256)
         var output = ""
         var errors = ""

@@ -25,7 +25,10 @@ import Testing
                     - preset: internet
                   deny:
                     - cidr: 203.0.113.66/32
-                limits: { cpu: 0.5, memory: 256MiB, pids: 128, disk: 1GiB, timeout: 5m }
+                syscalls: { profile: strict, allow: [ptrace], deny: [{ name: openat2, action: kill }, kcmp] }
+                limits:
+                  { cpu: 0.5, cpuWeight: 50, memory: 256MiB, pids: 128, disk: 1GiB, openFiles: 64, io: { write: 1MiB },
+                    timeout: 5m }
                 files: { image: host }
                 env: { LANG: C.UTF-8 }
                 """, file: "web.yaml"
@@ -36,6 +39,9 @@ import Testing
         #expect(policy.allow[0].protocols == [.tcp])
         #expect(policy.allow[1].target == .internet)
         #expect(policy.deny[0].protocols == Set(IPProtocol.allCases))
+        #expect(policy.syscalls.profile == .strict && policy.syscalls.allow == ["ptrace"])
+        #expect(policy.syscalls.deny == ["openat2": .kill, "kcmp": .errno])
+        #expect(policy.limits.cpuWeight == 50 && policy.limits.openFiles == 64 && policy.limits.ioWrite == 1 << 20)
         #expect(policy.limits.memory == 256 << 20 && policy.limits.timeout == .seconds(300))
         #expect(policy.env == ["LANG": "C.UTF-8"])
     }
@@ -65,7 +71,20 @@ import Testing
         ("egress: { limits: { connections: 0 } }", "egress.limits.connections"),
         ("egress: { limits: { dnsQueries: -1 } }", "egress.limits.dnsQueries"),
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
-        ("syscalls: { deny: [] }", "not supported yet: syscalls.deny"),
+        ("syscalls: { profile: lax }", "syscalls.profile: \"lax\" is no profile; expected default, strict or unconfined"),
+        ("syscalls: { allow: [ptrase] }", "syscalls.allow[0]: \"ptrase\" is no system call and no group of them; expected ptrace"),
+        ("syscalls: { allow: [\"@netwrk\"] }", "expected @network"),
+        ("syscalls: { allow: [{ name: socket, arguments: some }] }", "syscalls.allow[0].arguments: \"some\" is not known; expected any"),
+        ("syscalls: { allow: [{ name: socket, action: kill }] }", "syscalls.allow[0].action: is no field"),
+        ("syscalls: { deny: [{ name: openat2, action: stop }] }", "syscalls.deny[0].action: \"stop\" is no action; expected errno, kill or log"),
+        ("syscalls: { deny: [{ action: kill }] }", "syscalls.deny[0].name: is missing"),
+        ("syscalls: { deny: [openat2, execve] }", "syscalls.deny[1]: refuses execve"),
+        ("syscalls: { deny: [{ name: \"@process\", action: kill }] }", "syscalls.deny[0]: refuses execve"),
+        ("syscalls: { deny: openat }", "syscalls.deny: is \"openat\"; expected a list"),
+        ("limits: { cpuWeight: 0 }", "limits.cpuWeight: \"0\" is no weight"),
+        ("limits: { openFiles: 4 }", "limits.openFiles: \"4\" is no such number"),
+        ("limits: { io: { read: 1KiB } }", "limits.io.read: \"1KiB\" is no such rate"),
+        ("limits: { io: { reads: 1MiB } }", "limits.io.reads: is no field"),
         ("trace: { syscalls: some }", "trace.syscalls"),
         ("files: { mounts: [] }", "not supported yet: files.mounts"),
     ])

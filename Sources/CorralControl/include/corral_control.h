@@ -9,7 +9,7 @@
  *   corrald -> corral-spawn   SPAWN_REQUEST  + cgroup descriptors
  *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns, UDP socket (none on error)
  *   corral-init -> corrald    HELLO          when it is parked
- *   corrald -> corral-init    EXEC, SIGNAL
+ *   corrald -> corral-init    SECRET, EXEC, SIGNAL
  *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends, or a terminal's master |
  *                             EXEC_FAILED; later EXITED
  */
@@ -41,6 +41,7 @@ enum corral_control_type {
 	CORRAL_EXEC_FAILED = 19,
 	CORRAL_EXITED = 20,
 	CORRAL_SIGNAL = 21,
+	CORRAL_SECRET = 22,
 };
 
 struct corral_control_header {
@@ -75,6 +76,7 @@ enum corral_stage {
 	CORRAL_STAGE_PRIVILEGES = 36, /* capabilities, no_new_privs */
 	CORRAL_STAGE_SECCOMP = 37,
 	CORRAL_STAGE_EXECVE = 38,
+	CORRAL_STAGE_SECRETS = 48, /* files of /run/secrets */
 	CORRAL_STAGE_TERMINAL = 39,
 };
 
@@ -168,7 +170,7 @@ struct corral_exec {
 	uint32_t gid;	      /* likewise */
 	uint16_t rows;	      /* of the terminal */
 	uint16_t columns;
-	uint32_t zero;
+	uint32_t processes; /* RLIMIT_NPROC: processes and threads of the command's user; 0: leave it */
 };
 
 /*
@@ -203,6 +205,22 @@ struct corral_signal {
 	uint32_t zero;
 };
 
+#define CORRAL_SECRET_NAME_BYTES 64u
+#define CORRAL_SECRET_BYTES (64u * 1024u)
+
+/*
+ * Followed by `bytes` of content: a file /run/secrets/<name>, mode 0400. What cannot be written is answered with EXEC_FAILED,
+ * and no EXEC is taken from then on.
+ */
+struct corral_secret {
+	struct corral_control_header header;
+	uint32_t uid; /* inside */
+	uint32_t gid;
+	uint32_t bytes; /* at most CORRAL_SECRET_BYTES */
+	uint32_t zero;
+	char name[CORRAL_SECRET_NAME_BYTES]; /* letters, digits, '_', '-' and '.', not first; zero-terminated */
+};
+
 #define CORRAL_CONTROL_ASSERT(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " must stay " #bytes " bytes")
 CORRAL_CONTROL_ASSERT(struct corral_control_header, 16);
 CORRAL_CONTROL_ASSERT(struct corral_mount, 520);
@@ -214,5 +232,6 @@ CORRAL_CONTROL_ASSERT(struct corral_started, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exec_failed, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exited, 48);
 CORRAL_CONTROL_ASSERT(struct corral_signal, 24);
+CORRAL_CONTROL_ASSERT(struct corral_secret, 96);
 
 #endif
