@@ -246,31 +246,43 @@ static enum sent tell_exited(const struct command *command)
 	return send_control(&message, sizeof message, NULL, 0);
 }
 
-/* False: corrald could not be told now. */
+/* False: corrald could not be told now. When it is gone, everything is kept for its successor. */
 static _Bool report(struct command *command)
 {
+	enum sent sent;
+
 	if (command->state == FAILED && command->ended) {
-		if (tell_failed(command->tag, command->failure) == SENT_FULL)
-			return 0;
-		release(command);
-		return 1;
+		sent = tell_failed(command->tag, command->failure);
+		if (sent == SENT)
+			release(command);
+		return sent != SENT_FULL;
 	}
 	if (command->state == STARTED) {
-		if (tell_started(command) == SENT_FULL)
-			return 0;
+		sent = tell_started(command);
+		if (sent != SENT)
+			return sent != SENT_FULL;
 		close_fd(&command->stdin_write);
 		command->state = RUNNING;
 	}
 	if (command->state == RUNNING && command->ended) {
-		if (tell_exited(command) == SENT_FULL)
-			return 0;
-		release(command);
+		sent = tell_exited(command);
+		if (sent == SENT)
+			release(command);
+		return sent != SENT_FULL;
 	}
 	return 1;
 }
 
+void retell_commands(void)
+{
+	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
+		if (c->state == RUNNING)
+			c->state = STARTED;
+}
+
 _Bool report_commands(void)
 {
+	/* A successor did not ask. */
 	if (refusal.pending && tell_failed(refusal.tag, refusal.failure) == SENT_FULL)
 		return 0;
 	refusal.pending = 0;

@@ -85,6 +85,9 @@ _Bool reap(void);
 /* Tells corrald all that it does not know yet. False: the socket is full. */
 _Bool report_commands(void);
 
+/* A corrald that has just come is told anew of every command, whatever its predecessor knew. */
+void retell_commands(void);
+
 /* Queues an EXEC_FAILED for an EXEC that never became a command. */
 void refuse(uint64_t tag, struct failure failure);
 
@@ -107,5 +110,11 @@ void receive_control(void);
 
 /* Whether corrald is still at the other end, as far as is known. */
 _Bool control_is_open(void);
+
+/* Where the next corrald connects; -1 when it cannot. */
+int successor_socket(void);
+
+/* Speaks to who has connected there from now on. False: nobody has. */
+_Bool take_successor(void);
 
 #endif

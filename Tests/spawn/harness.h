@@ -99,5 +99,6 @@ void test_isolation(void);
 void test_exec(void);
 void test_hostile(void);
 void test_endurance(void);
+void test_successor(void);
 
 #endif

@@ -9,9 +9,12 @@
  *   corrald -> corral-spawn   SPAWN_REQUEST  + cgroup descriptors
  *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns, UDP socket (none on error)
  *   corral-init -> corrald    HELLO          when it is parked
- *   corrald -> corral-init    SECRET, EXEC, SIGNAL
+ *   corrald -> corral-init    LISTEN + listening socket; SECRET, EXEC, SIGNAL
  *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends, or a terminal's master |
  *                             EXEC_FAILED; later EXITED
+ * When corrald is gone its successor connects to the socket that came with LISTEN. corral-init then speaks to that one: HELLO,
+ * then STARTED of each command that it has been told of before, with its streams but for stdin, and EXITED of each that has
+ * ended since. Commands do not notice.
  */
 #ifndef CORRAL_CONTROL_H
 #define CORRAL_CONTROL_H
@@ -42,6 +45,7 @@ enum corral_control_type {
 	CORRAL_EXITED = 20,
 	CORRAL_SIGNAL = 21,
 	CORRAL_SECRET = 22,
+	CORRAL_LISTEN = 24,
 };
 
 struct corral_control_header {
@@ -205,6 +209,11 @@ struct corral_signal {
 	uint32_t zero;
 };
 
+/* One descriptor: a SOCK_SEQPACKET socket that listens, where nobody but the host's root can connect. Once. */
+struct corral_listen {
+	struct corral_control_header header;
+};
+
 #define CORRAL_SECRET_NAME_BYTES 64u
 #define CORRAL_SECRET_BYTES (64u * 1024u)
 
@@ -233,5 +242,6 @@ CORRAL_CONTROL_ASSERT(struct corral_exec_failed, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exited, 48);
 CORRAL_CONTROL_ASSERT(struct corral_signal, 24);
 CORRAL_CONTROL_ASSERT(struct corral_secret, 96);
+CORRAL_CONTROL_ASSERT(struct corral_listen, 16);
 
 #endif
