@@ -5,10 +5,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 SWIFT ?= swift
-PACKAGES := libbpf-dev libelf-dev zlib1g-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
+PACKAGES := libbpf-dev libelf-dev zlib1g-dev liblzma-dev libzstd-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux
 # What the tests run inside sandboxes and beside them.
-TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3-minimal
+TEST_PACKAGES := dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev adduser strace git
 
 # The compiler beside `swift` targets BPF; an unversioned clang on the PATH may be any other. Debian's serves as a substitute.
 SWIFT_BIN := $(shell dirname "$$(readlink -f "$$(command -v $(SWIFT))")" 2>/dev/null)
@@ -36,10 +36,12 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
-LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls
+LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/producer
 
-.PHONY: all setup setup-tests bpf syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
+.PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest bypass-doc demo lint fmt check clean
 all: build
+
+include packaging/install.mk bench/bench.mk
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
 setup setup-tests:
@@ -64,6 +66,14 @@ build/bpf/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) Makefile
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
 	$(OBJCOPY) -g $@   # DWARF goes, BTF stays
 
+# The other architecture's programs: they compile. Nothing here runs them.
+bpf-other: OTHER := $(if $(filter arm64,$(BPF_ARCH)),x86,arm64)
+bpf-other:
+	@mkdir -p build/bpf-other
+	for source in $(BPF_SOURCES); do \
+	    $(CLANG) $(BPF_FLAGS) -U__TARGET_ARCH_$(BPF_ARCH) -D__TARGET_ARCH_$(OTHER) -c $$source -o build/bpf-other/$$(basename $$source .c).o || exit 1; \
+	done
+
 # Only when the kernel has new calls: the result is kept with the sources.
 syscalls:
 	bpf/syscalls.sh
@@ -77,6 +87,9 @@ $(PROGRAMS): build/bin/%: $$(wildcard Sources/%/*.c) $$(wildcard Sources/%/*.h) 
 
 lab: $(LAB_PROGRAMS)
 build/lab/probe: $(wildcard Tests/lab/probe*.[ch])
+build/lab/producer: bench/trace/producer.c Makefile
+	@mkdir -p $(@D)
+	musl-gcc $(MUSL_FLAGS) $< -o $@
 build/lab/%: Tests/lab/%.c Makefile
 	@mkdir -p $(@D)
 	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@   # small: the probe is carried into every sandbox
@@ -92,7 +105,7 @@ build: setup
 test: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	Tests/run.sh spawn swift bypass demo
+	Tests/run.sh spawn swift bypass cycles demo packaging
 
 test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
 	Tests/run.sh $*
@@ -118,7 +131,9 @@ lint:
 fmt:
 	$(SWIFT) format --in-place --recursive --parallel --configuration .swift-format Package.swift Sources Tests
 
-check: lint test
+check: lint bpf-other test
 
 clean:
 	rm -rf build .build
+
+include Tests/fuzz/fuzz.mk

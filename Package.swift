@@ -43,11 +43,18 @@ let package = Package(
         // What Swift cannot import from glibc, libbpf and libseccomp; also carries the embedded programs.
         .target(
             name: "CLinux",
-            linkerSettings: ["seccomp", "bpf", "elf", "z"].map { .linkedLibrary(":lib\($0).a") }
+            linkerSettings: ["seccomp", "bpf", "elf", "z", "lzma", "zstd"].map { .linkedLibrary(":lib\($0).a") }
         ),
 
         .target(
             name: "CorralPolicy",
+            swiftSettings: swiftSettings
+        ),
+        // What CorralArchive needs of glibc and Swift's Glibc lacks; the client carries no more C than this.
+        .target(name: "CFiles"),
+        .target(
+            name: "CorralArchive",
+            dependencies: ["CFiles"],
             swiftSettings: swiftSettings
         ),
         .target(
@@ -63,7 +70,7 @@ let package = Package(
         .target(
             name: "CorralEngine",
             dependencies: [
-                "CorralEvents", "CorralKernel", "CorralPolicy",
+                "CorralArchive", "CorralEvents", "CorralKernel", "CorralPolicy",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -106,7 +113,7 @@ let package = Package(
         .executableTarget(
             name: "corral",
             dependencies: [
-                "CorralAPI", "CorralEvents", "CorralPolicy",
+                "CorralAPI", "CorralArchive", "CorralEvents", "CorralPolicy",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings,
@@ -118,10 +125,14 @@ let package = Package(
             name: "RandomPolicies", dependencies: ["CorralPolicy"], path: "Tests/RandomPolicies",
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralKernelTests", dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
+            name: "CorralKernelTests",
+            dependencies: ["CLinux", "CorralABI", "CorralKernel", "CorralPolicy", "RandomPolicies"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralPolicyTests", dependencies: ["CorralPolicy", "RandomPolicies", "Yams"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CorralArchiveTests", dependencies: ["CFiles", "CorralArchive"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralEventsTests", dependencies: ["CorralABI", "CorralEvents", "CorralPolicy"],
@@ -130,7 +141,8 @@ let package = Package(
             name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "CorralEngineTests", dependencies: ["CorralEngine", "CorralEvents", "CorralPolicy"],
+            name: "CorralEngineTests",
+            dependencies: ["CorralArchive", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CorralServerTests",
@@ -147,3 +159,39 @@ let package = Package(
         ),
     ]
 )
+
+// Tests/fuzz: CORRAL_FUZZ holds the path of libFuzzer. Our own modules are instrumented then, in a build directory of their own;
+// no other build knows of it.
+if let fuzzer = Context.environment["CORRAL_FUZZ"] {
+    for target in package.targets where target.swiftSettings != nil {
+        target.swiftSettings?.append(.unsafeFlags(["-sanitize=address,fuzzer"]))
+    }
+    package.targets += [
+        .target(name: "FuzzDriver", path: "Tests/fuzz/driver"),
+        .executableTarget(
+            name: "corral-fuzz",
+            dependencies: [
+                "CorralAPI", "CorralArchive", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy",
+                "CorralServer",
+                "FuzzDriver",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            path: "Tests/fuzz/targets",
+            swiftSettings: swiftSettings,
+            linkerSettings: [
+                .unsafeFlags(["-sanitize=address", "-Xlinker", fuzzer]), .linkedLibrary("stdc++"),
+            ]
+        ),
+    ]
+}
+
+// `make sanitize`: the rooms that need neither a kernel nor another package than Yams, without the rest.
+if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
+    let rooms: Set = [
+        "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",
+        "CorralEventsTests", "CorralAPITests",
+    ]
+    package.products = []
+    package.targets.removeAll { !rooms.contains($0.name) }
+}

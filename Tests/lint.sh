@@ -21,5 +21,6 @@ found "files over 500 lines" "$(git ls-files '*.swift' '*.c' '*.h' '*.sh' | xarg
 if [ "${1:-}" != quick ]; then
     ${SWIFT:-swift} format lint --strict --recursive --parallel --configuration .swift-format Package.swift Sources Tests || bad=1
 fi
+if command -v promtool >/dev/null; then promtool check rules packaging/alerts.yaml >/dev/null || bad=1; fi
 [ "$bad" = 0 ] && echo "lint: clean"
 exit "$bad"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the named suites and sums them: `N passed, N failed, N skipped` is the last line. A suite that ran nothing has failed.
-#   Tests/run.sh [spawn] [swift] [bypass] [demo]
+#   Tests/run.sh [spawn] [swift] [bypass] [cycles] [demo] [packaging]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
@@ -66,9 +66,21 @@ for suite in "${@:-spawn}"; do
         Tests/lab/bypass.sh 2>&1 | tee "$log"
         add bypass "${PIPESTATUS[0]}" $(counts)
         ;;
+    cycles)
+        without_root cycles && continue
+        Tests/lab/cycles.sh 200 2>&1 | tee "$log"
+        add cycles "${PIPESTATUS[0]}" $(counts)
+        ;;
     demo)
         without_root demo && continue
         if Tests/lab/demo.sh >"$log" 2>&1; then add demo 0 1; else status=$?; cat "$log"; add demo "$status" 0 1; fi
+        ;;
+    packaging)
+        without_root packaging && continue
+        for script in Tests/docs/tour.sh Tests/docs/quickstart.sh Tests/packaging/install.sh Tests/packaging/deb.sh; do
+            $script 2>&1 | tee "$log"
+            add "$(basename "$script" .sh)" "${PIPESTATUS[0]}" $(counts)
+        done
         ;;
     *) echo "run.sh: no suite $suite" >&2; exit 2 ;;
     esac

@@ -12,6 +12,7 @@
 
 #include "lib/process.bpf.h"
 #include "lib/trace_call.bpf.h"
+#include "lib/trace_caller.bpf.h"
 #include "lib/trace_maps.bpf.h"
 
 /* include/linux/sched/signal.h */
@@ -19,69 +20,6 @@
 
 /* Largest error number; results of -1 to -4095 are errors. */
 #define MAX_ERRNO 4095
-
-/* The current task and its sandbox. */
-struct caller {
-	__u32 slot;
-	struct corral_trace *trace;
-	struct task_struct *task;
-};
-
-static __always_inline int find_caller(struct caller *caller)
-{
-	__u64 cgroup;
-	__u32 *slot;
-
-	caller->task = (void *)bpf_get_current_task_btf();
-	/* Processes of the host are in no pid namespace of a sandbox. This spares them the look-up. */
-	if (!caller->task->thread_pid || !caller->task->thread_pid->level)
-		return 0;
-	cgroup = bpf_get_current_cgroup_id();
-	slot = bpf_map_lookup_elem(&slot_by_cgroup, &cgroup);
-	if (!slot)
-		return 0;
-	caller->slot = *slot;
-	caller->trace = bpf_map_lookup_elem(&traces, &caller->slot);
-	return caller->trace && caller->trace->mode != CORRAL_TRACE_OFF;
-}
-
-static __always_inline __u64 epoch_of(__u32 slot)
-{
-	struct corral_sandbox *sandbox = bpf_map_lookup_elem(&sandboxes, &slot);
-
-	return sandbox ? sandbox->epoch : 0;
-}
-
-static __always_inline int is_own(const struct caller *caller)
-{
-	struct task_struct *task = caller->task;
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	struct task_struct *parent = BPF_CORE_READ(leader, real_parent);
-	__u32 init = caller->trace->init;
-
-	return (__u32)BPF_CORE_READ(leader, tgid) == init ||
-	       ((__u32)BPF_CORE_READ(parent, tgid) == init &&
-		BPF_CORE_READ(parent, self_exec_id) == BPF_CORE_READ(leader, self_exec_id));
-}
-
-static __always_inline void describe(struct corral_trace_head *head, const struct caller *caller)
-{
-	struct task_struct *task = caller->task;
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	unsigned int level = pid_level(leader);
-	__u64 ids = bpf_get_current_pid_tgid();
-
-	head->version = CORRAL_ABI_VERSION;
-	head->slot = caller->slot;
-	head->epoch = epoch_of(caller->slot);
-	head->pid = pid_number(leader, level);
-	head->ppid = pid_number(BPF_CORE_READ(leader, real_parent), level);
-	head->tid = pid_number(task, level);
-	head->host_pid = ids >> 32;
-	head->host_tid = (__u32)ids;
-	head->exec_count = BPF_CORE_READ(leader, self_exec_id);
-	head->start_ns = BPF_CORE_READ(leader, start_boottime);
-}
 
 /* Takes the sandbox's next number. 0 when its share of the ring is used up: the number is then lost. */
 static __always_inline int number_record(const struct caller *caller, struct corral_trace_head *head, __u32 size)
@@ -122,8 +60,9 @@ static __always_inline void emit_call(const struct caller *caller, struct thread
 	size = __builtin_offsetof(struct corral_syscall, data) + used;
 	thread->call.head.size = size;
 	thread->call.head.type = CORRAL_TRACE_SYSCALL;
-	thread->call.head.host_uid = bpf_get_current_uid_gid();
-	bpf_get_current_comm(thread->call.head.comm, sizeof(thread->call.head.comm));
+	/* Either may have changed since the last call. The helpers for them take longer than the rest of this function. */
+	thread->call.head.host_uid = caller->task->cred->uid.val;
+	__builtin_memcpy(thread->call.head.comm, caller->task->comm, sizeof(thread->call.head.comm));
 	if (!number_record(caller, &thread->call.head, ring_size(size)))
 		return;
 	if (bpf_ringbuf_output(&trace, &thread->call, size, BPF_RB_NO_WAKEUP))
@@ -203,6 +142,8 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	struct thread *thread;
 	struct pt_regs *regs;
 
+	if (!may_be_traced())
+		return 0;
 	if (!recall_caller(&caller, &thread)) {
 		if (!find_caller(&caller))
 			return 0;
@@ -274,6 +215,8 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	struct pt_regs *regs;
 	int is_known, is_joined;
 
+	if (!may_be_traced())
+		return 0;
 	is_known = recall_caller(&caller, &thread);
 	if (!is_known) {
 		if (!find_caller(&caller))
@@ -353,7 +296,7 @@ static __always_inline int begin_step(const struct caller *caller, struct corral
 SEC("raw_tp/sched_process_exec")
 int executed(struct bpf_raw_tracepoint_args *context)
 {
-	struct corral_exec *record;
+	struct corral_execution *record;
 	unsigned long start, end;
 	struct task_struct *task;
 	struct caller caller;

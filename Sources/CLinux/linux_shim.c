@@ -26,7 +26,7 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-enum { MAX_DESCRIPTORS = 16 };
+enum { MAX_DESCRIPTORS = 32 };
 
 const char *corral_errno_name(int number)
 {

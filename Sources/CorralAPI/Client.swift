@@ -1,6 +1,5 @@
 public import CorralEvents
 internal import FoundationEssentials
-internal import Glibc
 
 /// Calls corrald over its unix socket. Synchronous: a command-line program starts faster without an event loop. Use one
 /// from one thread at a time; it keeps a connection open between calls.
@@ -33,6 +32,11 @@ public final class Client {
         try call("GET", "/v1/sandboxes")
     }
 
+    /// What each uses and has done.
+    public func stats() throws(ClientError) -> [SandboxStats] {
+        try call("GET", "/v1/sandboxes/stats")
+    }
+
     /// By id, unique beginning of an id, or name.
     public func sandbox(_ reference: String) throws(ClientError) -> Sandbox {
         try call("GET", Self.path(of: reference))
@@ -46,6 +50,35 @@ public final class Client {
     /// Sends a signal to the command; see `KillRequest`.
     public func kill(_ reference: String, _ request: KillRequest = KillRequest()) throws(ClientError) {
         _ = try exchange("POST", Self.path(of: reference) + "/kill", body: .json(try encode(request)))
+    }
+
+    /// Opens a connection now, which the next call takes.
+    public func connect() throws(ClientError) {
+        if idle == nil { idle = try ClientConnection(path: path) }
+    }
+
+    /// Starts a further command in a running sandbox.
+    public func exec(_ reference: String, _ request: ExecRequest) throws(ClientError) -> SandboxCommand {
+        try call("POST", Self.path(of: reference) + "/exec", body: .json(try encode(request)))
+    }
+
+    /// The commands of a sandbox, oldest first.
+    public func commands(of reference: String) throws(ClientError) -> [SandboxCommand] {
+        try call("GET", Self.path(of: reference) + "/exec")
+    }
+
+    public func pause(_ reference: String) throws(ClientError) -> Sandbox {
+        try call("POST", Self.path(of: reference) + "/pause")
+    }
+
+    public func resume(_ reference: String) throws(ClientError) -> Sandbox {
+        try call("POST", Self.path(of: reference) + "/resume")
+    }
+
+    /// Returns when the command has ended.
+    public func wait(_ reference: String, exec: String? = nil) throws(ClientError) -> WaitResult {
+        let query = exec.map { "?exec=" + Self.percentEncoded($0) } ?? ""
+        return try call("GET", Self.path(of: reference) + "/wait" + query)
     }
 
     /// Replaces the policy of a sandbox; returns once the new one decides.
@@ -112,22 +145,23 @@ public final class Client {
     /// Events, oldest first. Takes a connection of its own.
     public func events(
         matching filter: EventFilter = EventFilter(), _ span: EventSpan = EventSpan()
-    ) throws(ClientError) -> EventLines {
+    ) throws(ClientError) -> EventPieces {
         let query = (filter.query + span.query).map { "\($0.0)=\(Self.percentEncoded($0.1))" }.joined(separator: "&")
         let connection = try ClientConnection(path: path)
-        try connection.send("GET", "/v1/events" + (query.isEmpty ? "" : "?" + query))
-        try Self.expectSuccess(connection)
-        return EventLines(connection)
+        try connection.send(
+            "GET", "/v1/events" + (query.isEmpty ? "" : "?" + query), accept: EventFrame.contentType)
+        return EventPieces(connection, try Self.expectSuccess(connection))
     }
 
     /// Traces a sandbox for as long as the lines are read. The last line, after the command's end, is a `SyscallCounts`.
     /// - Parameter syscalls: names, `@` and a group, or `counts`; empty for all.
-    public func trace(_ reference: String, syscalls: [String]) throws(ClientError) -> EventLines {
+    public func trace(_ reference: String, syscalls: [String]) throws(ClientError) -> EventPieces {
         let query = syscalls.map { "syscall=\(Self.percentEncoded($0))" }.joined(separator: "&")
         let connection = try ClientConnection(path: path)
-        try connection.send("GET", Self.path(of: reference) + "/trace" + (query.isEmpty ? "" : "?" + query))
-        try Self.expectSuccess(connection)
-        return EventLines(connection)
+        try connection.send(
+            "GET", Self.path(of: reference) + "/trace" + (query.isEmpty ? "" : "?" + query),
+            accept: EventFrame.contentType)
+        return EventPieces(connection, try Self.expectSuccess(connection))
     }
 
     /// Calls since the trace of a sandbox was switched on.
@@ -137,7 +171,7 @@ public final class Client {
 
     // MARK: Exchanges
 
-    private func call<Answer: Decodable>(
+    func call<Answer: Decodable>(
         _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
     ) throws(ClientError) -> Answer {
         let bytes = try exchange(method, target, body: body)
@@ -149,7 +183,7 @@ public final class Client {
     }
 
     /// The body of a successful answer.
-    private func exchange(
+    func exchange(
         _ method: String, _ target: String, body: ClientConnection.RequestBody = .none
     ) throws(ClientError) -> [UInt8] {
         let connection = try connection()
@@ -170,11 +204,12 @@ public final class Client {
     }
 
     /// Reads the head; for a refusal the whole answer, after which `giveBack` may keep the connection.
+    @discardableResult
     static func expectSuccess(
         _ connection: ClientConnection, giveBack: (ClientConnection) -> Void = { _ in }
-    ) throws(ClientError) {
+    ) throws(ClientError) -> HTTPResponseHead {
         let head = try connection.readHead()
-        guard !(200..<300).contains(head.status) else { return }
+        guard !(200..<300).contains(head.status) else { return head }
         let bytes = try connection.readBody(limit: largestAnswer)
         giveBack(connection)
         let body = try? JSONDecoder().decode(ErrorBody.self, from: Data(bytes))
@@ -182,7 +217,7 @@ public final class Client {
             status: head.status, body ?? ErrorBody(code: "internal", message: "corrald answered HTTP \(head.status)"))
     }
 
-    private func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
+    func encode(_ value: some Encodable) throws(ClientError) -> [UInt8] {
         do {
             return Array(try JSONEncoder().encode(value))
         } catch {
@@ -209,52 +244,5 @@ public final class Client {
                 result += "%" + (digits.count == 1 ? "0" : "") + digits
             }
         }
-    }
-}
-
-/// The answer of `GET /v1/events`: NDJSON, as it comes.
-public final class EventLines {
-    /// A line longer than this is an error.
-    static let longestLine = 1 << 20
-
-    private let connection: ClientConnection
-    private var partial: [UInt8] = []
-
-    init(_ connection: ClientConnection) {
-        self.connection = connection
-    }
-
-    /// Where the caller writes what it gets; `next` then throws `outputClosed` as soon as nobody reads it.
-    public var output: Int32? {
-        get { connection.output }
-        set { connection.output = newValue }
-    }
-
-    /// Waits for events; returns whole lines with their line breaks, as many as have come, or nil when corrald ends
-    /// the stream.
-    /// - Parameter interruption: a descriptor; once it can be read, the result is empty.
-    public func next(orReadable interruption: Int32? = nil) throws(ClientError) -> [UInt8]? {
-        while let piece = try connection.readPiece(waiting: interruption == nil) {
-            if piece.isEmpty, let interruption {
-                var polled = [
-                    pollfd(fd: connection.socket.descriptor, events: Int16(POLLIN), revents: 0),
-                    pollfd(fd: interruption, events: Int16(POLLIN), revents: 0),
-                ]
-                if poll(&polled, nfds_t(polled.count), -1) > 0, polled[1].revents != 0 { return [] }
-                continue
-            }
-            guard let last = piece.lastIndex(of: UInt8(ascii: "\n")) else {
-                guard partial.count + piece.count <= Self.longestLine else {
-                    throw .badResponse("an event of more than \(Self.longestLine) bytes")
-                }
-                partial += piece
-                continue
-            }
-            let lines = partial + piece[...last]
-            partial = Array(piece[(last + 1)...])
-            return lines
-        }
-        guard partial.isEmpty else { throw .closed(during: "an event") }
-        return nil
     }
 }

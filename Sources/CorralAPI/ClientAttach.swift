@@ -9,12 +9,37 @@ public struct AttachStreams: Sendable {
     public var stderr: Int32
     /// Each byte that can be read here is the number of a signal to send to the command. Written by signal handlers.
     public var signals: Int32?
+    /// The caller's terminal, in raw mode: SIGWINCH is not sent, but its size, and ^P ^Q in stdin leaves the command.
+    public var terminal: Int32?
 
-    public init(stdin: Int32?, stdout: Int32, stderr: Int32, signals: Int32? = nil) {
+    public init(stdin: Int32?, stdout: Int32, stderr: Int32, signals: Int32? = nil, terminal: Int32? = nil) {
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
         self.signals = signals
+        self.terminal = terminal
+    }
+
+    /// Nil where `descriptor` is no terminal.
+    public static func size(of descriptor: Int32) -> TerminalSize? {
+        var size = winsize()
+        guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 else { return nil }
+        return TerminalSize(rows: Int(size.ws_row), columns: Int(size.ws_col))
+    }
+}
+
+/// When something of an attached command was first seen, CLOCK_MONOTONIC in nanoseconds.
+public final class AttachProgress {
+    public internal(set) var attachedAt: UInt64?
+    public internal(set) var firstOutputAt: UInt64?
+    public internal(set) var exitedAt: UInt64?
+
+    public init() {}
+
+    public static func now() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(clamping: time.tv_sec) * 1_000_000_000 + UInt64(clamping: time.tv_nsec)
     }
 }
 
@@ -41,17 +66,29 @@ public struct CommandExit: Sendable, Equatable {
 }
 
 extension Client {
-    /// Moves bytes between the streams and a sandbox's command until the command has ended and all its output is written.
+    /// Moves bytes between the streams and a sandbox's command until the command has ended and all its output is written;
+    /// nil when the caller left it by ^P ^Q.
     ///
     /// Throws `outputClosed` once nobody reads stdout or stderr; the connection is then given up, which ends a
     /// command that was started to be removed after it. Signals are forwarded even while nobody reads the output.
     /// SIGPIPE must be ignored.
-    public func attach(_ reference: String, _ streams: AttachStreams) throws(ClientError) -> CommandExit {
+    /// - Parameters:
+    ///   - exec: another command than the main one.
+    ///   - claimsStdin: true insists on writing the command's stdin, which one client at a time may; false leaves it to others.
+    public func attach(
+        _ reference: String, exec: String? = nil, claimsStdin: Bool? = nil, _ streams: AttachStreams,
+        progress: AttachProgress? = nil
+    ) throws(ClientError) -> CommandExit? {
+        var query = exec.map { ["exec=" + Self.percentEncoded($0)] } ?? []
+        if let claimsStdin { query.append("stdin=\(claimsStdin)") }
         let connection = try connection()
         try connection.send(
-            "POST", Self.path(of: reference) + "/attach", body: .chunks(type: "application/vnd.corral.stream"))
+            "POST",
+            Self.path(of: reference) + "/attach" + (query.isEmpty ? "" : "?" + query.joined(separator: "&")),
+            body: .chunks(type: "application/vnd.corral.stream"))
         try Self.expectSuccess(connection)
-        var pump = AttachPump(connection: connection, streams: streams)
+        progress?.attachedAt = AttachProgress.now()
+        var pump = AttachPump(connection: connection, streams: streams, progress: progress)
         return try pump.run()
     }
 }
@@ -61,8 +98,6 @@ private struct AttachPump {
     /// Input that may wait for corrald before stdin is no longer read.
     private static let inputLimit = 256 << 10
     private static let readSize = 64 << 10
-    /// What poll(2) calling a pipe writable promises (PIPE_BUF): more could block, and signals would wait behind it.
-    private static let safeWrite = 4096
 
     private let connection: ClientConnection
     private let streams: AttachStreams
@@ -75,40 +110,48 @@ private struct AttachPump {
     /// Output on its way to the caller's stream.
     private var output: [UInt8] = []
     private var outputWritten = 0
-    private var outputStream: Int32 = -1
-    /// Descriptors of regular files, a write to which waits for no reader.
-    private let files: Set<Int32>
+    private var isErrorOutput = false
+    private let stdout: AttachOutput
+    private let stderr: AttachOutput
+    private var detachKeys = DetachKeys()
+    private let progress: AttachProgress?
     private var buffer = [UInt8](repeating: 0, count: readSize)
 
-    init(connection: ClientConnection, streams: AttachStreams) {
+    init(connection: ClientConnection, streams: AttachStreams, progress: AttachProgress?) {
         self.connection = connection
         self.streams = streams
+        self.progress = progress
         isStdinOpen = streams.stdin != nil
         isSignalsOpen = streams.signals != nil
-        files = Set([streams.stdout, streams.stderr].filter(Self.isFile))
+        stdout = AttachOutput(streams.stdout)
+        stderr = AttachOutput(streams.stderr)
+        // It may have changed since the command was asked for.
+        if streams.terminal != nil { enqueueSize() }
     }
 
-    private static func isFile(_ descriptor: Int32) -> Bool {
-        var status = stat()
-        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
-    }
+    private var outputStream: AttachOutput { isErrorOutput ? stderr : stdout }
 
-    mutating func run() throws(ClientError) -> CommandExit {
+    mutating func run() throws(ClientError) -> CommandExit? {
         while true {
             // Nothing that has been read may wait for poll(2), which knows only of what has not.
             while output.isEmpty {
                 if let element = try nextElement() {
                     switch element {
                     case .output(let isError, let bytes):
-                        (output, outputWritten) = (bytes, 0)
-                        outputStream = isError ? streams.stderr : streams.stdout
-                    case .exit(let exit): return exit
+                        (output, outputWritten, isErrorOutput) = (bytes, 0, isError)
+                        if progress?.firstOutputAt == nil { progress?.firstOutputAt = AttachProgress.now() }
+                    case .exit(let exit):
+                        progress?.exitedAt = AttachProgress.now()
+                        return exit
+                    case .skipped: throw .badResponse("in the command's output: a frame of a log")
                     }
                 } else {
                     guard connection.holdsBytes, try receive() else { break }
                 }
             }
             try step()
+            // Told to corrald first.
+            if detachKeys.isComplete, input.isEmpty { return nil }
         }
     }
 
@@ -123,13 +166,13 @@ private struct AttachPump {
     /// Waits until something can move and moves it.
     private mutating func step() throws(ClientError) {
         // A descriptor of -1 is passed over by poll(2), hang-ups included: nothing may wake us that we do not act on.
-        let wantsInput = isStdinOpen && input.count - inputSent < Self.inputLimit
+        let wantsInput = isStdinOpen && !detachKeys.isComplete && input.count - inputSent < Self.inputLimit
         let socketEvents = (output.isEmpty ? POLLIN : 0) | (input.isEmpty ? 0 : POLLOUT)
         var polled = [
             pollfd(fd: socketEvents == 0 ? -1 : connection.socket.descriptor, events: Int16(socketEvents), revents: 0),
             pollfd(fd: wantsInput ? streams.stdin ?? -1 : -1, events: Int16(POLLIN), revents: 0),
             pollfd(fd: isSignalsOpen ? streams.signals ?? -1 : -1, events: Int16(POLLIN), revents: 0),
-            pollfd(fd: output.isEmpty ? -1 : outputStream, events: Int16(POLLOUT), revents: 0),
+            pollfd(fd: output.isEmpty ? -1 : outputStream.descriptor, events: Int16(POLLOUT), revents: 0),
         ]
         let result = ClientSocket.retrying { poll(&polled, nfds_t(polled.count), -1) }
         if case .failure(let number) = result {
@@ -159,13 +202,25 @@ private struct AttachPump {
             isSignalsOpen = count != 0
             return
         }
-        for number in buffer[..<count] { enqueue(.signal, [number]) }
+        for number in buffer[..<count] {
+            if streams.terminal != nil, Int32(number) == SIGWINCH { enqueueSize() } else { enqueue(.signal, [number]) }
+        }
+    }
+
+    private mutating func enqueueSize() {
+        guard let terminal = streams.terminal, let size = AttachStreams.size(of: terminal) else { return }
+        let bytes = [size.rows >> 8, size.rows, size.columns >> 8, size.columns].map(UInt8.init(truncatingIfNeeded:))
+        enqueue(.resize, bytes[...])
     }
 
     private mutating func readStdin() throws(ClientError) {
         guard let stdin = streams.stdin else { return }
         let count = try read(stdin, "stdin")
-        if count > 0 {
+        if count > 0, streams.terminal != nil {
+            let bytes = detachKeys.pass(buffer[..<count])
+            if !bytes.isEmpty { enqueue(.stdin, bytes[...]) }
+            if detachKeys.isComplete { enqueue(.detach, []) }
+        } else if count > 0 {
             enqueue(.stdin, buffer[..<count])
         } else if count == 0 {
             isStdinOpen = false
@@ -216,12 +271,8 @@ private struct AttachPump {
     // MARK: From the command
 
     private mutating func writeOutput() throws(ClientError) {
-        let rest = output[outputWritten...]
-        let piece = files.contains(outputStream) ? rest : rest.prefix(Self.safeWrite)
-        let result = piece.withUnsafeBytes { bytes in
-            // An interrupted write returns to the loop, which looks at the signals first.
-            write(outputStream, bytes.baseAddress, bytes.count)
-        }
+        // An interrupted write returns to the loop, which looks at the signals first.
+        let result = outputStream.write(output[outputWritten...])
         if result >= 0 {
             outputWritten += result
         } else {
@@ -229,9 +280,7 @@ private struct AttachPump {
             case EINTR, EAGAIN: return
             case EPIPE: throw .outputClosed
             case let number:
-                throw .system(
-                    call: "write", subject: outputStream == streams.stderr ? "stderr" : "stdout", errno: number
-                )
+                throw .system(call: "write", subject: isErrorOutput ? "stderr" : "stdout", errno: number)
             }
         }
         if outputWritten == output.count { output = [] }

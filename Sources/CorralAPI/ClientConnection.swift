@@ -24,9 +24,12 @@ final class ClientConnection {
     var holdsBytes: Bool { parser.hasBufferedBytes }
 
     /// Sends a request with its whole body, or with the head of one whose chunks the caller writes.
-    func send(_ method: String, _ target: String, body: RequestBody = .none) throws(ClientError) {
+    func send(
+        _ method: String, _ target: String, accept: String? = nil, body: RequestBody = .none
+    ) throws(ClientError) {
         isReusable = false
         var head = "\(method) \(target) HTTP/1.1\r\nHost: corral\r\n"
+        if let accept { head += "Accept: \(accept)\r\n" }
         var bytes: [UInt8] = []
         switch body {
         case .none: break

@@ -46,6 +46,15 @@ final class ClientSocket {
         }
     }
 
+    /// Until the peer takes bytes. False when bytes of its own, or its end, are there to be read.
+    func waitForRoom() throws(ClientError) -> Bool {
+        var polled = pollfd(fd: descriptor, events: Int16(POLLIN | POLLOUT), revents: 0)
+        if case .failure(let number) = Self.retrying({ poll(&polled, 1, -1) }) {
+            throw .system(call: "poll", subject: path, errno: number)
+        }
+        return Int32(polled.revents) & ~POLLOUT == 0
+    }
+
     /// Part of `bytes`, without waiting; nil when the peer has to read first.
     func writeWithoutWaiting(_ bytes: ArraySlice<UInt8>) throws(ClientError) -> Int? {
         try write(bytes, flags: Int32(MSG_DONTWAIT))

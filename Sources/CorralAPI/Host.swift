@@ -1,7 +1,40 @@
 /// `GET /v1/pool`.
 public struct PoolStatus: Codable, Sendable, Equatable {
-    /// Warm sandboxes wanted (`--pool`).
+    /// Sandboxes made from one image.
+    public struct Shape: Codable, Sendable, Equatable {
+        public var image: String
+        public var warm: Int
+        public var filling: Int
+        public var inUse: Int
+        public var coldStarts: UInt64
+        public var warmStarts: UInt64
+
+        public init(image: String, warm: Int, filling: Int, inUse: Int, coldStarts: UInt64, warmStarts: UInt64) {
+            self.image = image
+            self.warm = warm
+            self.filling = filling
+            self.inUse = inUse
+            self.coldStarts = coldStarts
+            self.warmStarts = warmStarts
+        }
+    }
+
+    /// Microseconds from the claim to the command's first instruction that so many starts did not exceed, 9 % too great at most.
+    public struct StartTimes: Codable, Sendable, Equatable {
+        public var p50: UInt64
+        public var p90: UInt64
+        public var p99: UInt64
+
+        public init(p50: UInt64, p90: UInt64, p99: UInt64) {
+            self.p50 = p50
+            self.p90 = p90
+            self.p99 = p99
+        }
+    }
+
+    /// Warm sandboxes wanted of each image in use (`--pool`), and below how many it is refilled.
     public var target: Int
+    public var low: Int
     public var warm: Int
     /// Being made now.
     public var filling: Int
@@ -11,8 +44,23 @@ public struct PoolStatus: Codable, Sendable, Equatable {
     public var coldStarts: UInt64
     public var warmStarts: UInt64
 
-    public init(target: Int, warm: Int, filling: Int, inUse: Int, coldStarts: UInt64, warmStarts: UInt64) {
+    /// On their way out.
+    public var destroying: Int
+    public var shapes: [Shape]
+    /// Absent: there was none.
+    public var warmStart: StartTimes?
+    public var coldStart: StartTimes?
+
+    public init(
+        target: Int, low: Int, warm: Int, filling: Int, inUse: Int, coldStarts: UInt64, warmStarts: UInt64,
+        destroying: Int = 0, shapes: [Shape] = [], warmStart: StartTimes? = nil, coldStart: StartTimes? = nil
+    ) {
         self.target = target
+        self.low = low
+        self.destroying = destroying
+        self.shapes = shapes
+        self.warmStart = warmStart
+        self.coldStart = coldStart
         self.warm = warm
         self.filling = filling
         self.inUse = inUse

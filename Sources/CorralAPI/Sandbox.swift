@@ -2,6 +2,7 @@
 public enum SandboxState: String, Codable, Sendable, CaseIterable {
     case claimed
     case running
+    case paused
     case exited
     case destroyed
 }
@@ -88,6 +89,7 @@ public struct Sandbox: Codable, Sendable, Equatable {
     public var state: SandboxState
     public var image: String
     public var policy: AppliedPolicy
+    /// Empty: it waits for others.
     public var command: [String]
     public var ipv4: String
     public var ipv6: String
@@ -101,6 +103,10 @@ public struct Sandbox: Codable, Sendable, Equatable {
     public var counters: Counters
     public var budgets: Budgets
     public var published: [PublishedPort]
+    /// Commands that have not ended, the main one among them.
+    public var runningCommands: Int?
+    /// In the answer to a create alone.
+    public var timing: StartTimes?
 
     public init(
         id: String, name: String, state: SandboxState, image: String, policy: AppliedPolicy, command: [String],
@@ -170,14 +176,23 @@ public struct PublishedPort: Codable, Sendable, Equatable {
 /// Limits a request sets over those of its policy file, in the policy file's own notation (`0.5`, `256MiB`, `5m`).
 public struct LimitOverrides: Codable, Sendable, Equatable {
     public var cpu: Double?
+    public var cpuWeight: Int?
     public var memory: String?
     public var pids: Int?
+    public var disk: String?
+    public var openFiles: Int?
     public var timeout: String?
 
-    public init(cpu: Double? = nil, memory: String? = nil, pids: Int? = nil, timeout: String? = nil) {
+    public init(
+        cpu: Double? = nil, cpuWeight: Int? = nil, memory: String? = nil, pids: Int? = nil, disk: String? = nil,
+        openFiles: Int? = nil, timeout: String? = nil
+    ) {
         self.cpu = cpu
+        self.cpuWeight = cpuWeight
         self.memory = memory
         self.pids = pids
+        self.disk = disk
+        self.openFiles = openFiles
         self.timeout = timeout
     }
 }
@@ -202,7 +217,8 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     public var image: String?
     /// Absent: nothing is let out.
     public var policy: PolicySource?
-    public var command: [String]
+    /// Absent: the sandbox waits for commands until it is removed, its timeout is over, or corrald ends.
+    public var command: [String]?
     /// Over the policy's `env`.
     public var env: [String: String]?
     /// `/home/user` when absent.
@@ -210,11 +226,25 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     public var limits: LimitOverrides?
     /// Give the command a pipe as stdin, fed by `attach`. Absent: /dev/null.
     public var stdin: Bool?
+    /// Absent: root, without any capability.
+    public var user: CommandUser?
+    /// A terminal in the place of the pipes.
+    public var terminal: TerminalSize?
+    /// Take the command's output although no client is attached. Absent: it waits in its pipes for the first client.
+    public var detach: Bool?
     /// Destroy the sandbox once the command has ended and its output has been read. Absent: true.
     public var autoRemove: Bool?
     /// Refused unless corrald runs with `--allow-test-switches`.
     public var testSwitches: TestSwitches?
     public var publish: [PublishedPort]?
+    /// Content of /run/secrets/NAME by its name, in base64 (RFC 4648); at most 32, each of 64 KiB.
+    public var secrets: [String: String]?
+    /// Beside those of the policy.
+    public var mounts: [MountRequest]?
+    /// A snapshot to start from.
+    public var from: String?
+    /// Without a command run the image's own.
+    public var imageCommand: Bool?
 
     public struct TestSwitches: Codable, Sendable, Equatable {
         public var keepCapabilities: Bool?
@@ -227,10 +257,12 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
     }
 
     public init(
-        name: String? = nil, image: String? = nil, policy: PolicySource? = nil, command: [String],
+        name: String? = nil, image: String? = nil, policy: PolicySource? = nil, command: [String]? = nil,
         env: [String: String]? = nil, workingDirectory: String? = nil, limits: LimitOverrides? = nil,
-        stdin: Bool? = nil, autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil,
-        publish: [PublishedPort]? = nil
+        stdin: Bool? = nil, user: CommandUser? = nil, terminal: TerminalSize? = nil, detach: Bool? = nil,
+        autoRemove: Bool? = nil, testSwitches: TestSwitches? = nil, publish: [PublishedPort]? = nil,
+        secrets: [String: String]? = nil, mounts: [MountRequest]? = nil, from: String? = nil,
+        imageCommand: Bool? = nil
     ) {
         self.name = name
         self.image = image
@@ -240,9 +272,16 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
         self.workingDirectory = workingDirectory
         self.limits = limits
         self.stdin = stdin
+        self.user = user
+        self.terminal = terminal
+        self.detach = detach
         self.autoRemove = autoRemove
         self.testSwitches = testSwitches
         self.publish = publish
+        self.secrets = secrets
+        self.mounts = mounts
+        self.from = from
+        self.imageCommand = imageCommand
     }
 }
 
@@ -250,8 +289,11 @@ public struct CreateSandboxRequest: Codable, Sendable, Equatable {
 public struct KillRequest: Codable, Sendable, Equatable {
     /// `KILL`, `SIGTERM` or a number. Absent: `KILL`, which ends the sandbox as a whole.
     public var signal: String?
+    /// Absent: the main command.
+    public var exec: String?
 
-    public init(signal: String? = nil) {
+    public init(signal: String? = nil, exec: String? = nil) {
         self.signal = signal
+        self.exec = exec
     }
 }

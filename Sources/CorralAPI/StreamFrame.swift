@@ -1,6 +1,7 @@
 /// The frames of `POST /v1/sandboxes/{id}/attach`, both ways: kind (1 byte), three zero bytes, payload length (4 bytes,
-/// big endian), payload. The request body carries `stdin`, then `stdinEnd`, and `signal` at any time; the response carries
-/// `stdout` and `stderr` and ends with one `exit`, which `refusals` may precede.
+/// big endian), payload. The request body carries `stdin`, then `stdinEnd`, and `signal`, `resize` and `detach` at any time; the
+/// response carries `stdout` and `stderr` and ends with one `exit`, which `refusals` may precede. `GET …/logs` sends `stdout`,
+/// `stderr` and `skipped` alone.
 public enum StreamFrameKind: UInt8, Sendable, CaseIterable {
     case stdin = 0
     case stdout = 1
@@ -14,6 +15,12 @@ public enum StreamFrameKind: UInt8, Sendable, CaseIterable {
     case signal = 5
     /// Payload: a JSON array of `RefusalSummary`. At most once, before `exit`; not sent where nothing was refused.
     case refusals = 6
+    /// Payload: rows and columns of the client's terminal, 2 bytes each, big endian.
+    case resize = 7
+    /// Payload empty. The client leaves, and the command is to run on whatever was agreed on before.
+    case detach = 8
+    /// Payload: how many bytes were written here and are held no more, 8 bytes, big endian.
+    case skipped = 9
 }
 
 public struct StreamFrameHeader: Sendable, Equatable {

@@ -16,6 +16,8 @@ struct StreamFrameReader {
         /// Not empty; a frame may come in several.
         case output(isError: Bool, [UInt8])
         case exit(CommandExit)
+        /// So many bytes of a log are held no more.
+        case skipped(UInt64)
     }
 
     private enum State {
@@ -23,6 +25,7 @@ struct StreamFrameReader {
         case output(isError: Bool, remaining: Int)
         case exit(length: Int)
         case refusals(length: Int)
+        case skipped
     }
 
     private static let longestExit = 64
@@ -57,7 +60,10 @@ struct StreamFrameReader {
                     }
                     state = .exit(length: header.length)
                 case .refusals: state = .refusals(length: header.length)
-                case .stdin, .stdinEnd, .signal: throw StreamFrameError("a frame that only a client sends")
+                case .skipped where header.length == 8: state = .skipped
+                case .skipped: throw StreamFrameError("a frame of the wrong length")
+                case .stdin, .stdinEnd, .signal, .resize, .detach:
+                    throw StreamFrameError("a frame that only a client sends")
                 }
             case .output(_, remaining: 0):
                 state = .header
@@ -76,6 +82,10 @@ struct StreamFrameReader {
                     throw StreamFrameError("an exit of no known cause")
                 }
                 return .exit(CommandExit(code: Int32(bitPattern: code), cause: cause, refusals: refusals))
+            case .skipped:
+                guard let payload = take(exactly: 8) else { return nil }
+                state = .header
+                return .skipped(payload.reduce(0) { $0 << 8 | UInt64($1) })
             case .refusals(let length):
                 guard let payload = take(exactly: length) else { return nil }
                 state = .header

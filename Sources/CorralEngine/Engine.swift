@@ -1,6 +1,7 @@
 public import CorralEvents
 internal import CorralKernel
 internal import CorralPolicy
+internal import Glibc
 internal import Metrics
 
 /// One instance of Corral on this host: its pool, sandboxes, maps and event stream.
@@ -12,24 +13,33 @@ public actor Engine {
     let journal: Journal
     let poller: Poller
     let making = WorkQueue("corral.make")
-    let destroying = WorkQueue("corral.destroy")
+    /// One that is slow to make takes a place and delays no other.
+    let makers = WorkQueue("corral.makers", width: Engine.parallelism)
+    let destroying = WorkQueue("corral.destroy", width: 2)
+    let watching = WorkQueue("corral.watch")
     let compiling = WorkQueue("corral.compile")
     let ending = WorkQueue("corral.end")
+    let measuring = WorkQueue("corral.measure")
+    let freezing = WorkQueue("corral.freeze")
     var filters = SyscallFilters()
     let names: SandboxNames
     let nameService: NameService
     var slots: SlotTable
     var policies: PolicyTable
-    var warm: [WarmSandbox] = []
+    var warmPool: WarmPool
     var live: [String: LiveSandbox] = [:]
     var enforced: [String: EnforcedCgroup] = [:]
     /// Why the list of enforced cgroups could not be read at the start.
     var enforcementDamage: (any Error)?
     var epoch: UInt64 = 0
-    var filling = 0
+    /// For the pool.
+    var fills = 0
+    var doomed: [WarmSandbox] = []
+    /// Of those that are being destroyed.
+    var batches = 0
     var isStopping = false
-    var coldStarts: UInt64 = 0
-    var warmStarts: UInt64 = 0
+    var warmTimes = Latencies()
+    var coldTimes = Latencies()
     let warmStartTimes = Timer(label: "corral_sandbox_start_duration_seconds", dimensions: [("start", "warm")])
     let coldStartTimes = Timer(label: "corral_sandbox_start_duration_seconds", dimensions: [("start", "cold")])
     /// Sandboxes that are being destroyed.
@@ -37,6 +47,16 @@ public actor Engine {
     /// Once a sandbox has been traced.
     var trace: SyscallTrace?
     var nextWatcher: UInt64 = 0
+    /// What sandboxes that are being made stand on.
+    var basesInUse: [UInt64: FileBase] = [:]
+    var nextUse: UInt64 = 0
+    /// Archives that are being read or written.
+    var transfers = 0
+    /// Where the round of `watchLimits` goes on.
+    var nextWatched = 0
+
+    /// Sandboxes that are made at once: enough that a few slow ones do not stop the others.
+    static let parallelism = max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
 
     /// Makes ready what the host needs and removes what an earlier daemon left. Throws before anything is half on.
     public init(configuration: EngineConfiguration) async throws {
@@ -53,6 +73,9 @@ public actor Engine {
         self.journal = journal
         hub.keep(in: journal)
         policies = PolicyTable(host: context)
+        warmPool = WarmPool(
+            target: configuration.poolSize, low: configuration.poolLow, rate: configuration.poolRate,
+            width: Engine.parallelism / 2)
         poller = try Poller()
         slots = SlotTable(subnet: configuration.subnet, subnet6: configuration.subnet6)
         let names = try SandboxNames(
@@ -62,6 +85,7 @@ public actor Engine {
         nameService = try await NameService.start(
             configuration.names, instance: configuration.instance, names: names, hooks: host.provisioner.hooks)
         _ = try await syscallFilter(for: nil)
+        _ = warmPool.use("host", host.provisioner.hostImage)
         record(AuditRecord(.start, by: .thisProcess))
         await adoptEnforced()
     }
@@ -74,9 +98,11 @@ public actor Engine {
             fill()
             reportKernelLosses()
             reportBudgets()
+            if round % 5 == 0 { await watchLimits() }
             // Every five seconds.
             if round % 25 == 0 {
                 names.sweep()
+                warmPool.dropIdle(keeping: "host").forEach(discard)
                 await serveNames()
             }
             round += 1
@@ -84,9 +110,8 @@ public actor Engine {
         }
         isStopping = true
         for sandbox in live.values { destroy(sandbox, cause: .removed) }
-        for sandbox in warm { discard(sandbox) }
-        warm = []
-        while pending > 0 || filling > 0 { await pause(milliseconds: 10) }
+        warmPool.drain().forEach(discard)
+        while pending > 0 || fills > 0 { await pause(milliseconds: 10) }
         hub.finish()
         await stopServingNames()
         try await nameService.stop()
@@ -132,11 +157,12 @@ public actor Engine {
             switch sandbox.state {
             case .claimed: .claimed
             case .running(let startedAt): .running(startedAt: startedAt)
+            case .paused(let startedAt): .paused(startedAt: startedAt)
             case .exited(let startedAt, let exitedAt, let result):
                 .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
             }
         let counters = SandboxCounters(host.provisioner.hooks.counters(of: sandbox.warm.identity.slot))
-        return SandboxInfo(
+        var info = SandboxInfo(
             id: sandbox.id, name: sandbox.name, state: state, image: sandbox.image,
             policyName: sandbox.applied?.policy.name ?? "deny-all",
             policyGeneration: sandbox.applied?.generation ?? 0,
@@ -152,6 +178,8 @@ public actor Engine {
                 )
             }
         )
+        info.runningCommands = sandbox.commands.values.count { !$0.hasEnded }
+        return info
     }
 
     /// Events from now on, oldest first, after the filter. A reader that falls more than `buffer` events behind loses the

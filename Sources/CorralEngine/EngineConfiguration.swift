@@ -9,16 +9,24 @@ public struct EngineConfiguration: Sendable {
     public var subnet: IPPrefix
     /// IPv6 pool, a /64 to /112 of unique local addresses.
     public var subnet6: IPPrefix
+    /// Warm sandboxes of each image in use.
     public var poolSize: Int
+    /// Refilling begins below so many; nil: `poolSize`.
+    public var poolLow: Int?
+    /// Made for the pool in a second, at most.
+    public var poolRate: Int
     /// Accept `CommandSpec.keepCapabilities` and `.noSeccomp`.
     public var allowTestSwitches: Bool
     public var names: NameConfiguration
     public var journal: JournalConfiguration
+    /// What of the host sandboxes may have mounted.
+    public var mounts: [MountAllowance]
 
     public init(
         instance: String, stateDirectory: String, runDirectory: String, subnet: IPPrefix, subnet6: IPPrefix,
-        poolSize: Int, allowTestSwitches: Bool, names: NameConfiguration = NameConfiguration(),
-        journal: JournalConfiguration = JournalConfiguration()
+        poolSize: Int, poolLow: Int? = nil, poolRate: Int = 200, allowTestSwitches: Bool,
+        names: NameConfiguration = NameConfiguration(), journal: JournalConfiguration = JournalConfiguration(),
+        mounts: [MountAllowance] = []
     ) {
         self.instance = instance
         self.stateDirectory = stateDirectory
@@ -26,13 +34,29 @@ public struct EngineConfiguration: Sendable {
         self.subnet = subnet
         self.subnet6 = subnet6
         self.poolSize = poolSize
+        self.poolLow = poolLow
+        self.poolRate = poolRate
         self.allowTestSwitches = allowTestSwitches
         self.names = names
         self.journal = journal
+        self.mounts = mounts
     }
 
     /// Where the audit journal is kept.
     public var journalDirectory: String { stateDirectory + "/audit" }
+}
+
+/// A directory of the host that policies may mount, with all below it.
+public struct MountAllowance: Sendable, Equatable {
+    /// Absolute, without `.`, `..` and symbolic links.
+    public var path: String
+    /// Sandboxes may write there too.
+    public var write: Bool
+
+    public init(path: String, write: Bool = false) {
+        self.path = path
+        self.write = write
+    }
 }
 
 /// How names are resolved for sandboxes.

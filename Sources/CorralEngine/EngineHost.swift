@@ -7,6 +7,8 @@ internal import Synchronization
 /// What an instance holds of the host, from start to stop: locks, programs, pins, the address translation rule.
 final class EngineHost: Sendable {
     let provisioner: Provisioner
+    let images: ImageStore
+    let snapshots: SnapshotStore
     private let programs: BpfPrograms
     private let ring: DecisionRing
     let addressChanges: HostAddressChanges
@@ -45,8 +47,10 @@ final class EngineHost: Sendable {
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
+        images = try ImageStore(directory: configuration.stateDirectory + "/images")
+        snapshots = try SnapshotStore(directory: configuration.stateDirectory + "/snapshots")
         provisioner = Provisioner(
-            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, image: image,
+            configuration: configuration, hierarchy: hierarchy, hooks: hooks, network: network, hostImage: image,
             spawner: try Spawner(), denyAll: try PolicyMap(.denyAll, number: 1)
         )
     }
@@ -71,9 +75,9 @@ final class EngineHost: Sendable {
 
     /// Blocks; for a work queue.
     func loadTrace(
-        deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void
+        deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void, endBatch: @escaping @Sendable () -> Void
     ) throws(KernelError) -> SyscallTrace {
-        try SyscallTrace(programs: programs, deliver: deliver)
+        try SyscallTrace(programs: programs, deliver: deliver, endBatch: endBatch)
     }
 
     /// Once no sandbox is left.

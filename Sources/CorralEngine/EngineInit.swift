@@ -30,31 +30,16 @@ extension Engine {
         switch message {
         case .hello:
             break
-        case .started(_, _, let stdin, let stdout, let stderr):
-            let startedAt = Clock.realtime()
-            sandbox.state = .running(startedAt: startedAt)
-            emit(.sandbox(.started(command: sandbox.spec.command.arguments)), sandbox)
-            let waiting = sandbox.started
-            sandbox.started = nil
-            waiting?.resume(
-                with: Result {
-                    let session = try CommandSession(
-                        pipes: CommandSession.Pipes(stdin: stdin, stdout: stdout, stderr: stderr), poller: poller
-                    )
-                    sandbox.session = session
-                    return session
-                }
-            )
-        case .execFailed(_, let number, let stage):
-            let program = sandbox.spec.command.arguments.first ?? ""
-            let text = "\(program): \(KernelError.describe(number))"
-            let kind: EngineError.Kind =
-                stage != "execve" ? .internal : number == ENOENT ? .commandNotFound : .commandNotExecutable
-            sandbox.started?.resume(
-                throwing: EngineError(kind, text, detail: stage == "execve" ? [] : ["stage: \(stage)"]))
-            sandbox.started = nil
-        case .exited(_, let status, _, _, _):
-            commandEnded(sandbox, status: status)
+        case .started(let tag, let pid, let stdin, let stdout, let stderr):
+            guard let command = sandbox.commands[tag] else { break }
+            let pipes = CommandSession.Pipes(
+                stdin: stdin, stdout: stdout, stderr: stderr, isTerminal: command.spec.terminal != nil)
+            commandStarted(command, pid: pid, pipes, sandbox)
+        case .execFailed(let tag, let number, let stage):
+            guard let command = sandbox.commands[tag] else { break }
+            command.settle(.failure(Self.startFailure(command.spec, errno: number, stage: stage)))
+        case .exited(let tag, let status, _, _, _):
+            if let command = sandbox.commands[tag] { commandEnded(command, sandbox, status: status) }
         case .closed:
             initIsGone(sandbox)
             return false
@@ -62,11 +47,44 @@ extension Engine {
         return true
     }
 
-    func commandEnded(_ sandbox: LiveSandbox, status: Int32) {
+    private func commandStarted(
+        _ command: LiveCommand, pid: Int32, _ pipes: CommandSession.Pipes, _ sandbox: LiveSandbox
+    ) {
+        let startedAt = Clock.realtime()
+        command.pid = pid
+        if command.isMain {
+            sandbox.state = .running(startedAt: startedAt)
+            emit(.sandbox(.started(command: command.spec.arguments)), sandbox)
+        }
+        let result = Result {
+            try CommandSession(
+                pipes: pipes, poller: poller, log: command.isMain ? OutputLog() : nil, drains: command.spec.detached)
+        }
+        command.session = try? result.get()
+        command.settle(result)
+        command.state = .running(startedAt: startedAt)
+    }
+
+    /// What corral-init could not do for a command.
+    private static func startFailure(_ spec: CommandSpec, errno number: Int32, stage: String) -> EngineError {
+        let text = "\(spec.arguments.first ?? ""): \(KernelError.describe(number))"
+        switch stage {
+        case "execve":
+            return EngineError(number == ENOENT ? .commandNotFound : .commandNotExecutable, text)
+        case "enter the working directory":
+            return EngineError(
+                .invalidRequest, "workingDirectory: \(spec.workingDirectory ?? ""): \(KernelError.describe(number))")
+        default:
+            return EngineError(number == EAGAIN ? .exhausted : .internal, text, detail: ["stage: \(stage)"])
+        }
+    }
+
+    private func commandEnded(_ command: LiveCommand, _ sandbox: LiveSandbox, status: Int32) {
         let signal = status & 0x7f
         var result = CommandResult(
             exitCode: signal == 0 ? status >> 8 & 0xff : 128 + signal, cause: signal == 0 ? .exited : .signalled
         )
+        guard command.isMain else { return conclude(command, result, sandbox) }
         if let cause = sandbox.endCause {
             result = CommandResult(exitCode: cause == .timeout ? 124 : 137, cause: cause)
         }
@@ -75,10 +93,16 @@ extension Engine {
         sandbox.warm.cgroup.killAll()
     }
 
-    func initIsGone(_ sandbox: LiveSandbox) {
-        sandbox.started?.resume(throwing: EngineError(.internal, "the sandbox ended before its command started"))
-        sandbox.started = nil
+    private func initIsGone(_ sandbox: LiveSandbox) {
         let cause = sandbox.endCause ?? .signalled
+        abandonStarts(of: sandbox)
         conclude(sandbox, CommandResult(exitCode: cause == .timeout ? 124 : 137, cause: cause))
+    }
+
+    /// Nothing more will be heard of commands that have not started.
+    func abandonStarts(of sandbox: LiveSandbox) {
+        for command in sandbox.commands.values {
+            command.settle(.failure(EngineError(.conflict, "the sandbox ended before its command started")))
+        }
     }
 }

@@ -9,22 +9,21 @@ internal import NIOCore
 extension Engine {
     /// Claims a sandbox and starts its command. Returns when the command's first instruction is about to run.
     public func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
+        let base = try fileBase(for: spec)
+        let use = begin(using: base)
+        defer { end(use) }
+        var spec = spec
+        try base.complete(&spec)
         try spec.validate(under: configuration)
         try admit(spec)
+        var timing = StartTiming()
         // A policy that does not compile costs no sandbox.
         var policyMap = try await policyMap(for: spec.policy)
         try await prepareTrace(for: spec.policy?.trace ?? .none)
         let syscallFilter = try await syscallFilter(for: spec.policy)
-        let claimed: WarmSandbox
+        timing.end(.policy)
         let begun = ContinuousClock.now
-        let isWarm = !warm.isEmpty
-        if let ready = warm.popLast() {
-            warmStarts += 1
-            claimed = ready
-        } else {
-            coldStarts += 1
-            claimed = try await makeSandbox()
-        }
+        let (claimed, isWarm) = try await takeSandbox(base)
         do {
             // The host may have changed since. Nothing is awaited from here until it is in force.
             policyMap = try await self.policyMap(for: spec.policy)
@@ -32,38 +31,51 @@ extension Engine {
             discard(claimed)
             throw error
         }
+        timing.isWarm = isWarm
+        timing.end(.claim)
         let name = spec.name ?? claimed.id
         guard !isStopping, !live.values.contains(where: { $0.name == name }) else {
             discard(claimed)
             throw isStopping
                 ? EngineError(.exhausted, "corrald is stopping") : EngineError(.conflict, "the name \(name) is taken")
         }
+        var kept = spec
+        kept.secrets = []
         let sandbox = LiveSandbox(
-            warm: claimed, name: name, spec: spec, createdAt: Clock.realtime(), image: spec.image ?? "host",
+            warm: claimed, name: name, spec: kept, createdAt: Clock.realtime(), image: base.image,
             policyMap: policyMap, syscallFilter: syscallFilter
         )
+        sandbox.base = base
         live[claimed.id] = sandbox
         hub.rename(sandbox.reference, slot: claimed.identity.slot)
         names.add(claimed.identity, sandbox.reference, claimed.refusals)
         emit(.sandbox(.created), sandbox)
         do {
-            try claim(sandbox)
+            try claim(sandbox, &timing)
+            // What it wrote is to be there after its end.
+            if !spec.autoRemove {
+                sandbox.files = try SandboxFiles(pid: claimed.hostPid, channel: claimed.channel)
+            }
             try await publish(sandbox)
+            try deliver(spec.secrets, to: sandbox, tag: LiveCommand.mainTag)
+            timing.end(.bind)
             try await start(sandbox)
+            timing.end(.exec)
         } catch {
             destroy(sandbox, cause: .removed)
             throw error
         }
-        (isWarm ? warmStartTimes : coldStartTimes).record(duration: ContinuousClock.now - begun)
+        let took = ContinuousClock.now - begun
+        if isWarm { warmTimes.record(took) } else { coldTimes.record(took) }
+        (isWarm ? warmStartTimes : coldStartTimes).record(duration: took)
         fill()
-        return info(sandbox)
+        var info = info(sandbox)
+        info.timing = timing
+        return info
     }
 
     func admit(_ spec: SandboxSpec) throws {
         if isStopping { throw EngineError(.exhausted, "corrald is stopping") }
-        if let image = spec.image, image != "host" {
-            throw EngineError(.invalidRequest, "image \(image) is not known; there is \"host\"")
-        }
         if let name = spec.name, live.values.contains(where: { $0.name == name }) {
             throw EngineError(.conflict, "the name \(name) is taken")
         }
@@ -86,44 +98,30 @@ extension Engine {
         }
     }
 
-    func claim(_ sandbox: LiveSandbox) throws {
-        try putInForce(sandbox.policyMap, on: sandbox)
-        let limits = sandbox.spec.limits
-        try sandbox.warm.cgroup.apply(
-            CgroupLimits(cpu: limits.cpu, memoryBytes: limits.memoryBytes, pids: limits.pids), pid: sandbox.warm.hostPid
-        )
+    func claim(_ sandbox: LiveSandbox, _ timing: inout StartTiming) throws {
+        do {
+            try sandbox.warm.cgroup.apply(sandbox.spec.limits.cgroup, pid: sandbox.warm.hostPid)
+        } catch {
+            guard error.errno == ENOTSUP else { throw error }
+            throw EngineError(.invalidRequest, "limits: this host cannot keep one", detail: ["\(error)"])
+        }
+        timing.end(.limits)
+        try putInForce(sandbox.policyMap, on: sandbox, isFirst: true)
         try retrace(sandbox)
         emit(.sandbox(.claimed), sandbox)
         listen(to: sandbox)
     }
 
     func start(_ sandbox: LiveSandbox) async throws {
-        let command = sandbox.spec.command
-        var environment = [
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/home/user",
-            "LANG": "C.UTF-8", "HOSTNAME": sandbox.id,
-        ]
-        environment.merge(sandbox.spec.policy?.env ?? [:]) { $1 }
-        environment.merge(command.environment) { $1 }
-        let settled = environment
-        let session: CommandSession = try await withCheckedThrowingContinuation { continuation in
-            sandbox.started = continuation
-            do {
-                try sandbox.warm.channel.exec(
-                    tag: 1, arguments: command.arguments, environment: settled,
-                    workingDirectory: command.workingDirectory ?? "/home/user", stdin: command.stdin,
-                    keepCapabilities: command.keepCapabilities, seccomp: command.noSeccomp ? [] : sandbox.syscallFilter,
-                    upperBytes: sandbox.spec.limits.diskBytes ?? 0, openFiles: 0
-                )
-            } catch {
-                sandbox.started = nil
-                continuation.resume(
-                    throwing: EngineError(.invalidRequest, "the command could not be sent", detail: ["\(error)"])
-                )
-            }
+        if sandbox.spec.command.arguments.isEmpty {
+            sandbox.state = .running(startedAt: Clock.realtime())
+            emit(.sandbox(.started(command: [])), sandbox)
+        } else {
+            let main = LiveCommand(tag: LiveCommand.mainTag, id: LiveCommand.mainID, spec: sandbox.spec.command)
+            sandbox.commands[main.tag] = main
+            try await launch(main, in: sandbox)
         }
-        sandbox.session = session
-        if let timeout = sandbox.spec.limits.timeout, case .running = sandbox.state {
+        if let timeout = sandbox.spec.limits.timeout, sandbox.aliveSince != nil {
             let id = sandbox.id
             sandbox.timeout = Task { [weak self] in
                 try? await Task.sleep(for: timeout)
@@ -133,7 +131,7 @@ extension Engine {
     }
 
     func timeOut(_ id: String, after timeout: Duration) {
-        guard let sandbox = live[id], case .running = sandbox.state else { return }
+        guard let sandbox = live[id], sandbox.aliveSince != nil else { return }
         let milliseconds =
             UInt64(max(0, timeout.components.seconds)) * 1000
             + UInt64(max(0, timeout.components.attoseconds)) / 1_000_000_000_000_000
@@ -147,34 +145,48 @@ extension Engine {
         sandbox.warm.cgroup.killAll()
     }
 
+    /// The sandbox's main command has ended, and everything in it with that.
     func conclude(_ sandbox: LiveSandbox, _ result: CommandResult) {
-        guard case .running(let startedAt) = sandbox.state else { return }
+        guard let startedAt = sandbox.aliveSince else { return }
         reportBudgets()
         sandbox.timeout?.cancel()
-        let kills = sandbox.warm.cgroup.oomKills()
-        if kills > 0 { emit(.limit(LimitReached(.oom, value: sandbox.spec.limits.memoryBytes)), sandbox) }
+        reportLimits(of: sandbox)
         sandbox.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
         emit(.sandbox(.exited(exitCode: result.exitCode)), sandbox)
+        abandonStarts(of: sandbox)
+        for command in sandbox.commands.values where !command.isMain {
+            conclude(command, CommandResult(exitCode: 137, cause: .removed), sandbox)
+        }
         report(result, of: sandbox)
         finishWatchers(of: sandbox)
-        guard sandbox.spec.autoRemove, !sandbox.isAttached else { return }
-        // Its output has to be read first; a client that never comes does not keep it for ever.
+        removeIfUnwanted(sandbox, after: sandbox.spec.command.detached ? .zero : .seconds(30))
+    }
+
+    /// Removes a sandbox that is to leave nothing behind. Its output has to be read first; a client that never comes does
+    /// not keep it for ever.
+    private func removeIfUnwanted(_ sandbox: LiveSandbox, after delay: Duration) {
+        guard sandbox.spec.autoRemove, sandbox.main?.readers ?? 0 == 0 else { return }
         let id = sandbox.id
         Task { [weak self] in
-            try? await Task.sleep(for: .seconds(30))
+            if delay > .zero { try? await Task.sleep(for: delay) }
             await self?.reap(id)
         }
     }
 
-    /// Ends the command's streams, once the ring's thread has told of all that was refused.
+    /// Ends the main command's streams, once the ring's thread has told of all that was refused.
     private func report(_ result: CommandResult, of sandbox: LiveSandbox) {
-        guard let session = sandbox.session else { return }
+        let (main, ending) = (sandbox.main, sandbox.ending)
+        if let main, case .running(let startedAt) = main.state {
+            main.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
+        }
         let (hooks, slot, refusals) = (host.provisioner.hooks, sandbox.warm.identity.slot, sandbox.warm.refusals)
         let denied = hooks.counters(of: slot).denied
-        func finish() {
+        let session = main?.session
+        @Sendable func finish() {
             var result = result
             result.refusals = refusals.summary
-            session.finish(result)
+            session?.finish(result)
+            ending.finish(result)
         }
         guard refusals.heard < denied else { return finish() }
         Task {
@@ -185,7 +197,7 @@ extension Engine {
     }
 
     func reap(_ id: String) {
-        guard let sandbox = live[id], !sandbox.isAttached else { return }
+        guard let sandbox = live[id], sandbox.main?.readers ?? 0 == 0 else { return }
         destroy(sandbox, cause: .removed)
     }
 
@@ -194,8 +206,10 @@ extension Engine {
         sandbox.isBeingDestroyed = true
         if sandbox.endCause == nil { sandbox.endCause = cause }
         sandbox.timeout?.cancel()
-        if case .running = sandbox.state { conclude(sandbox, CommandResult(exitCode: 137, cause: cause)) }
-        if case .claimed = sandbox.state { report(CommandResult(exitCode: 137, cause: cause), of: sandbox) }
+        let result = CommandResult(exitCode: 137, cause: cause)
+        abandonStarts(of: sandbox)
+        if sandbox.aliveSince != nil { conclude(sandbox, result) }
+        if case .claimed = sandbox.state { report(result, of: sandbox) }
         reportKernelLosses(of: sandbox)
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
@@ -208,53 +222,27 @@ extension Engine {
         discard(sandbox.warm)
     }
 
-    /// The one set of streams of the sandbox's command. `conflict` when another caller holds it.
-    public func attach(_ reference: String) async throws -> CommandStreams {
+    /// Sends `signal` to the process group of the main command, or of `command`; SIGKILL to the main one ends the sandbox as
+    /// a whole.
+    public func kill(_ reference: String, command: String?, signal: Int32) async throws {
         let sandbox = try find(reference)
-        guard let session = sandbox.session else {
-            throw EngineError(.conflict, "sandbox \(sandbox.name) has no running command")
-        }
-        guard !sandbox.isAttached else {
-            throw EngineError(.conflict, "another client is attached to sandbox \(sandbox.name)")
-        }
-        sandbox.isAttached = true
-        let holder = session.take()
-        let id = sandbox.id
-        return CommandStreams(
-            output: CommandOutput(session: session, holder: holder),
-            writeStdin: { try await session.write($0, holder: holder) },
-            closeStdin: { session.closeStdin(holder: holder) },
-            signal: { [weak self] in try await self?.kill(id, signal: $0) },
-            detach: { [weak self] in
-                session.release(holder: holder)
-                await self?.detached(id)
-            }
-        )
-    }
-
-    func detached(_ id: String) {
-        guard let sandbox = live[id], sandbox.isAttached else { return }
-        sandbox.isAttached = false
-        if sandbox.spec.autoRemove, case .exited = sandbox.state { destroy(sandbox, cause: .removed) }
-    }
-
-    /// Sends `signal` to the command's process group; SIGKILL ends the sandbox as a whole.
-    public func kill(_ reference: String, signal: Int32) async throws {
-        let sandbox = try find(reference)
-        guard case .running = sandbox.state else {
+        guard sandbox.aliveSince != nil else {
             throw EngineError(.conflict, "sandbox \(sandbox.name) is not running")
         }
-        if signal == SIGKILL {
-            end(sandbox, cause: .signalled)
-        } else {
-            try sandbox.warm.channel.signal(tag: 1, signal)
+        let target = try command.map { try find(command: $0, in: sandbox) } ?? sandbox.main
+        if target?.isMain ?? true, signal == SIGKILL { return end(sandbox, cause: .signalled) }
+        guard case .running = sandbox.state else {
+            throw EngineError(.conflict, "sandbox \(sandbox.name) is paused; resume it first, or send KILL")
         }
+        guard let target else { throw EngineError(.conflict, "sandbox \(sandbox.name) has no main command") }
+        guard !target.hasEnded else { throw EngineError(.conflict, "command \(target.id) has ended") }
+        try sandbox.warm.channel.signal(tag: target.tag, signal)
     }
 
     /// Destroys a sandbox. `conflict` while its command runs, unless `force`.
     public func remove(_ reference: String, force: Bool) async throws {
         let sandbox = try find(reference)
-        if case .running = sandbox.state, !force {
+        if sandbox.aliveSince != nil, !force {
             throw EngineError(.conflict, "sandbox \(sandbox.name) is running; kill it first, or force")
         }
         destroy(sandbox, cause: .removed)

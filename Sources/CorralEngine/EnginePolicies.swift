@@ -70,6 +70,8 @@ extension Engine {
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
             sandbox.syscallFilter = syscallFilter
+            tell(
+                applied: policy, generation: sandbox.applied?.generation ?? 0, after: before?.policy, of: sandbox)
         } catch {
             sandbox.applied = before
             try? retrace(sandbox)
@@ -91,7 +93,8 @@ extension Engine {
     }
 
     /// One pointer swap.
-    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox) throws {
+    /// - Parameter isFirst: nothing has run in it yet, under the deny-all policy.
+    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox, isFirst: Bool = false) throws {
         let slot = sandbox.warm.identity.slot
         if let applied = sandbox.applied {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
@@ -106,7 +109,13 @@ extension Engine {
         }
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
-        try names.change(terms, of: sandbox.warm.identity) { try hooks.apply(map, to: slot) }
+        try names.change(terms, of: sandbox.warm.identity) {
+            if !isFirst {
+                try hooks.apply(map, to: slot)
+            } else if map !== host.provisioner.denyAll {
+                try hooks.applyToUnused(map, to: slot)
+            }
+        }
         sandbox.policyMap = map
     }
 

@@ -4,23 +4,42 @@ internal import CorralKernel
 /// Sandboxes that nobody has used yet, and those that are on their way out.
 extension Engine {
     func fill() {
-        while !isStopping && warm.count + filling < configuration.poolSize {
-            filling += 1
+        while !isStopping, let (image, layout) = warmPool.begin() {
+            fills += 1
             Task {
-                do {
-                    let sandbox = try await makeSandbox()
-                    filling -= 1
-                    if isStopping { discard(sandbox) } else { warm.append(sandbox) }
-                } catch {
-                    // Tried again at the next round; a claim that needs one meets the error itself.
-                    await pause(milliseconds: 200)
-                    filling -= 1
-                }
+                let made = try? await makeSandbox(image, layout, isUrgent: false)
+                // After a failure it is tried again at a later round; a claim that needs one meets the error itself.
+                let unwanted = warmPool.finish(image, made)
+                fills -= 1
+                if let unwanted { discard(unwanted) }
+                if isStopping { warmPool.drain().forEach(discard) } else if made != nil { fill() }
             }
         }
     }
 
-    func makeSandbox() async throws -> WarmSandbox {
+    /// A sandbox for a claim: one that waits, or else a new one. The pool holds what stands on nothing but the host's image.
+    func takeSandbox(_ base: FileBase) async throws -> (WarmSandbox, isWarm: Bool) {
+        guard base.isPlain else {
+            warmPool.countOther(base.image)
+            let made = try await makeSandbox(base.image, base.layout, binds: base.binds, isUrgent: true)
+            return (made, false)
+        }
+        warmPool.use(base.image, base.layout).forEach(discard)
+        while let ready = warmPool.take(base.image) {
+            if host.provisioner.isIntact(ready) {
+                warmPool.count(base.image, isWarm: true)
+                return (ready, true)
+            }
+            host.report("sandbox \(ready.id) did not last in the pool")
+            discard(ready)
+        }
+        warmPool.count(base.image, isWarm: false)
+        return (try await makeSandbox(base.image, base.layout, isUrgent: true), false)
+    }
+
+    private func makeSandbox(
+        _ image: String, _ layout: ImageLayout, binds: [SpawnRequest.Mount] = [], isUrgent: Bool
+    ) async throws -> WarmSandbox {
         guard let slot = slots.take() else {
             throw EngineError(.exhausted, "no address is left in \(configuration.subnet)")
         }
@@ -47,7 +66,10 @@ extension Engine {
             slot: slot
         )
         do {
-            return try await making.run { try provisioner.make(id: id, identity: identity, refusals: refusals) }
+            return try await makers.run(isUrgent: isUrgent) {
+                try provisioner.make(
+                    id: id, identity: identity, refusals: refusals, image: image, layout: layout, binds: binds)
+            }
         } catch {
             hub.forget(slot: slot)
             refusals.remove()
@@ -61,28 +83,53 @@ extension Engine {
         return String((0..<count).map { _ in alphabet[Int.random(in: 0..<alphabet.count)] })
     }
 
+    /// In the background, together with others that end about now.
     func discard(_ sandbox: WarmSandbox) {
         pending += 1
+        doomed.append(sandbox)
+        destroyDoomed()
+    }
+
+    /// Batches of one call of the provisioner, and how many calls at once: one that has to wait for a process delays no other.
+    private static let mostInBatch = 64
+    private static let mostBatches = 2
+
+    private func destroyDoomed() {
+        guard batches < Self.mostBatches, !doomed.isEmpty else { return }
+        batches += 1
+        let batch = Array(doomed.prefix(Self.mostInBatch))
+        doomed.removeFirst(batch.count)
         let provisioner = host.provisioner
         Task {
-            do {
-                try await destroying.run { try provisioner.destroy(sandbox) }
-                await endTrace(of: sandbox)
-                slots.give(back: sandbox.identity.slot)
-            } catch {
-                // The slot stays taken: something of the old tenant may live on.
-                host.report("sandbox \(sandbox.id) could not be destroyed: \(error)")
+            let failures = (try? await destroying.run { provisioner.destroy(batch) }) ?? [:]
+            for sandbox in batch {
+                if let error = failures[sandbox.id] {
+                    // The slot stays taken: something of the old tenant may live on.
+                    host.report("sandbox \(sandbox.id) could not be destroyed: \(error)")
+                } else {
+                    await endTrace(of: sandbox)
+                    slots.give(back: sandbox.identity.slot)
+                }
+                hub.forget(slot: sandbox.identity.slot)
             }
-            hub.forget(slot: sandbox.identity.slot)
-            pending -= 1
+            pending -= batch.count
+            batches -= 1
+            destroyDoomed()
         }
     }
 
     public func pool() async -> PoolState {
-        PoolState(
-            target: configuration.poolSize, warm: warm.count, filling: filling, inUse: live.count,
-            coldStarts: coldStarts,
-            warmStarts: warmStarts
-        )
+        var inUse: [String: Int] = [:]
+        for sandbox in live.values { inUse[sandbox.image, default: 0] += 1 }
+        let others = warmPool.otherColdStarts
+        let shapes = Set(warmPool.shapes.keys).union(others.keys).sorted().map { image in
+            let shape = warmPool.shapes[image]
+            return PoolState.Shape(
+                image: image, warm: shape?.warm.count ?? 0, filling: shape?.filling ?? 0, inUse: inUse[image] ?? 0,
+                warmStarts: shape?.warmStarts ?? 0, coldStarts: (shape?.coldStarts ?? 0) + (others[image] ?? 0))
+        }
+        return PoolState(
+            target: warmPool.target, low: warmPool.low, shapes: shapes, inUse: live.count, destroying: pending,
+            warm: StartTimes(warmTimes), cold: StartTimes(coldTimes))
     }
 }

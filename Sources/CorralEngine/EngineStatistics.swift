@@ -16,6 +16,10 @@ public struct EngineStatistics: Sendable {
     public var unchargedVerdicts: UInt64 = 0
     /// Empty unless the host measures them.
     public var programs: [ProgramRunTime] = []
+    /// Of every program, those of the trace once it is loaded.
+    public var programMisses: [(name: String, misses: UInt64)] = []
+    public var maps: [(name: String, fill: MapFill)] = []
+    public var tracedSandboxes = 0
     public var names = ResolverStatistics()
     public var events = EventStatistics()
     public var journal = JournalStatistics()
@@ -63,6 +67,7 @@ extension Engine {
                 switch sandbox.state {
                 case .claimed: "claimed"
                 case .running: "running"
+                case .paused: "paused"
                 case .exited: "exited"
                 }
             statistics.sandboxes[state, default: 0] += 1
@@ -78,6 +83,11 @@ extension Engine {
         statistics.programs = ((try? hooks.programRuns()) ?? []).map {
             ProgramRunTime(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds)
         }
+        statistics.programMisses = ((try? hooks.programMisses()) ?? []) + (trace?.programMisses() ?? [])
+        let programs = hooks
+        let counted = try? await measuring.run { programs.mapEntries() }
+        statistics.maps = (counted ?? []).map { ($0.name, MapFill(used: $0.entries, limit: $0.limit)) }
+        statistics.tracedSandboxes = trace?.tracedCount ?? 0
         statistics.names = nameService.resolver.statistics
         statistics.events = hub.statistics
         statistics.journal = journal.statistics

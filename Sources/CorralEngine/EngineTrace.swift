@@ -27,11 +27,16 @@ public struct SyscallUse: Sendable, Equatable {
 public struct TraceFeed: Sendable {
     /// `syscall` events of the calls asked for, `process` events, the sandbox's own, and losses. Ends with the sandbox.
     public let events: AsyncStream<Event>
+    /// The same as frames; one of the two is read.
+    public let frames: EventFrames
     /// Calls since this feed began, the most frequent first.
     public let counts: @Sendable () -> [SyscallUse]
 
-    public init(events: AsyncStream<Event>, counts: @escaping @Sendable () -> [SyscallUse]) {
+    public init(
+        events: AsyncStream<Event>, frames: EventFrames, counts: @escaping @Sendable () -> [SyscallUse]
+    ) {
         self.events = events
+        self.frames = frames
         self.counts = counts
     }
 }
@@ -46,16 +51,17 @@ extension Engine {
     /// Call it before anything that `retrace` may have to switch on.
     func prepareTrace(for selection: TraceSelection) async throws {
         guard selection != .none, trace == nil else { return }
-        let (host, hub) = (host, hub)
+        let (host, router) = (host, TraceRouter(hub))
         let loaded: SyscallTrace
         do {
             loaded = try await making.run {
-                try host.loadTrace { result in
-                    switch result {
-                    case .success(let record): hub.receive(record)
-                    case .failure(let error): host.report("a record of the trace could not be read: \(error)")
-                    }
-                }
+                try host.loadTrace(
+                    deliver: { result in
+                        switch result {
+                        case .success(let record): router.receive(record)
+                        case .failure(let error): host.report("a record of the trace could not be read: \(error)")
+                        }
+                    }, endBatch: router.endBatch)
             }
         } catch {
             throw EngineError(.internal, "system calls cannot be traced", detail: ["\(error)"])
@@ -69,7 +75,8 @@ extension Engine {
         guard let trace else { return }
         do {
             try trace.select(
-                selection(of: sandbox), slot: sandbox.warm.identity.slot, initPid: sandbox.warm.hostPid)
+                selection(of: sandbox), slot: sandbox.warm.identity.slot, initPid: sandbox.warm.hostPid,
+                cgroup: sandbox.warm.cgroup.id)
         } catch {
             throw EngineError(.internal, "system calls cannot be traced", detail: ["\(error)"])
         }
@@ -88,7 +95,10 @@ extension Engine {
     }
 
     /// Traces a sandbox for as long as the feed is read, whatever its policy asks for. The feed ends with the command.
-    public func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed {
+    /// - Parameter asRecords: the feed has calls as the kernel's records, and is read by `frames`.
+    public func trace(
+        _ reference: String, _ selection: TraceSelection, buffer: Int, asRecords: Bool
+    ) async throws -> TraceFeed {
         _ = try find(reference)
         try await prepareTrace(for: selection)
         let sandbox = try find(reference)
@@ -97,7 +107,8 @@ extension Engine {
         }
         let id = sandbox.id
         let subscription = hub.open(
-            EventFilter(sandboxes: [id], types: [.syscall, .process, .sandbox]), buffer: buffer)
+            EventFilter(sandboxes: [id], types: [.syscall, .process, .sandbox]), buffer: buffer,
+            records: asRecords ? selection : nil)
         nextWatcher += 1
         let number = nextWatcher
         sandbox.watchers[number] = LiveSandbox.Watcher(selection: selection, queue: subscription.queue)
@@ -121,6 +132,7 @@ extension Engine {
                 }
                 return nil
             }),
+            frames: EventFrames(subscription, keeping: watch),
             counts: { tally?.uses.since(before) ?? [] }
         )
     }

@@ -8,7 +8,34 @@ final class EventHub: Sendable {
     private struct Reader: Sendable {
         let filter: EventFilter
         let queue: EventQueue
-        var lost: UInt64 = 0
+        /// Calls that it takes as the kernel's records; nil: it takes events alone.
+        let records: TraceSelection?
+    }
+
+    /// Which calls of a sandbox a reader wants.
+    struct CallFilter: Sendable {
+        /// By row of the counts; nil: all.
+        var rows: [Bool]?
+        var isRefusedOnly: Bool
+
+        func includes(_ record: WireTrace) -> Bool {
+            if isRefusedOnly, !record.isRefused { return false }
+            return rows.map { $0[record.row] } ?? true
+        }
+    }
+
+    struct RecordReader: Sendable {
+        var number: UInt64
+        var queue: EventQueue
+        var wanted: CallFilter
+    }
+
+    /// Who wants the calls of a sandbox.
+    struct CallRoute: Sendable {
+        var context: DecisionContext
+        var readers: [RecordReader]
+        /// Somebody wants them as events.
+        var wantsEvents: Bool
     }
 
     /// What the kernel's records say by number only.
@@ -36,6 +63,7 @@ final class EventHub: Sendable {
     }
 
     private let state = Mutex(State())
+    private let changes = Atomic<UInt64>(0)
     private let names = Mutex<SandboxNames?>(nil)
 
     /// From where the names of remotes are known. Set once.
@@ -63,8 +91,10 @@ final class EventHub: Sendable {
         return AsyncStream(unfolding: { await subscription.queue.next() })
     }
 
+    /// - Parameter records: calls that the reader takes as records; of others it gets none.
     func open(
-        _ filter: EventFilter, buffer: Int, mark: CheckedContinuation<Journal.Position, Never>? = nil
+        _ filter: EventFilter, buffer: Int, records: TraceSelection? = nil,
+        mark: CheckedContinuation<Journal.Position, Never>? = nil
     ) -> Subscription {
         let queue = EventQueue(capacity: buffer)
         let number = state.withLock { state in
@@ -76,16 +106,60 @@ final class EventHub: Sendable {
                 }
             }
             state.next += 1
-            state.readers[state.next] = Reader(filter: filter, queue: queue)
+            state.readers[state.next] = Reader(filter: filter, queue: queue, records: records)
             return state.next
         }
+        changed()
         return Subscription(queue) { [weak self] in
             _ = self?.state.withLock { $0.readers.removeValue(forKey: number) }
+            self?.changed()
+        }
+    }
+
+    private func changed() {
+        changes.add(1, ordering: .releasing)
+    }
+
+    /// Another number each time when a route may have become another.
+    var version: UInt64 { changes.load(ordering: .acquiring) }
+
+    /// Numbers of those who take records.
+    var recordReaders: Set<UInt64> {
+        state.withLock { Set($0.readers.filter { $0.value.records != nil }.keys) }
+    }
+
+    /// Nil when there is no such sandbox.
+    func route(slot: UInt32, epoch: UInt64) -> CallRoute? {
+        state.withLock { state in
+            guard let known = state.known[slot], known.epoch == epoch else { return nil }
+            let sandbox = known.context.sandbox
+            var route = CallRoute(context: known.context, readers: [], wantsEvents: false)
+            for (number, reader) in state.readers where reader.filter.mayMatch(.syscall, of: sandbox) {
+                guard let selection = reader.records else {
+                    route.wantsEvents = true
+                    continue
+                }
+                guard let wanted = reader.filter.calls(of: selection) else { continue }
+                route.readers.append(RecordReader(number: number, queue: reader.queue, wanted: wanted))
+            }
+            return route
+        }
+    }
+
+    func count(calls: UInt64) {
+        state.withLock { $0.statistics.published[.syscall, default: 0] &+= calls }
+    }
+
+    func count(delivered: UInt64, lostByReaders: UInt64) {
+        state.withLock { state in
+            state.statistics.delivered &+= delivered
+            state.statistics.lostByReaders &+= lostByReaders
         }
     }
 
     func learn(_ known: Known, slot: UInt32) {
         state.withLock { $0.known[slot] = known }
+        changed()
     }
 
     func learn(policy: Terms, number: UInt32, slot: UInt32) {
@@ -94,10 +168,12 @@ final class EventHub: Sendable {
 
     func rename(_ reference: SandboxReference, slot: UInt32) {
         state.withLock { $0.known[slot]?.context.sandbox = reference }
+        changed()
     }
 
     func forget(slot: UInt32) {
         _ = state.withLock { $0.known.removeValue(forKey: slot) }
+        changed()
     }
 
     func receive(_ decision: WireDecision) {
@@ -120,39 +196,19 @@ final class EventHub: Sendable {
         found.refusals.add(found.event)
     }
 
-    /// From the reader of the trace. Decoded only where somebody wants it.
-    func receive(_ record: WireTrace) {
-        let found = state.withLock { state -> DecisionContext? in
-            guard let known = state.known[record.slot], known.epoch == record.epoch else { return nil }
-            let sandbox = known.context.sandbox
-            let isWanted =
-                record.type != .syscall
-                || state.readers.values.contains { $0.filter.mayMatch(record.type, of: sandbox) }
-            guard isWanted else { return nil }
-            return known.context
-        }
-        guard var context = found else { return }
-        context.bootTime = Clock.realtimeAtBoot()
-        publish(record.event(in: context))
-    }
-
     func publish(_ event: Event) {
         let type = event.type
         state.withLock { state in
-            state.statistics.published[type, default: 0] &+= 1
-            if type != .syscall { state.journal?.append(event) }
-            for (number, reader) in state.readers where reader.filter.matches(event) {
-                var notice: Event?
-                if reader.lost > 0 {
-                    notice = Event(
-                        time: event.time, seq: 0, sandbox: nil, body: .lost(Loss(count: reader.lost, place: .reader))
-                    )
-                }
-                if reader.queue.add(event, after: notice) {
-                    state.readers[number]?.lost = 0
+            // Calls are counted where they come from.
+            if type != .syscall {
+                state.statistics.published[type, default: 0] &+= 1
+                state.journal?.append(event)
+            }
+            for reader in state.readers.values where type != .syscall || reader.records == nil {
+                guard reader.filter.matches(event) else { continue }
+                if reader.queue.add(event) {
                     state.statistics.delivered &+= 1
                 } else {
-                    state.readers[number]?.lost = reader.lost + 1
                     state.statistics.lostByReaders &+= 1
                 }
             }
@@ -165,5 +221,24 @@ final class EventHub: Sendable {
             return state.readers.values.map(\.queue)
         }
         for reader in readers { reader.finish() }
+    }
+}
+
+extension EventFilter {
+    /// Which calls of a sandbox pass, of those that are selected; nil for none.
+    fileprivate func calls(of selection: TraceSelection) -> EventHub.CallFilter? {
+        guard destinations.isEmpty, verdicts.isEmpty || verdicts.contains(.deny),
+            reasons.isEmpty || reasons.contains(.syscallNotAllowed)
+        else { return nil }
+        var rows: [Bool]?
+        switch selection {
+        case .all: break
+        case .none, .counts: return nil
+        case .calls:
+            var wanted = [Bool](repeating: false, count: Int(TraceRows.count))
+            for row in TraceRows.rows(of: selection) { wanted[Int(row)] = true }
+            rows = wanted
+        }
+        return EventHub.CallFilter(rows: rows, isRefusedOnly: !verdicts.isEmpty || !reasons.isEmpty)
     }
 }

@@ -7,6 +7,7 @@ final class LiveSandbox {
     enum State {
         case claimed
         case running(startedAt: Int64)
+        case paused(startedAt: Int64)
         case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
     }
 
@@ -27,6 +28,12 @@ final class LiveSandbox {
     let spec: SandboxSpec
     let createdAt: Int64
     let image: String
+    /// Nil until it is claimed.
+    var base: FileBase?
+    /// Of one that is kept after its end, so that its files can still be read then.
+    var files: SandboxFiles?
+    /// Snapshots of it that are being taken.
+    var copies = 0
     /// Nil: the deny-all policy, which the sandbox was made with.
     var applied: AppliedPolicy?
     /// What is in force; kept alive by this.
@@ -34,17 +41,23 @@ final class LiveSandbox {
     /// The seccomp program of commands that start from now on.
     var syscallFilter: [UInt8]
     var state = State.claimed
-    var session: CommandSession?
-    var isAttached = false
+    /// By corral-init's number, the main one among them; ended ones until there are too many.
+    var commands: [UInt64: LiveCommand] = [:]
+    var nextTag = LiveCommand.mainTag + 1
+    /// The limit of its disk has been told to corral-init, which takes it with a command.
+    var isDiskLimited = false
+    let ending = CommandEnding()
     var isBeingDestroyed = false
-    /// Why the command is about to end, when the engine ends it.
+    /// Why the main command is about to end, when the engine ends it.
     var endCause: CommandResult.Cause?
-    var started: CheckedContinuation<CommandSession, any Error>?
+    var timing: StartTiming?
     var timeout: Task<Void, Never>?
     var lostReported: UInt64 = 0
     var watchers: [UInt64: Watcher] = [:]
     /// Those of the policy in force that have taken effect.
     var budgetsReported: Set<LimitReached.Budget> = []
+    /// Limits that were hit, and how often when it was told last.
+    var limitsReported: [LimitReached.Kind: UInt64] = [:]
     var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
 
     init(
@@ -59,6 +72,17 @@ final class LiveSandbox {
         applied = spec.policy.map { AppliedPolicy(policy: $0, generation: 1) }
         self.policyMap = policyMap
         self.syscallFilter = syscallFilter
+    }
+
+    /// Nil when it was made to wait for others.
+    var main: LiveCommand? { commands[LiveCommand.mainTag] }
+
+    /// When it began to run; nil unless it runs or is paused.
+    var aliveSince: Int64? {
+        switch state {
+        case .running(let startedAt), .paused(let startedAt): startedAt
+        case .claimed, .exited: nil
+        }
     }
 
     var id: String { warm.id }

@@ -5,6 +5,7 @@ public struct SandboxInfo: Sendable {
     public enum State: Sendable, Equatable {
         case claimed
         case running(startedAt: Int64)
+        case paused(startedAt: Int64)
         case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
         case destroyed
     }
@@ -16,6 +17,7 @@ public struct SandboxInfo: Sendable {
     public var policyName: String
     public var policyGeneration: UInt32
     public var policyAudits: Bool
+    /// Empty: it waits for others.
     public var command: [String]
     public var ipv4: IPAddress
     public var ipv6: IPAddress
@@ -30,6 +32,10 @@ public struct SandboxInfo: Sendable {
     public var dnsQueries: UInt64
     /// With the port that the host listens on.
     public var published: [PortPublication]
+    /// Commands in it that have not ended, the main one among them.
+    public var runningCommands = 0
+    /// Of `create` alone.
+    public var timing: StartTiming?
 
     public init(
         id: String, name: String, state: State, image: String, policyName: String, policyGeneration: UInt32,

@@ -7,18 +7,32 @@ public struct SandboxSpec: Sendable {
     public var image: String?
     /// Absent: the sandbox keeps the deny-all policy.
     public var policy: Policy?
+    /// Without arguments the sandbox waits for commands until it is removed or its time is over.
     public var command: CommandSpec
     public var autoRemove: Bool
     public var limits: Limits
     public var publish: [PortPublication]
+    /// Gone from here once they are delivered.
+    public var secrets: [Secret] = []
+    /// Of the host; over those of the policy.
+    public var mounts: [Policy.Files.Mount]
+    /// A snapshot to start from; its image is the sandbox's.
+    public var snapshot: String?
+    /// Without arguments run what the image says.
+    public var runsImageCommand: Bool
 
     /// The policy's limits, each replaced by the request's where that one gives it.
     public struct Limits: Sendable, Equatable {
         /// CPUs' worth of time: 0.5 is half of one.
         public var cpu: Double?
+        public var cpuWeight: UInt32?
         public var memoryBytes: UInt64?
         public var pids: UInt32?
         public var diskBytes: UInt64?
+        public var openFiles: UInt64?
+        /// Bytes a second.
+        public var ioRead: UInt64?
+        public var ioWrite: UInt64?
         public var timeout: Duration?
 
         public init(
@@ -35,7 +49,8 @@ public struct SandboxSpec: Sendable {
 
     public init(
         name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits,
-        publish: [PortPublication] = []
+        publish: [PortPublication] = [], mounts: [Policy.Files.Mount] = [], snapshot: String? = nil,
+        runsImageCommand: Bool = false
     ) {
         self.name = name
         self.image = image
@@ -44,6 +59,9 @@ public struct SandboxSpec: Sendable {
         self.autoRemove = autoRemove
         self.limits = limits
         self.publish = publish
+        self.mounts = mounts
+        self.snapshot = snapshot
+        self.runsImageCommand = runsImageCommand
     }
 }
 
@@ -68,41 +86,17 @@ public struct PortPublication: Sendable, Equatable {
 extension SandboxSpec {
     /// What is wrong whatever the state of the engine. Throws `invalidRequest`, which names the field, and `forbidden`.
     public func validate(under configuration: EngineConfiguration) throws(EngineError) {
-        guard let program = command.arguments.first, !program.isEmpty else {
-            throw EngineError(.invalidRequest, "command: empty; expected a program and its arguments")
-        }
-        for (index, argument) in command.arguments.enumerated() {
-            try Self.refuseNUL(argument, field: "command[\(index)]")
-        }
-        for (name, value) in command.environment {
-            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
-                throw EngineError(.invalidRequest, "env: a name that is empty or holds =")
-            }
-            try Self.refuseNUL(name, field: "env")
-            try Self.refuseNUL(value, field: "env.\(name)")
-        }
-        if let directory = command.workingDirectory {
-            try Self.refuseNUL(directory, field: "workingDirectory")
-            guard directory.hasPrefix("/") else {
-                throw EngineError(.invalidRequest, "workingDirectory: expected an absolute path")
-            }
-        }
+        if !command.arguments.isEmpty { try command.validate(under: configuration) }
         if let name, !Self.isName(name) {
             throw EngineError(
                 .invalidRequest,
                 "name: expected 1 to 63 letters, digits, dots, hyphens or underscores, the first a letter or digit"
             )
         }
+        try Secret.check(secrets)
         guard publish.count <= PortPublication.maximum else {
             throw EngineError(.invalidRequest, "publish: expected at most \(PortPublication.maximum) ports")
         }
-        if command.keepCapabilities || command.noSeccomp, !configuration.allowTestSwitches {
-            throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
-        }
-    }
-
-    private static func refuseNUL(_ text: String, field: String) throws(EngineError) {
-        if text.utf8.contains(0) { throw EngineError(.invalidRequest, "\(field): holds a NUL character") }
     }
 
     private static func isName(_ text: String) -> Bool {
@@ -119,6 +113,41 @@ extension SandboxSpec {
     }
 }
 
+extension CommandSpec {
+    /// What is wrong whatever the state of the engine. Throws `invalidRequest`, which names the field, and `forbidden`.
+    public func validate(under configuration: EngineConfiguration) throws(EngineError) {
+        guard let program = arguments.first, !program.isEmpty else {
+            throw EngineError(.invalidRequest, "command: empty; expected a program and its arguments")
+        }
+        for (index, argument) in arguments.enumerated() {
+            try Self.refuseNUL(argument, field: "command[\(index)]")
+        }
+        for (name, value) in environment {
+            guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "=")) else {
+                throw EngineError(.invalidRequest, "env: a name that is empty or holds =")
+            }
+            try Self.refuseNUL(name, field: "env")
+            try Self.refuseNUL(value, field: "env.\(name)")
+        }
+        if let directory = workingDirectory {
+            try Self.refuseNUL(directory, field: "workingDirectory")
+            guard directory.hasPrefix("/") else {
+                throw EngineError(.invalidRequest, "workingDirectory: expected an absolute path")
+            }
+        }
+        if let user, max(user.uid, user.gid) > CommandUser.largest {
+            throw EngineError(.invalidRequest, "user: expected numbers of 0 to \(CommandUser.largest)")
+        }
+        if keepCapabilities || noSeccomp, !configuration.allowTestSwitches {
+            throw EngineError(.forbidden, "testSwitches: corrald does not run with --allow-test-switches")
+        }
+    }
+
+    private static func refuseNUL(_ text: String, field: String) throws(EngineError) {
+        if text.utf8.contains(0) { throw EngineError(.invalidRequest, "\(field): holds a NUL character") }
+    }
+}
+
 /// A command to run in a sandbox.
 public struct CommandSpec: Sendable {
     public var arguments: [String]
@@ -126,18 +155,28 @@ public struct CommandSpec: Sendable {
     public var workingDirectory: String?
     /// Give it a pipe as stdin; otherwise /dev/null.
     public var stdin: Bool
+    /// Nil: root, or who the main command is.
+    public var user: CommandUser?
+    /// A terminal of this size in the place of three pipes.
+    public var terminal: TerminalSize?
+    /// Its output is taken although nobody reads it. Otherwise it waits for the first reader.
+    public var detached: Bool
     /// Tests only: leave the capabilities, or the seccomp filter, out of the way of the BPF layer.
     public var keepCapabilities: Bool
     public var noSeccomp: Bool
 
     public init(
         arguments: [String], environment: [String: String] = [:], workingDirectory: String? = nil, stdin: Bool = false,
+        user: CommandUser? = nil, terminal: TerminalSize? = nil, detached: Bool = false,
         keepCapabilities: Bool = false, noSeccomp: Bool = false
     ) {
         self.arguments = arguments
         self.environment = environment
         self.workingDirectory = workingDirectory
         self.stdin = stdin
+        self.user = user
+        self.terminal = terminal
+        self.detached = detached
         self.keepCapabilities = keepCapabilities
         self.noSeccomp = noSeccomp
     }

@@ -7,9 +7,19 @@ public struct AuditRecord: Sendable, Equatable {
         case create
         case kill
         case remove
+        case exec
+        case pause
+        case resume
         case applyPolicy = "apply_policy"
         case enforce
         case release
+        case importImage = "import_image"
+        case removeImage = "remove_image"
+        case snapshot
+        case importSnapshot = "import_snapshot"
+        case removeSnapshot = "remove_snapshot"
+        case copyIn = "copy_in"
+        case copyOut = "copy_out"
     }
 
     public enum Outcome: Sendable, Equatable {
@@ -30,10 +40,13 @@ public struct AuditRecord: Sendable, Equatable {
     public var policyHash: SHA256?
     public var command: [String]?
     public var signal: Int32?
+    /// Names of the secrets that were given; nothing of what is in them.
+    public var secrets: [String]?
 
     public init(
         _ action: Action, outcome: Outcome = .done, by: Requester? = nil, target: String? = nil,
-        policy: PolicyReference? = nil, policyHash: SHA256? = nil, command: [String]? = nil, signal: Int32? = nil
+        policy: PolicyReference? = nil, policyHash: SHA256? = nil, command: [String]? = nil, signal: Int32? = nil,
+        secrets: [String]? = nil
     ) {
         self.action = action
         self.outcome = outcome
@@ -43,6 +56,7 @@ public struct AuditRecord: Sendable, Equatable {
         self.policyHash = policyHash
         self.command = command
         self.signal = signal
+        self.secrets = secrets
     }
 }
 
@@ -162,6 +176,15 @@ extension AuditRecord {
             json.key("signal")
             json.number(signal)
         }
+        if let secrets {
+            json.key("secrets")
+            json.beginArray()
+            for name in secrets {
+                json.separate()
+                json.string(name)
+            }
+            json.endArray()
+        }
     }
 
     init(_ fields: Fields) throws(EventParseError) {
@@ -181,7 +204,8 @@ extension AuditRecord {
             target: try fields.optionalString("target"),
             policy: try fields.optionalObject("policy").map(PolicyReference.init),
             policyHash: try fields.optionalHash("policy_sha256"),
-            command: try fields.optionalStrings("command"), signal: try fields.optionalNumber("signal")
+            command: try fields.optionalStrings("command"), signal: try fields.optionalNumber("signal"),
+            secrets: try fields.optionalStrings("secrets")
         )
     }
 }
@@ -248,6 +272,7 @@ extension AuditRecord {
         }
         if let signal { details.append("signal \(signal)") }
         if let command { details.append(command.map(TerminalText.quoted).joined(separator: " ")) }
+        if let secrets { details.append("secrets " + secrets.map(TerminalText.quoted).joined(separator: " ")) }
         if case .refused(let code, let message) = outcome {
             details.append("refused, \(TerminalText.neutralised(code)): \(TerminalText.neutralised(message))")
         }

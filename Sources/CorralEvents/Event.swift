@@ -19,6 +19,7 @@ public struct Event: Sendable, Equatable {
         case limit(LimitReached)
         case process(ProcessChange)
         case syscall(Syscall)
+        case policy(PolicyChange)
         case lost(Loss)
         case audit(AuditRecord)
         case gap(Gap)
@@ -199,6 +200,7 @@ public struct LimitReached: Sendable, Equatable {
         case disk
         case budget
         case timeout
+        case cpu
     }
 
     /// Which of `egress.limits`.
@@ -213,13 +215,17 @@ public struct LimitReached: Sendable, Equatable {
     /// Nil unless `limit` is `budget`.
     public var budget: Budget?
     /// The limit itself, in milliseconds (timeout), bytes (oom, disk), processes (pids) or the unit of the budget (bytes,
-    /// connections, bits a second, queries); nil where not known.
+    /// connections, bits a second, queries), thousandths of a processor (cpu); nil where not known.
     public var value: UInt64?
+    /// How often it was hit until now: processes killed (oom), forks refused (pids), periods of a tenth of a second that ran
+    /// out (cpu); nil where nobody counts.
+    public var count: UInt64?
 
-    public init(_ limit: Kind, budget: Budget? = nil, value: UInt64? = nil) {
+    public init(_ limit: Kind, budget: Budget? = nil, value: UInt64? = nil, count: UInt64? = nil) {
         self.limit = limit
         self.budget = budget
         self.value = value
+        self.count = count
     }
 }
 
@@ -232,6 +238,8 @@ public struct Loss: Sendable, Equatable {
         case reader
         /// The journal fell behind; readers may have got them.
         case journal
+        /// The sandbox has used up its share of the journal; readers may have got them.
+        case share = "journal_share"
     }
 
     public var count: UInt64
@@ -253,6 +261,7 @@ extension Event {
         case .limit: .limit
         case .process: .process
         case .syscall: .syscall
+        case .policy: .policy
         case .lost: .lost
         case .audit: .audit
         case .gap: .gap
@@ -263,7 +272,7 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .dns, .limit, .process, .syscall, .lost, .audit, .gap: nil
+        case .sandbox, .dns, .limit, .process, .syscall, .policy, .lost, .audit, .gap: nil
         }
     }
 
@@ -278,7 +287,7 @@ extension Event {
         case .egress(let traffic), .ingress(let traffic): traffic.process
         case .process(let change): change.process
         case .syscall(let call): call.process
-        case .sandbox, .dns, .limit, .lost, .audit, .gap: nil
+        case .sandbox, .dns, .limit, .policy, .lost, .audit, .gap: nil
         }
     }
 

@@ -54,8 +54,13 @@ extension Event {
                 json.key("value")
                 json.number(value)
             }
+            if let count = reached.count {
+                json.key("count")
+                json.number(count)
+            }
         case .process(let change): change.write(to: &json)
         case .syscall(let call): call.write(to: &json)
+        case .policy(let change): change.write(to: &json)
         case .lost(let loss):
             json.key("count")
             json.number(loss.count)

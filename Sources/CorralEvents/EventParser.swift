@@ -18,14 +18,7 @@ public enum EventParseError: Error, Sendable, Equatable, CustomStringConvertible
 extension Event {
     /// From one line of `jsonLine`, with its line break or without. Keys that are not known are passed over.
     public init(json: [UInt8]) throws(EventParseError) {
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONReader.value(of: json)
-        } catch {
-            throw .syntax(offset: error.offset, expected: error.expected)
-        }
-        guard case .object = value else { throw .syntax(offset: 0, expected: "an object") }
-        let fields = Fields(value, path: "")
+        let fields = try Fields(json: json, path: "")
         guard let time = RFC3339.nanoseconds(try fields.string("time")) else {
             throw .field("time", expected: "RFC 3339 in UTC")
         }
@@ -40,13 +33,14 @@ extension Event {
             body = .limit(
                 LimitReached(
                     try fields.word("limit"), budget: try fields.optionalWord("budget"),
-                    value: try fields.optionalNumber("value")))
+                    value: try fields.optionalNumber("value"), count: try fields.optionalNumber("count")))
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
         case .audit: body = .audit(try AuditRecord(fields))
         case .gap: body = .gap(try Gap(fields))
         case .process: body = .process(try ProcessChange(fields))
         case .syscall: body = .syscall(try Syscall(fields))
-        case .file, .policy:
+        case .policy: body = .policy(try PolicyChange(fields))
+        case .file:
             throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
         }
         let sandbox = try fields.optionalObject("sandbox").map { inner throws(EventParseError) in
@@ -154,6 +148,18 @@ struct Fields {
     init(_ value: JSONValue, path: String) {
         self.value = value
         self.path = path
+    }
+
+    /// The members of a JSON object that is all of `json`.
+    init(json: [UInt8], path: String) throws(EventParseError) {
+        let value: JSONValue
+        do throws(JSONError) {
+            value = try JSONReader.value(of: json)
+        } catch {
+            throw .syntax(offset: error.offset, expected: error.expected)
+        }
+        guard case .object = value else { throw .syntax(offset: 0, expected: "an object") }
+        self.init(value, path: path)
     }
 
     private func member(_ key: String) -> JSONValue? {

@@ -43,7 +43,7 @@ public struct EventRenderer: Sendable {
                 switch event.body {
                 case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
                 case .dns(let query): compact(query)
-                case .sandbox, .limit, .process, .syscall, .lost, .audit, .gap: emphasis(event) + detail(event)
+                case .sandbox, .limit, .process, .syscall, .policy, .lost, .audit, .gap: emphasis(event) + detail(event)
                 }
             return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
         case .table:
@@ -103,6 +103,8 @@ public struct EventRenderer: Sendable {
         case .gap: paint("gap ", .magenta)
         case .sandbox: "sandbox "
         case .audit: "audit "
+        case .policy(let change):
+            if case .refused = change.outcome { paint("policy ", .yellow) } else { "policy " }
         case .process(let change): "process \(text(change.process)) "
         case .syscall(let call):
             (call.isRefused ? paint("DENY ", .red) + " " : "") + "syscall \(text(call.process)) "
@@ -133,17 +135,21 @@ public struct EventRenderer: Sendable {
                 case (.oom, _), (.disk, _), (.budget, .bytes): " bytes"
                 case (.pids, _): " processes"
                 case (.budget, .rate): " bits/s"
+                case (.cpu, _): "/1000 processors"
                 case (.budget, _): ""
                 }
-            return "\(name) at \(value)\(unit)"
+            let times = reached.count.map { " ×\($0)" } ?? ""
+            return "\(name) at \(value)\(unit)\(times)"
         case .process(let change): return change.line
         case .syscall(let call): return call.line
+        case .policy(let change): return change.line
         case .lost(let loss):
             let cause =
                 switch loss.place {
                 case .kernel: "the ring buffer was full"
                 case .reader: "this reader fell behind"
                 case .journal: "the journal fell behind"
+                case .share: "the sandbox's share of the journal is used up"
                 }
             return "\(loss.count) \(loss.count == 1 ? "event" : "events"): \(cause)"
         case .audit(let record): return record.text()

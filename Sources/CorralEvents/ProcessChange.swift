@@ -80,6 +80,6 @@ public enum SignalNumber {
     }
 
     static func number(_ name: String) -> UInt8? {
-        (1...64 as ClosedRange<UInt8>).first { self.name($0) == name }
+        (1...127 as ClosedRange<UInt8>).first { self.name($0) == name }
     }
 }

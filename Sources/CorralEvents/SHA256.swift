@@ -6,7 +6,7 @@ public struct SHA256: Sendable, Hashable {
     /// 32 bytes of zero: what the first record of a journal cites.
     public static let zero = SHA256(words: [UInt32](repeating: 0, count: 8))
 
-    private init(words: [UInt32]) {
+    init(words: [UInt32]) {
         self.words = words
     }
 
@@ -40,7 +40,7 @@ public struct SHA256: Sendable, Hashable {
         return SHA256(words: state)
     }
 
-    private static func compress(
+    static func compress(
         _ block: UnsafeRawBufferPointer, _ state: inout [UInt32], _ schedule: UnsafeMutableBufferPointer<UInt32>
     ) {
         for index in 0..<16 {
@@ -79,7 +79,7 @@ public struct SHA256: Sendable, Hashable {
         word &>> bits | word &<< (32 &- bits)
     }
 
-    private static let initial: [UInt32] = [
+    static let initial: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
     ]
 

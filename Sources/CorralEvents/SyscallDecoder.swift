@@ -17,10 +17,13 @@ struct SyscallDecoder {
     let result: Int64
     let captures: [SyscallCapture]
 
-    mutating func decoded() -> [String] {
-        guard let signature = name.flatMap({ Self.signature(of: $0, abi) }) else {
-            return arguments.map(hexadecimal)
-        }
+    func decoded() -> [String] {
+        decoded(by: name.flatMap { Self.signature(of: $0, abi) })
+    }
+
+    /// - Parameter signature: of `name`; nil when it has none.
+    func decoded(by signature: SyscallSignature?) -> [String] {
+        guard let signature else { return arguments.map(hexadecimal) }
         var texts: [String] = []
         for (index, kind) in signature.kinds.enumerated() where index < arguments.count {
             if signature.hasOptionalMode, index == signature.kinds.count - 1,

@@ -46,7 +46,7 @@ public struct WireTrace {
             expected = layout.data + Int(used)
         case CORRAL_TRACE_EXEC.rawValue:
             kind = .exec
-            expected = MemoryLayout<corral_exec>.size
+            expected = MemoryLayout<corral_execution>.size
         case CORRAL_TRACE_FORK.rawValue:
             kind = .fork
             expected = MemoryLayout<corral_step>.size
@@ -60,30 +60,68 @@ public struct WireTrace {
 
     public var type: EventType { kind == .syscall ? .syscall : .process }
 
+    /// The whole record; valid as long as the bytes it was made from.
+    public var record: UnsafeRawBufferPointer { bytes }
+
+    /// Seccomp refused the call.
+    public var isRefused: Bool { kind == .syscall && UInt32(flags) & CORRAL_TRACE_REFUSED.rawValue != 0 }
+
+    var flags: UInt16 { load(TraceLayout.shared.flags) }
+
+    /// Row of the counts that a call has.
+    public var row: Int {
+        let layout = TraceLayout.shared
+        let number: UInt32 = load(layout.number)
+        let abi: UInt8 = load(layout.abi)
+        guard number < CORRAL_SYSCALLS, UInt32(abi) < CORRAL_SYSCALL_ABIS else { return Int(CORRAL_TRACE_ROWS) - 1 }
+        return Int(UInt32(abi) * CORRAL_SYSCALLS + number)
+    }
+
+    /// Whose a record is that could not be read further; nil where it says not even that.
+    public static func slot(of bytes: UnsafeRawBufferPointer) -> UInt32? {
+        bytes.count >= TraceLayout.shared.headBytes ? load(bytes, TraceLayout.shared.slot) : nil
+    }
+
+    /// The record that `bytes` begin with; nil when they hold no whole one.
+    static func first(in bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        let layout = TraceLayout.shared
+        guard bytes.count >= layout.headBytes else { return nil }
+        let size = Int(load(bytes, layout.size, as: UInt16.self))
+        guard size >= layout.headBytes, size <= bytes.count else { return nil }
+        return UnsafeRawBufferPointer(rebasing: bytes[..<size])
+    }
+
     func load<Value: FixedWidthInteger>(_ offset: Int, as type: Value.Type = Value.self) -> Value {
         Self.load(bytes, offset)
     }
 
     // Safety: every offset is a field's own in a record whose size `init` has checked.
-    private static func load<Value: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> Value {
+    private static func load<Value: FixedWidthInteger>(
+        _ bytes: UnsafeRawBufferPointer, _ offset: Int, as type: Value.Type = Value.self
+    ) -> Value {
         bytes.loadUnaligned(fromByteOffset: offset, as: Value.self)
     }
 
     // MARK: events
 
-    public func event(in context: DecisionContext) -> Event {
-        let layout = TraceLayout.shared
-        let time: UInt64 = load(layout.time)
+    func time(in context: DecisionContext) -> Int64 {
+        let time: UInt64 = load(TraceLayout.shared.time)
         let (sum, overflow) = Int64(clamping: time).addingReportingOverflow(context.bootTime)
+        return overflow ? .max : sum
+    }
+
+    static func name(ofUnknown number: UInt32) -> String { "syscall_\(Int32(bitPattern: number))" }
+
+    public func event(in context: DecisionContext) -> Event {
         let body: Event.Body =
             switch kind {
             case .syscall: .syscall(syscall(in: context))
             case .exec, .fork, .exit: .process(ProcessChange(process: process(in: context), action: action))
             }
-        return Event(time: overflow ? .max : sum, seq: seq, sandbox: context.sandbox, body: body)
+        return Event(time: time(in: context), seq: seq, sandbox: context.sandbox, body: body)
     }
 
-    private func process(in context: DecisionContext) -> ProcessReference {
+    func process(in context: DecisionContext) -> ProcessReference {
         let layout = TraceLayout.shared
         let comm = bytes[layout.comm..<layout.comm + Int(CORRAL_COMM_BYTES)].prefix { $0 != 0 }
         let exe =
@@ -111,7 +149,7 @@ public struct WireTrace {
         let name = SyscallTable.name(number, abi)
         var arguments: [String] = []
         if !isSet(CORRAL_TRACE_UNSEEN) {
-            var decoder = SyscallDecoder(
+            let decoder = SyscallDecoder(
                 name: name, abi: abi, arguments: (0..<6).map { load(layout.arguments + $0 * 8) }, result: result,
                 captures: captures)
             arguments = decoder.decoded()
@@ -120,8 +158,7 @@ public struct WireTrace {
         let duration: UInt64 = load(layout.duration)
         return Syscall(
             thread: load(layout.tid), process: process(in: context),
-            name: name ?? "syscall_\(Int32(bitPattern: number))",
-            abi: abi, arguments: arguments, outcome: outcome,
+            name: name ?? Self.name(ofUnknown: number), abi: abi, arguments: arguments, outcome: outcome,
             duration: isSet(CORRAL_TRACE_REFUSED) || isSet(CORRAL_TRACE_UNSEEN) || isSet(CORRAL_TRACE_NO_RETURN)
                 ? nil : duration
         )
@@ -144,7 +181,7 @@ public struct WireTrace {
     }
 
     /// Pieces of memory that the kernel side copied; what does not lie within the record is left out.
-    private var captures: [SyscallCapture] {
+    var captures: [SyscallCapture] {
         let layout = TraceLayout.shared
         var captures: [SyscallCapture] = []
         var offset = layout.data
@@ -202,8 +239,9 @@ public struct WireTrace {
         let layout = TraceLayout.shared
         let user: UInt64 = load(layout.user), system: UInt64 = load(layout.system), run: UInt64 = load(layout.run)
         let ticks = Double(user) + Double(system)
-        let userShare = ticks == 0 ? UInt64(0) : UInt64(Double(run) * (Double(user) / ticks))
-        let userPart = min(run, ticks == 0 ? run : userShare)
+        // `run` may round up to 2^64, which no 64 bits hold.
+        let share = ticks == 0 ? nil : UInt64(exactly: (Double(run) * (Double(user) / ticks)).rounded(.down))
+        let userPart = min(run, share ?? run)
         return ProcessChange.Usage(
             user: userPart, system: run - userPart,
             peakMemory: load(layout.peakPages, as: UInt64.self).multipliedReportingOverflow(by: Self.pageBytes)
@@ -218,9 +256,10 @@ public struct WireTrace {
 /// Offsets of the records of bpf/abi/corral_abi.h, asked of the compiler once.
 struct TraceLayout: Sendable {
     let headBytes = MemoryLayout<corral_trace_head>.size
-    let version = head(\.version), type = head(\.type), abi = head(\.abi), flags = head(\.flags)
+    let version = head(\.version), size = head(\.size), type = head(\.type), abi = head(\.abi), flags = head(\.flags)
     let time = head(\.time_ns), seq = head(\.seq), epoch = head(\.epoch), slot = head(\.slot)
     let pid = head(\.pid), ppid = head(\.ppid), tid = head(\.tid), hostPid = head(\.host_pid)
+    let hostTid = head(\.host_tid)
     let hostUID = head(\.host_uid), execCount = head(\.exec_count), startedAt = head(\.start_ns)
     let comm = head(\.comm)
     let number = call(\.number), used = call(\.used), arguments = call(\.arguments), result = call(\.result)
@@ -236,7 +275,7 @@ struct TraceLayout: Sendable {
 
     private static func head(_ field: PartialKeyPath<corral_trace_head>) -> Int { offset(field) }
     private static func call(_ field: PartialKeyPath<corral_syscall>) -> Int { offset(field) }
-    private static func exec(_ field: PartialKeyPath<corral_exec>) -> Int { offset(field) }
+    private static func exec(_ field: PartialKeyPath<corral_execution>) -> Int { offset(field) }
     private static func step(_ field: PartialKeyPath<corral_step>) -> Int { offset(field) }
 
     private static func offset<Root>(_ field: PartialKeyPath<Root>) -> Int {

@@ -3,14 +3,29 @@ public struct CgroupLimits: Sendable, Equatable {
     /// Processors' worth of time, 1.5 for instance; at least 0.01.
     public var cpu: Double?
     public var memoryBytes: UInt64?
-    /// Processes and threads.
+    /// Share of the processors when they are short, 1 to 10000; 100 is what others have.
+    public var cpuWeight: UInt32?
+    /// Processes and threads of the sandbox's commands.
     public var pids: UInt32?
+    /// Bytes a second from and to each disk; cgroup v2 alone has them.
+    public var ioRead: UInt64?
+    public var ioWrite: UInt64?
 
-    public init(cpu: Double? = nil, memoryBytes: UInt64? = nil, pids: UInt32? = nil) {
+    public init(
+        cpu: Double? = nil, cpuWeight: UInt32? = nil, memoryBytes: UInt64? = nil, pids: UInt32? = nil,
+        ioRead: UInt64? = nil, ioWrite: UInt64? = nil
+    ) {
         self.cpu = cpu
+        self.cpuWeight = cpuWeight
         self.memoryBytes = memoryBytes
         self.pids = pids
+        self.ioRead = ioRead
+        self.ioWrite = ioWrite
     }
+
+    /// Beyond the limit on pids, for corral-init and for what it starts in a sandbox that is full. Commands are held to the limit
+    /// itself by RLIMIT_NPROC.
+    static let reservedPids: UInt32 = 32
 
     /// Length of the accounting period, in microseconds.
     static let cpuPeriod = 100_000
@@ -26,8 +41,9 @@ public struct CgroupLimits: Sendable, Equatable {
     var controllers: [String] {
         var names: [String] = []
         if memoryBytes != nil { names.append("memory") }
-        if cpu != nil { names.append("cpu") }
+        if cpu != nil || cpuWeight != nil { names.append("cpu") }
         if pids != nil { names.append("pids") }
+        if ioRead != nil || ioWrite != nil { names.append("io") }
         return names
     }
 
@@ -50,11 +66,19 @@ public struct CgroupLimits: Sendable, Equatable {
                 Setting(file: "memory.oom.group", value: "1"),
             ]
         case "cpu":
-            guard let cpu else { return [] }
-            return [Setting(file: "cpu.max", value: "\(Self.cpuQuota(cpu)) \(Self.cpuPeriod)")]
+            return [
+                cpu.map { Setting(file: "cpu.max", value: "\(Self.cpuQuota($0)) \(Self.cpuPeriod)") },
+                cpuWeight.map { Setting(file: "cpu.weight", value: "\($0)") },
+            ].compactMap { $0 }
         case "pids":
             guard let pids else { return [] }
-            return [Setting(file: "pids.max", value: "\(pids)")]
+            return [Setting(file: "pids.max", value: "\(UInt64(pids) + UInt64(Self.reservedPids))")]
+        case "io":
+            let rates = [ioRead.map { "rbps=\($0)" }, ioWrite.map { "wbps=\($0)" }].compactMap { $0 }
+            return BlockDevices.disks().map {
+                // Some take no limit: a disk without requests of its own, or one that is just going.
+                Setting(file: "io.max", value: "\($0) \(rates.joined(separator: " "))", isOptional: true)
+            }
         default:
             return []
         }
@@ -72,14 +96,19 @@ public struct CgroupLimits: Sendable, Equatable {
                 Setting(file: "memory.swappiness", value: "0", isOptional: true),
             ]
         case "cpu":
-            guard let cpu else { return [] }
-            return [
-                Setting(file: "cpu.cfs_period_us", value: "\(Self.cpuPeriod)"),
-                Setting(file: "cpu.cfs_quota_us", value: "\(Self.cpuQuota(cpu))"),
-            ]
+            var settings: [Setting] = []
+            if let cpu {
+                settings.append(Setting(file: "cpu.cfs_period_us", value: "\(Self.cpuPeriod)"))
+                settings.append(Setting(file: "cpu.cfs_quota_us", value: "\(Self.cpuQuota(cpu))"))
+            }
+            // 1024 is what others have; the kernel takes no less than 2.
+            if let cpuWeight {
+                settings.append(Setting(file: "cpu.shares", value: "\(max(2, UInt64(cpuWeight) * 1024 / 100))"))
+            }
+            return settings
         case "pids":
             guard let pids else { return [] }
-            return [Setting(file: "pids.max", value: "\(pids)")]
+            return [Setting(file: "pids.max", value: "\(UInt64(pids) + UInt64(Self.reservedPids))")]
         default:
             return []
         }

@@ -73,9 +73,7 @@ extension SandboxHooks {
     ) -> Bool {
         guard let map = try? programs.map("flows") else { return false }
         // struct corral_flow_key
-        var key: [UInt8] = []
-        key.appendWord(identity.slot)
-        key.appendWord(UInt32(truncatingIfNeeded: identity.epoch))
+        var key = identity.keyPrefix
         let loopback = isIPv4 ? IPAddress(ipv4: 0x7f00_0001) : IPAddress(high: 0, low: 1)
         key.append(contentsOf: loopback.networkBytes)
         for number in [source, port] { withUnsafeBytes(of: number) { key.append(contentsOf: $0) } }
@@ -98,34 +96,17 @@ extension SandboxHooks {
     }
 
     private static func resolverKey(_ identity: SandboxIdentity, _ netnsCookie: UInt64) -> [UInt8] {
-        var key: [UInt8] = []
-        key.appendWord(identity.slot)
-        key.appendWord(UInt32(truncatingIfNeeded: identity.epoch))
+        var key = identity.keyPrefix
         key.appendLong(netnsCookie)
         return key
     }
 
     /// struct corral_port_key
     static func portKey(_ port: UInt16, _ proto: IPProtocol, _ identity: SandboxIdentity) -> [UInt8] {
-        var key: [UInt8] = []
-        key.appendWord(identity.slot)
-        key.appendWord(UInt32(truncatingIfNeeded: identity.epoch))
+        var key = identity.keyPrefix
         withUnsafeBytes(of: port) { key.append(contentsOf: $0) }
         key.append(proto.rawValue)
         key.append(0)
         return key
-    }
-
-    func put(_ map: String, _ key: [UInt8], _ value: [UInt8]) throws(KernelError) {
-        let descriptor = try programs.map(map)
-        let result = key.withUnsafeBytes { key in
-            value.withUnsafeBytes { bpf_map_update_elem(descriptor, key.baseAddress, $0.baseAddress, 0) }
-        }
-        guard result == 0 else { throw KernelError(call: "bpf_map_update_elem", subject: map, errno: errno) }
-    }
-
-    func remove(_ map: String, _ key: [UInt8]) {
-        guard let descriptor = try? programs.map(map) else { return }
-        _ = key.withUnsafeBytes { bpf_map_delete_elem(descriptor, $0.baseAddress) }
     }
 }

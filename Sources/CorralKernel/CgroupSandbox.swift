@@ -14,14 +14,21 @@ public final class SandboxCgroup: Sendable {
     private let relativePath: String
     private let instancePath: String
     /// Directories in v1 hierarchies by their controller.
-    private let v1 = Mutex<[String: String]>([:])
+    let v1 = Mutex<[String: String]>([:])
 
-    private init(id: UInt64, path: String, hierarchy: CgroupHierarchy, instancePath: String, relativePath: String) {
-        self.id = id
+    private init(
+        existing relativePath: String, _ instance: String, _ hierarchy: CgroupHierarchy
+    ) throws(KernelError) {
+        let path = "\(hierarchy.v2)/\(relativePath)"
+        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+        let raw = directory.raw
+        var number: UInt64 = 0
+        try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
+        id = number
         self.path = path
         self.hierarchy = hierarchy
-        self.instancePath = instancePath
         self.relativePath = relativePath
+        instancePath = "corral/\(instance)"
     }
 
     /// Makes the v2 directory; EEXIST when there is one of this name.
@@ -30,21 +37,13 @@ public final class SandboxCgroup: Sendable {
     public static func create(
         hierarchy: CgroupHierarchy, instance: String, id: String
     ) throws(KernelError) -> SandboxCgroup {
-        try CgroupHierarchy.check(instance, named: "instance")
-        try CgroupHierarchy.check(id, named: "sandbox")
-        let instancePath = "corral/\(instance)"
-        let relativePath = "\(instancePath)/\(id)"
+        let relativePath = try relativePath(instance, id)
         let path = "\(hierarchy.v2)/\(relativePath)"
         try CgroupFile.makeDirectory("\(hierarchy.v2)/corral")
-        try CgroupFile.makeDirectory("\(hierarchy.v2)/\(instancePath)")
+        try CgroupFile.makeDirectory("\(hierarchy.v2)/corral/\(instance)")
         try systemCall("mkdir", on: path) { mkdir(path, 0o755) }
         do throws(KernelError) {
-            let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
-            let raw = directory.raw
-            var number: UInt64 = 0
-            try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
-            return SandboxCgroup(
-                id: number, path: path, hierarchy: hierarchy, instancePath: instancePath, relativePath: relativePath)
+            return try SandboxCgroup(existing: relativePath, instance, hierarchy)
         } catch {
             _ = rmdir(path)
             throw error
@@ -55,22 +54,19 @@ public final class SandboxCgroup: Sendable {
     public static func open(
         hierarchy: CgroupHierarchy, instance: String, id: String
     ) throws(KernelError) -> SandboxCgroup {
-        try CgroupHierarchy.check(instance, named: "instance")
-        try CgroupHierarchy.check(id, named: "sandbox")
-        let instancePath = "corral/\(instance)"
-        let relativePath = "\(instancePath)/\(id)"
-        let path = "\(hierarchy.v2)/\(relativePath)"
-        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
-        let raw = directory.raw
-        var number: UInt64 = 0
-        try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
-        let cgroup = SandboxCgroup(
-            id: number, path: path, hierarchy: hierarchy, instancePath: instancePath, relativePath: relativePath)
+        let relativePath = try relativePath(instance, id)
+        let cgroup = try SandboxCgroup(existing: relativePath, instance, hierarchy)
         for (controller, mount) in hierarchy.v1 {
             let directory = "\(mount)/\(relativePath)"
             if CgroupFile.exists(directory) { cgroup.v1.withLock { $0[controller] = directory } }
         }
         return cgroup
+    }
+
+    private static func relativePath(_ instance: String, _ id: String) throws(KernelError) -> String {
+        try CgroupHierarchy.check(instance, named: "instance")
+        try CgroupHierarchy.check(id, named: "sandbox")
+        return "corral/\(instance)/\(id)"
     }
 
     /// A new descriptor of the v2 directory, for `Spawner.spawn` and for BPF links.
@@ -116,7 +112,9 @@ public final class SandboxCgroup: Sendable {
         guard available.split(whereSeparator: \.isWhitespace).contains(where: { $0 == controller }) else {
             throw KernelError(
                 call: "cgroup limit", subject: controller, errno: ENOTSUP,
-                detail: "the host has no \(controller) controller, neither in cgroup v2 nor in v1")
+                detail: controller == "io"
+                    ? "the host has no io controller in cgroup v2"
+                    : "the host has no \(controller) controller, neither in cgroup v2 nor in v1")
         }
         for inner in [hierarchy.v2, "\(hierarchy.v2)/corral", "\(hierarchy.v2)/\(instancePath)"] {
             try CgroupFile.write("+\(controller)", to: "\(inner)/cgroup.subtree_control")
@@ -134,13 +132,44 @@ public final class SandboxCgroup: Sendable {
         }
     }
 
-    /// How many of its processes the kernel killed for lack of memory; 0 without a memory limit.
-    public func oomKills() -> UInt64 {
-        let v1 = v1.withLock { $0["memory"] }
-        let file = v1.map { "\($0)/memory.oom_control" } ?? "\(path)/memory.events"
-        // Without a memory controller there is no such file, and no such kill.
-        guard let content = try? CgroupFile.read(file) else { return 0 }
-        return Self.value(of: "oom_kill", in: content)
+    /// How often each of the limits was hit. Reads a file for each; one that cannot be read tells of nothing.
+    public func limitCounts(_ limits: CgroupLimits) -> LimitCounts {
+        let v1 = v1.withLock { $0 }
+        func content(_ controller: String, _ name: String) -> String? {
+            try? CgroupFile.read("\(v1[controller] ?? path)/\(name)")
+        }
+        var counts = LimitCounts()
+        if limits.memoryBytes != nil {
+            let events = content("memory", v1["memory"] == nil ? "memory.events" : "memory.oom_control")
+            counts.oomKills = events.map { Self.value(of: "oom_kill", in: $0) } ?? 0
+        }
+        if let pids = limits.pids {
+            counts.pidsRefused = content("pids", "pids.events").map { Self.value(of: "max", in: $0) } ?? 0
+            // corral-init is one of them, and stands outside the limit.
+            let current = content("pids", "pids.current")?.split(separator: "\n").first.flatMap { UInt64($0) } ?? 0
+            counts.isFullOfProcesses = current > UInt64(pids)
+        }
+        if limits.cpu != nil {
+            counts.cpuThrottled = content("cpu", "cpu.stat").map { Self.value(of: "nr_throttled", in: $0) } ?? 0
+        }
+        return counts
+    }
+
+    /// Whether the kernel kills all of it when memory runs out; otherwise it kills one process.
+    public var isKilledAsAUnit: Bool { v1.withLock { $0["memory"] } == nil }
+
+    /// Since the sandbox began.
+    public struct LimitCounts: Sendable, Equatable {
+        /// Processes that the kernel killed for lack of memory.
+        public var oomKills: UInt64 = 0
+        /// Forks that the cgroup refused; those that RLIMIT_NPROC refuses are not counted by the kernel.
+        public var pidsRefused: UInt64 = 0
+        /// There are as many processes now as there may be.
+        public var isFullOfProcesses = false
+        /// Periods of a tenth of a second in which the processors' time was used up.
+        public var cpuThrottled: UInt64 = 0
+
+        public init() {}
     }
 
     static func value(of key: String, in content: String) -> UInt64 {

@@ -22,6 +22,10 @@ struct ControlMessage {
         }
     }
 
+    mutating func append(contentsOf raw: UnsafeMutableRawBufferPointer) {
+        bytes.append(contentsOf: raw)
+    }
+
     mutating func append(_ raw: [UInt8]) {
         bytes += raw
     }
@@ -153,6 +157,8 @@ enum ControlStage {
         case CORRAL_STAGE_PRIVILEGES: "drop privileges"
         case CORRAL_STAGE_SECCOMP: "install the seccomp filter"
         case CORRAL_STAGE_EXECVE: "execve"
+        case CORRAL_STAGE_SECRETS: "write the secrets"
+        case CORRAL_STAGE_TERMINAL: "open a terminal"
         default: "stage \(stage)"
         }
     }

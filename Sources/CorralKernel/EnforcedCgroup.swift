@@ -118,12 +118,9 @@ extension SandboxHooks {
         var key = [UInt8](repeating: 0, count: MemoryLayout<corral_flow_key>.size)
         var value = [UInt8](repeating: 0, count: MemoryLayout<corral_flow>.size)
         var owner: [UInt8] = []
-        var successor: [UInt8] = []
         var accepted: [UInt8] = []
         owner.appendWord(slot)
         owner.appendWord(epoch)
-        successor.appendWord(identity.slot)
-        successor.appendWord(UInt32(truncatingIfNeeded: identity.epoch))
         accepted.appendWord(CORRAL_RULE_PUBLISHED)
         var isFirst = true
         // An entry that is gone by the time its successor is asked for sends the walk back to the beginning.
@@ -141,7 +138,7 @@ extension SandboxHooks {
                 value.withUnsafeMutableBytes { bpf_map_lookup_elem(earlier, key.baseAddress, $0.baseAddress) == 0 }
             }
             guard isThere, value.suffix(4).elementsEqual(accepted) else { continue }
-            let copy = successor + key.dropFirst(8)
+            let copy = identity.keyPrefix + key.dropFirst(8)
             _ = copy.withUnsafeBytes { key in
                 value.withUnsafeBytes { bpf_map_update_elem(flows, key.baseAddress, $0.baseAddress, 0) }
             }

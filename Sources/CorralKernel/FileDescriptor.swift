@@ -44,6 +44,9 @@ public final class SharedDescriptor: Sendable {
         self.descriptor = descriptor
     }
 
+    /// Another descriptor of the same open file, close-on-exec.
+    func duplicate() throws(KernelError) -> FileDescriptor { try descriptor.duplicate() }
+
     /// Valid while this object lives.
     package var raw: Int32 { descriptor.raw }
 }

@@ -6,9 +6,10 @@ internal import Glibc
 public enum InitMessage: Sendable {
     /// Parked and ready for commands.
     case hello
-    /// `pid` is the one inside. `stdin` is the write end of a pipe, the others are read ends.
+    /// `pid` is the one inside. `stdin` is the write end of a pipe, the others are read ends. Of a command with a terminal
+    /// `stdin` and `stdout` are both its master, and `stderr` is nil.
     case started(
-        tag: UInt64, pid: Int32, stdin: SharedDescriptor?, stdout: SharedDescriptor, stderr: SharedDescriptor)
+        tag: UInt64, pid: Int32, stdin: SharedDescriptor?, stdout: SharedDescriptor, stderr: SharedDescriptor?)
     /// The command did not start; `stage` says at what: `execve`.
     case execFailed(tag: UInt64, errno: Int32, stage: String)
     /// `status` as wait(2) gives it; `maxRSS` in KiB.
@@ -38,21 +39,28 @@ public final class InitChannel: Sendable {
     ///   - seccomp: what `SeccompProgram` compiled; empty: no filter.
     ///   - upperBytes: new limit of what the sandbox may write in all; 0 leaves it.
     ///   - openFiles: RLIMIT_NOFILE; 0 leaves it.
+    ///   - user: numbers inside; the sandbox's last one is corral-init's own and refused by it.
+    ///   - terminal: a terminal of this size takes the place of the pipes, of stdin's too.
+    ///   - processes: RLIMIT_NPROC, processes and threads of the command's user in the sandbox; 0 leaves it.
     /// Throws EINVAL for a zero byte in a text or a malformed variable, E2BIG beyond 512 KiB.
     public func exec(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
-        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64
+        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64,
+        user: (uid: UInt32, gid: UInt32) = (0, 0), terminal: (rows: UInt16, columns: UInt16)? = nil,
+        processes: UInt32 = 0
     ) throws(KernelError) {
         try send(
             Self.execMessage(
                 tag: tag, arguments: arguments, environment: environment, workingDirectory: workingDirectory,
                 stdin: stdin, keepCapabilities: keepCapabilities, seccomp: seccomp, upperBytes: upperBytes,
-                openFiles: openFiles))
+                openFiles: openFiles, user: user, terminal: terminal, processes: processes))
     }
 
     static func execMessage(
         tag: UInt64, arguments: [String], environment: [String: String], workingDirectory: String, stdin: Bool,
-        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64
+        keepCapabilities: Bool, seccomp: [UInt8], upperBytes: UInt64, openFiles: UInt64,
+        user: (uid: UInt32, gid: UInt32) = (0, 0), terminal: (rows: UInt16, columns: UInt16)? = nil,
+        processes: UInt32 = 0
     ) throws(KernelError) -> [UInt8] {
         guard !arguments.isEmpty else {
             throw KernelError(call: "exec", errno: EINVAL, detail: "no arguments")
@@ -63,7 +71,11 @@ public final class InitChannel: Sendable {
         else { throw KernelError(call: "exec", errno: E2BIG) }
 
         var flags: UInt32 = 0
-        if stdin { flags |= CORRAL_EXEC_STDIN.rawValue }
+        if terminal != nil {
+            flags |= CORRAL_EXEC_TERMINAL.rawValue
+        } else if stdin {
+            flags |= CORRAL_EXEC_STDIN.rawValue
+        }
         if keepCapabilities { flags |= CORRAL_EXEC_KEEP_CAPABILITIES.rawValue }
 
         var message = ControlMessage(CORRAL_EXEC, tag: tag)
@@ -73,6 +85,11 @@ public final class InitChannel: Sendable {
         message.append(seccompCount)
         message.append(upperBytes)
         message.append(openFiles)
+        message.append(user.uid)
+        message.append(user.gid)
+        message.append(terminal?.rows ?? 0)
+        message.append(terminal?.columns ?? 0)
+        message.append(processes)
         message.append(seccomp)
         for argument in arguments { try message.append(string: argument, named: "argument") }
         for (name, value) in environment.sorted(by: { $0.key < $1.key }) {
@@ -109,11 +126,17 @@ public final class InitChannel: Sendable {
             try message.expect(size: MemoryLayout<corral_hello>.size, descriptors: 0...0, from: name)
             return .hello
         case CORRAL_STARTED:
-            try message.expect(size: MemoryLayout<corral_started>.size, descriptors: 2...3, from: name)
+            try message.expect(size: MemoryLayout<corral_started>.size, descriptors: 1...3, from: name)
             guard message.int32(at: 16) > 0 else {
                 throw ReceivedMessage.malformed("pid \(message.int32(at: 16))", from: name)
             }
             let streams = message.descriptors
+            if streams.count == 1 {
+                // Written and read by two callers, which a poller tells apart by the descriptor.
+                let stdin = SharedDescriptor(try streams[0].duplicate())
+                return .started(
+                    tag: message.tag, pid: message.int32(at: 16), stdin: stdin, stdout: streams[0], stderr: nil)
+            }
             let outputs = streams.suffix(2)
             return .started(
                 tag: message.tag, pid: message.int32(at: 16), stdin: streams.count == 3 ? streams[0] : nil,
@@ -133,7 +156,7 @@ public final class InitChannel: Sendable {
         }
     }
 
-    private func send(_ bytes: [UInt8]) throws(KernelError) {
+    func send(_ bytes: [UInt8]) throws(KernelError) {
         let socket = descriptor.raw
         try systemCall("sendmsg", on: Self.name) { corral_send_message(socket, bytes, bytes.count, nil, 0) }
     }

@@ -58,6 +58,65 @@ extension SandboxHooks {
         return times
     }
 
+    /// Runs that the kernel left out, because the program ran on that CPU already.
+    public func programMisses() throws(KernelError) -> [(name: String, misses: UInt64)] {
+        var misses: [(name: String, misses: UInt64)] = []
+        for hook in BpfPrograms.cgroupHooks {
+            misses.append((hook.name, try Self.misses(hook.name, programs.cgroupProgram(hook.name))))
+        }
+        for hook in BpfPrograms.foreignCgroupHooks {
+            misses.append((hook.name, try Self.misses(hook.name, programs.foreignCgroupProgram(hook.name))))
+        }
+        for name in ["from_sandbox", "to_sandbox"] {
+            misses.append((name, try Self.misses(name, programs.vethProgram(name))))
+        }
+        return misses
+    }
+
+    static func misses(_ name: String, _ descriptor: Int32) throws(KernelError) -> UInt64 {
+        var info = bpf_prog_info()
+        var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+        guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else {
+            throw KernelError(call: "bpf_obj_get_info_by_fd", subject: name, errno: errno)
+        }
+        return info.recursion_misses
+    }
+
+    /// Entries of maps that can be full. Blocks: each is walked through, some milliseconds for 100,000 entries. A map that
+    /// cannot be walked is left out.
+    public func mapEntries() -> [(name: String, entries: Int, limit: Int)] {
+        let maps: [(String, UInt32, Int)] = [
+            ("flows", CORRAL_MAX_FLOWS, MemoryLayout<corral_flow_key>.size),
+            ("announced", CORRAL_MAX_ANNOUNCED, MemoryLayout<corral_announced_key>.size),
+            ("pins", CORRAL_MAX_PINS, MemoryLayout<corral_pin_key>.size),
+            ("published", CORRAL_MAX_PUBLISHED, MemoryLayout<corral_port_key>.size),
+        ]
+        return maps.compactMap { name, limit, keySize in
+            guard let map = try? programs.map(name) else { return nil }
+            return (name, Self.entries(of: map, keySize: keySize, limit: Int(limit)), Int(limit))
+        }
+    }
+
+    /// What is added and removed meanwhile may be counted or not.
+    private static func entries(of map: Int32, keySize: Int, limit: Int) -> Int {
+        var key = [UInt8](repeating: 0, count: keySize)
+        var next = key
+        var count = 0
+        var isFirst = true
+        while count < limit {
+            let result = next.withUnsafeMutableBytes { next in
+                key.withUnsafeBytes {
+                    bpf_map_get_next_key(map, isFirst ? nil : $0.baseAddress, next.baseAddress)
+                }
+            }
+            guard result == 0 else { break }
+            isFirst = false
+            count += 1
+            swap(&key, &next)
+        }
+        return count
+    }
+
     /// How many sandboxes and cgroups the maps have room for, and how many addresses of names, over all of them.
     public static var mostSlots: Int { Int(CORRAL_MAX_SLOTS) }
     public static var mostPins: Int { Int(CORRAL_MAX_PINS) }

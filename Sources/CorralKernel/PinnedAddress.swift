@@ -28,12 +28,8 @@ extension SandboxHooks {
     public func pin(
         _ address: IPAddress, _ rules: [PinnedRule], of identity: SandboxIdentity, policy: PolicyMap
     ) throws(KernelError) {
-        let map = try programs.map("pins")
         let key = Self.pinKey(address, identity, policy)
-        guard !rules.isEmpty else {
-            _ = key.withUnsafeBytes { bpf_map_delete_elem(map, $0.baseAddress) }
-            return
-        }
+        guard !rules.isEmpty else { return remove("pins", key) }
         guard rules.count <= PinnedRule.maximum else {
             throw KernelError(call: "bpf_map_update_elem", subject: "pins[\(address)]", errno: E2BIG)
         }
@@ -44,18 +40,11 @@ extension SandboxHooks {
             value.appendWord(UInt32(truncatingIfNeeded: rule.rule))
         }
         value.append(contentsOf: repeatElement(0, count: MemoryLayout<corral_pin>.size - value.count))
-        let result = key.withUnsafeBytes { key in
-            value.withUnsafeBytes { bpf_map_update_elem(map, key.baseAddress, $0.baseAddress, 0) }
-        }
-        guard result == 0 else {
-            throw KernelError(call: "bpf_map_update_elem", subject: "pins[\(address)]", errno: errno)
-        }
+        try put("pins", key, value, subject: "pins[\(address)]")
     }
 
     private static func pinKey(_ address: IPAddress, _ identity: SandboxIdentity, _ policy: PolicyMap) -> [UInt8] {
-        var key: [UInt8] = []
-        key.appendWord(identity.slot)
-        key.appendWord(UInt32(truncatingIfNeeded: identity.epoch))
+        var key = identity.keyPrefix
         key.appendWord(policy.number)
         key.append(contentsOf: address.networkBytes)
         return key

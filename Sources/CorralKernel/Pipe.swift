@@ -1,7 +1,11 @@
 internal import Glibc
 
-/// Reading and writing a command's pipes without ever blocking the caller's thread.
+/// Reading and writing a command's pipes, or its terminal's master, without ever blocking the caller's thread.
 public enum Pipe {
+    /// Bytes that any pipe may hold without a privilege (/proc/sys/fs/pipe-max-size, as the kernel sets it).
+    public static let largestCapacity = 1 << 20
+    private static let setSize: Int32 = 1031  // F_SETPIPE_SZ
+
     public enum ReadResult: Sendable {
         case bytes([UInt8])
         case wouldBlock
@@ -13,7 +17,13 @@ public enum Pipe {
         try systemCall("fcntl(F_SETFL)") { fcntl(descriptor.raw, F_SETFL, flags | O_NONBLOCK) }
     }
 
-    /// At most `capacity` bytes.
+    /// Makes a pipe hold `largestCapacity`. It stays as it is where the kernel grants no more.
+    public static func enlarge(_ descriptor: SharedDescriptor) {
+        _ = fcntl(descriptor.raw, setSize, Int32(largestCapacity))
+    }
+
+    /// At most `capacity` bytes, in an array that is not much larger than they are. The end of a terminal's master is that
+    /// nobody has its other side open any more.
     public static func read(_ descriptor: SharedDescriptor, capacity: Int) throws(KernelError) -> ReadResult {
         var failure: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
@@ -25,8 +35,16 @@ public enum Pipe {
             count = max(result, 0)
         }
         if failure == EAGAIN { return .wouldBlock }
+        if failure == EIO { return .end }
         guard failure == 0 else { throw KernelError(call: "read", subject: "pipe", errno: failure) }
-        return bytes.isEmpty ? .end : .bytes(bytes)
+        if bytes.isEmpty { return .end }
+        return .bytes(bytes.count < capacity / 2 ? bytes.withUnsafeBufferPointer { Array($0) } : bytes)
+    }
+
+    /// A new size of the terminal; what runs in its foreground gets SIGWINCH.
+    public static func resize(_ master: SharedDescriptor, rows: UInt16, columns: UInt16) throws(KernelError) {
+        var size = winsize(ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
+        try systemCall("ioctl(TIOCSWINSZ)", on: "terminal") { ioctl(master.raw, UInt(TIOCSWINSZ), &size) }
     }
 
     /// How many bytes went in; 0 when the pipe is full.

@@ -2,17 +2,19 @@ internal import CLinux
 internal import Glibc
 internal import Synchronization
 
-/// Waits for descriptors on one thread of its own, so that no pool thread ever blocks.
+/// Waits for descriptors on one thread of its own, so that no pool thread ever blocks. What it costs does not grow with
+/// the number of descriptors.
 ///
-/// Safety: shared state is behind the mutex; the thread alone touches the poll array.
-public final class Poller: @unchecked Sendable {
+/// A descriptor is waited for by one caller at a time; a second one takes the place of the first, which is never woken.
+public final class Poller: Sendable {
     public enum Interest: Sendable {
         case readable
         case writable
     }
 
     private struct Waiter: Sendable {
-        let descriptors: [(SharedDescriptor, Int16)]
+        /// Held so that no descriptor is closed, and its number reused, while it is watched.
+        let descriptors: [SharedDescriptor]
         let wake: @Sendable () -> Void
     }
 
@@ -22,10 +24,10 @@ public final class Poller: @unchecked Sendable {
     }
 
     private let state = Mutex(State())
-    private let event: FileDescriptor
+    private let epoll: FileDescriptor
 
     public init() throws(KernelError) {
-        event = FileDescriptor(owning: try systemCall("eventfd") { corral_eventfd() })
+        epoll = FileDescriptor(owning: try systemCall("epoll_create1") { corral_epoll_create() })
         var thread = pthread_t()
         let context = Unmanaged.passRetained(self).toOpaque()
         let result = pthread_create(&thread, nil, pollForever, context)
@@ -36,21 +38,28 @@ public final class Poller: @unchecked Sendable {
         pthread_detach(thread)
     }
 
-    /// Calls `wake` once, on the poller's thread, when any of them is ready or has hung up. It must not block.
+    /// Calls `wake` once, when any of them is ready or has hung up, or at once when one cannot be watched. On the poller's
+    /// thread or on this one; it must not block. The result is for `cancel`.
     @discardableResult
     public func notify(
         _ descriptors: [(SharedDescriptor, Interest)], wake: @escaping @Sendable () -> Void
     ) -> UInt64 {
-        let waiter = Waiter(
-            descriptors: descriptors.map { ($0.0, Int16($0.1 == .readable ? POLLIN : POLLOUT)) }, wake: wake
-        )
-        let number = state.withLock { state in
+        let (number, isWatched) = state.withLock { state in
             state.next += 1
-            state.waiters[state.next] = waiter
-            return state.next
+            state.waiters[state.next] = Waiter(descriptors: descriptors.map(\.0), wake: wake)
+            // Within the lock, so that `take` finds all of them watched, or none.
+            let isWatched = descriptors.allSatisfy { descriptor, interest in
+                corral_epoll_arm(epoll.raw, descriptor.raw, interest == .writable, state.next) == 0
+            }
+            return (state.next, isWatched)
         }
-        signal()
+        if !isWatched { take(number)?.wake() }
         return number
+    }
+
+    /// Takes back a `notify` that is no longer wanted; its `wake` may be on its way.
+    public func cancel(_ number: UInt64) {
+        _ = take(number)
     }
 
     /// Returns when any of them is ready or has hung up, or the task is cancelled.
@@ -61,46 +70,27 @@ public final class Poller: @unchecked Sendable {
                 let once = Once(continuation)
                 let registered = notify(descriptors) { once.resume() }
                 number.withLock { $0 = registered }
-                if Task.isCancelled { forget(registered) }
+                if Task.isCancelled { take(registered)?.wake() }
             }
         } onCancel: {
-            if let registered = number.withLock({ $0 }) { forget(registered) }
+            if let registered = number.withLock({ $0 }) { take(registered)?.wake() }
         }
     }
 
-    /// A waiter that is given up is woken, once, like one that is served.
-    private func forget(_ number: UInt64) {
-        let waiter = state.withLock { $0.waiters.removeValue(forKey: number) }
-        waiter?.wake()
-        signal()
-    }
-
-    private func signal() {
-        var one: UInt64 = 1
-        _ = write(event.raw, &one, 8)
+    /// The waiter, which nobody else gets any more; nil when it is gone.
+    private func take(_ number: UInt64) -> Waiter? {
+        state.withLock { state in
+            guard let waiter = state.waiters.removeValue(forKey: number) else { return nil }
+            for descriptor in waiter.descriptors { corral_epoll_disarm(epoll.raw, descriptor.raw) }
+            return waiter
+        }
     }
 
     fileprivate func run() {
+        var keys = [UInt64](repeating: 0, count: 64)
         while true {
-            var numbers: [UInt64] = []
-            var polled = [pollfd(fd: event.raw, events: Int16(POLLIN), revents: 0)]
-            // Held so that no descriptor is closed, and its number reused, while it is polled.
-            let waiters = state.withLock { $0.waiters }
-            for (number, waiter) in waiters {
-                for (descriptor, events) in waiter.descriptors {
-                    numbers.append(number)
-                    polled.append(pollfd(fd: descriptor.raw, events: events, revents: 0))
-                }
-            }
-            guard poll(&polled, nfds_t(polled.count), -1) > 0 else { continue }
-            if polled[0].revents != 0 {
-                var count: UInt64 = 0
-                _ = read(event.raw, &count, 8)
-            }
-            for (index, number) in numbers.enumerated() where polled[index + 1].revents != 0 {
-                let waiter = state.withLock { $0.waiters.removeValue(forKey: number) }
-                waiter?.wake()
-            }
+            let count = corral_epoll_wait(epoll.raw, &keys, keys.count)
+            for key in keys.prefix(max(0, Int(count))) { take(key)?.wake() }
         }
     }
 

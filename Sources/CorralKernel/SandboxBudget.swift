@@ -39,11 +39,8 @@ extension SandboxHooks {
     }
 
     func update(_ map: String, _ index: UInt32, _ value: [UInt8]) throws(KernelError) {
-        let descriptor = try programs.map(map)
-        var key = index
-        let result = value.withUnsafeBytes { bpf_map_update_elem(descriptor, &key, $0.baseAddress, 0) }
-        guard result == 0 else {
-            throw KernelError(call: "bpf_map_update_elem", subject: "\(map)[\(index)]", errno: errno)
-        }
+        var key: [UInt8] = []
+        key.appendWord(index)
+        try put(map, key, value, subject: "\(map)[\(index)]")
     }
 }

@@ -3,89 +3,9 @@ internal import CorralControl
 internal import Glibc
 internal import Synchronization
 
-/// What corral-spawn needs to know to make a sandbox.
-public struct SpawnRequest: Sendable {
-    /// A directory of the host shown inside.
-    public struct Mount: Sendable, Equatable {
-        public var source: String
-        public var target: String
-        public var readOnly: Bool
-
-        public init(source: String, target: String, readOnly: Bool) {
-            self.source = source
-            self.target = target
-            self.readOnly = readOnly
-        }
-    }
-
-    /// Host uid and gid of the sandbox's root, at least 65536, and how many follow, at least 1024.
-    public var uidBase: UInt32
-    public var uidCount: UInt32
-    /// Limits of the tmpfs that takes all writes; 0: the kernel's default.
-    public var upperBytes: UInt64
-    public var upperInodes: UInt64
-    /// One label: letters, digits, inner hyphens; at most 63 bytes.
-    public var hostname: String
-    /// Root directory of the read-only image, on the host.
-    public var image: String
-    /// At most 8.
-    public var mounts: [Mount]
-
-    public init(
-        uidBase: UInt32, uidCount: UInt32, upperBytes: UInt64, upperInodes: UInt64, hostname: String, image: String,
-        mounts: [Mount]
-    ) {
-        self.uidBase = uidBase
-        self.uidCount = uidCount
-        self.upperBytes = upperBytes
-        self.upperInodes = upperInodes
-        self.hostname = hostname
-        self.image = image
-        self.mounts = mounts
-    }
-
-    func message(tag: UInt64) throws(KernelError) -> [UInt8] {
-        guard mounts.count <= Int(CORRAL_SPAWN_MOUNTS) else {
-            throw KernelError(
-                call: "spawn", subject: "mounts", errno: E2BIG, detail: "at most \(CORRAL_SPAWN_MOUNTS)")
-        }
-        var message = ControlMessage(CORRAL_SPAWN_REQUEST, tag: tag)
-        message.append(uidBase)
-        message.append(uidCount)
-        message.append(upperBytes)
-        message.append(upperInodes)
-        message.append(UInt32(0))  // v1 cgroups are entered later, by `SandboxCgroup.apply`
-        message.append(UInt32(truncatingIfNeeded: mounts.count))
-        try message.append(field: hostname, width: CORRAL_HOSTNAME_BYTES, named: "host name")
-        try message.append(field: image, width: CORRAL_PATH_BYTES, named: "image")
-        for mount in mounts {
-            try message.append(field: mount.source, width: CORRAL_PATH_BYTES, named: "mount source \(mount.source)")
-            try message.append(field: mount.target, width: CORRAL_PATH_BYTES, named: "mount target \(mount.target)")
-            message.append(mount.readOnly ? CORRAL_MOUNT_READ_ONLY.rawValue : 0)
-            message.append(UInt32(0))
-        }
-        message.append(zeros: MemoryLayout<corral_spawn_request>.size - message.bytes.count)
-        return try message.finish()
-    }
-}
-
-/// A sandbox in which corral-init is parked.
-@frozen public struct SpawnedSandbox: ~Copyable, Sendable {
-    /// Of corral-init, on the host.
-    public let pid: Int32
-    public let pidfd: FileDescriptor
-    /// For `InitChannel`.
-    public let control: FileDescriptor
-    /// An rtnetlink socket of the sandbox's network namespace.
-    public let netlink: FileDescriptor
-    /// The network namespace.
-    public let netns: FileDescriptor
-    /// For `SandboxHooks.probe`.
-    public let probe: ProbeMeans
-}
-
 /// Makes sandboxes through corral-spawn, a small helper process: forking the daemon itself would copy its page tables.
-/// Any thread may call; requests are dealt with one at a time.
+/// Any thread may call. A helper makes one sandbox at a time; there are as many as there are calls at once, so that none waits for
+/// another, and a few are kept.
 public final class Spawner: Sendable {
     private struct Helper: Sendable {
         var pid: pid_t
@@ -93,10 +13,14 @@ public final class Spawner: Sendable {
     }
 
     private struct State: Sendable {
-        var helper: Helper?
+        /// The one used last is used next: its memory is warm, and the others can be let go.
+        var idle: [Helper] = []
         var tag: UInt64 = 0
         var isStopped = false
     }
+
+    /// Idle helpers that are kept.
+    private let kept: Int
 
     /// corral-spawn itself gives a sandbox up after a shorter time.
     private static let timeoutMilliseconds: Int32 = 60_000
@@ -106,28 +30,41 @@ public final class Spawner: Sendable {
 
     private let state = Mutex(State())
 
-    /// Starts the helper, so that the first sandbox does not wait for it.
+    /// Starts a helper, so that the first sandbox does not wait for it.
     public init() throws(KernelError) {
+        kept = max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
         let helper = try Self.start()
-        state.withLock { $0.helper = helper }
+        state.withLock { $0.idle = [helper] }
     }
+
+    /// Process ids of the helpers that nobody uses; for tests.
+    var idleHelpers: [pid_t] { state.withLock { $0.idle.map(\.pid) } }
 
     deinit { stop() }
 
-    /// Blocks until corral-init runs in the new sandbox. A helper that has died is started anew by the next call.
+    /// Blocks until corral-init runs in the new sandbox. A helper that has died is replaced by the next call.
     /// - Parameter cgroupDirectory: the v2 directory in which the sandbox starts, an open descriptor.
     public func spawn(
         _ request: SpawnRequest, cgroupDirectory: borrowing FileDescriptor
     ) throws(KernelError) -> SpawnedSandbox {
-        let directory = cgroupDirectory.raw
-        let reply = state.withLock { state -> Result<ReceivedMessage, KernelError> in
-            do throws(KernelError) {
-                return .success(try Self.exchange(request, directory: directory, &state))
-            } catch {
-                return .failure(error)
-            }
+        let tag = state.withLock { state in
+            state.tag &+= 1
+            return state.tag
         }
-        let message = try reply.get()
+        let bytes = try request.message(tag: tag)
+        let idle = try take()
+        let helper: Helper
+        if let idle { helper = idle } else { helper = try Self.start() }
+        let message: ReceivedMessage
+        do throws(KernelError) {
+            message = try Self.exchange(
+                bytes, tag: tag, cgroupDirectory.raw, request.mounts.compactMap(\.descriptor), helper)
+        } catch {
+            // Out of step, or gone: a new helper has no old answers in its queue.
+            Self.end(helper)
+            throw error
+        }
+        giveBack(helper)
         let error = message.int32(at: 16)
         if error != 0 {
             throw KernelError(
@@ -146,12 +83,30 @@ public final class Spawner: Sendable {
             probe: ProbeMeans(datagram: descriptors[4], refused: message.uint32(at: 28)))
     }
 
-    /// Ends the helper and waits for that; sandboxes stay. Later calls of `spawn` fail.
-    public func stop() {
-        state.withLock { state in
-            state.isStopped = true
-            Self.end(&state)
+    /// A helper that nobody uses, if there is one.
+    private func take() throws(KernelError) -> Helper? {
+        let (isStopped, helper) = state.withLock { ($0.isStopped, $0.idle.popLast()) }
+        if isStopped { throw KernelError(call: Self.name, errno: ESHUTDOWN, detail: "the spawner was stopped") }
+        return helper
+    }
+
+    private func giveBack(_ helper: Helper) {
+        let isKept = state.withLock { state in
+            guard !state.isStopped, state.idle.count < kept else { return false }
+            state.idle.append(helper)
+            return true
         }
+        if !isKept { Self.end(helper) }
+    }
+
+    /// Ends the helpers and waits for that, those in use when they are done; sandboxes stay. Later calls of `spawn` fail.
+    public func stop() {
+        let idle = state.withLock { state in
+            state.isStopped = true
+            defer { state.idle = [] }
+            return state.idle
+        }
+        for helper in idle { Self.end(helper) }
     }
 
     private static func start() throws(KernelError) -> Helper {
@@ -181,51 +136,27 @@ public final class Spawner: Sendable {
     }
 
     private static func exchange(
-        _ request: SpawnRequest, directory: Int32, _ state: inout State
+        _ bytes: [UInt8], tag: UInt64, _ directory: Int32, _ mounts: [SharedDescriptor], _ helper: Helper
     ) throws(KernelError) -> ReceivedMessage {
-        guard !state.isStopped else {
-            throw KernelError(call: name, errno: ESHUTDOWN, detail: "the spawner was stopped")
-        }
-        state.tag &+= 1
-        let tag = state.tag
-        let bytes = try request.message(tag: tag)
-        let helper: Helper
-        if let running = state.helper {
-            helper = running
-        } else {
-            helper = try start()
-            state.helper = helper
-        }
         let socket = helper.control.raw
-        do throws(KernelError) {
-            let descriptors = [directory]
-            try systemCall("sendmsg", on: name) {
-                corral_send_message(socket, bytes, bytes.count, descriptors, descriptors.count)
-            }
-            while true {
-                let ready = try systemCall("poll", on: name) { corral_wait_readable(socket, timeoutMilliseconds) }
-                guard ready > 0 else { throw KernelError(call: name, errno: ETIMEDOUT) }
-                guard let message = try ReceivedMessage.receive(from: socket, named: name) else {
-                    throw KernelError(call: name, errno: ECONNRESET, detail: "the helper has ended")
-                }
-                guard message.type == CORRAL_SPAWN_REPLY.rawValue, message.tag == tag else {
-                    throw ReceivedMessage.malformed("type \(message.type)", from: name)
-                }
-                let count = message.int32(at: 16) == 0 ? descriptorCount : 0
-                try message.expect(
-                    size: MemoryLayout<corral_spawn_reply>.size, descriptors: count...count, from: name)
-                return message
-            }
-        } catch {
-            // Out of step, or gone: a new helper has no old answers in its queue.
-            end(&state)
-            throw error
+        let descriptors = [directory] + mounts.map(\.raw)
+        try systemCall("sendmsg", on: name) {
+            corral_send_message(socket, bytes, bytes.count, descriptors, descriptors.count)
         }
+        let ready = try systemCall("poll", on: name) { corral_wait_readable(socket, timeoutMilliseconds) }
+        guard ready > 0 else { throw KernelError(call: name, errno: ETIMEDOUT) }
+        guard let message = try ReceivedMessage.receive(from: socket, named: name) else {
+            throw KernelError(call: name, errno: ECONNRESET, detail: "the helper has ended")
+        }
+        guard message.type == CORRAL_SPAWN_REPLY.rawValue, message.tag == tag else {
+            throw ReceivedMessage.malformed("type \(message.type)", from: name)
+        }
+        let count = message.int32(at: 16) == 0 ? descriptorCount : 0
+        try message.expect(size: MemoryLayout<corral_spawn_reply>.size, descriptors: count...count, from: name)
+        return message
     }
 
-    private static func end(_ state: inout State) {
-        guard let helper = state.helper else { return }
-        state.helper = nil
+    private static func end(_ helper: Helper) {
         // It ends when nobody is left at the other side, but may be busy or stuck.
         _ = kill(helper.pid, SIGKILL)
         var status: Int32 = 0

@@ -32,11 +32,14 @@ public final class SyscallTrace: Sendable {
     private struct State {
         /// By slot: those that are traced.
         var sessions: [UInt32: SyscallTally] = [:]
+        /// By slot: their cgroups.
+        var cgroups: [UInt32: UInt64] = [:]
         var links: [SharedDescriptor] = []
     }
 
     private let object: BpfObject
     private let traces: TracePage
+    private let tracedCgroups: Int32
     private let pool: TraceRowsPool
     private let ring: TraceRing
     private let state = Mutex(State())
@@ -48,13 +51,15 @@ public final class SyscallTrace: Sendable {
     ]
 
     /// Loads the programs; none is attached yet. `deliver` runs on the reader's thread and must not block; the record's
-    /// bytes are gone when it returns.
+    /// bytes are gone when it returns. `endBatch` runs there too, behind those that came together.
     public init(
-        programs: BpfPrograms, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void
+        programs: BpfPrograms, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void,
+        endBatch: @escaping @Sendable () -> Void = {}
     ) throws(KernelError) {
         object = try programs.loadTrace()
         pool = TraceRowsPool(outer: try object.map("trace_rows"))
         traces = try TracePage(map: object.map("traces"))
+        tracedCgroups = try object.map("traced_cgroups")
         let plans = try object.map("trace_plans")
         for plan in TraceRows.plans {
             var key = plan.row
@@ -63,12 +68,16 @@ public final class SyscallTrace: Sendable {
                 throw KernelError(call: "bpf_map_update_elem", subject: "trace_plans[\(key)]", errno: errno)
             }
         }
-        ring = try TraceRing(map: object.map("trace"), traces: traces, deliver: deliver)
+        ring = try TraceRing(map: object.map("trace"), traces: traces, deliver: deliver, endBatch: endBatch)
     }
 
     /// Traces a sandbox, or changes what is told of it. `.none` ends it. ENOSPC: too many are traced.
-    /// - Parameter initPid: host pid of its pid 1, whose own calls are not traced.
-    public func select(_ selection: TraceSelection, slot: UInt32, initPid: Int32) throws(KernelError) {
+    /// - Parameters:
+    ///   - initPid: host pid of its pid 1, whose own calls are not traced.
+    ///   - cgroup: number of its cgroup.
+    public func select(
+        _ selection: TraceSelection, slot: UInt32, initPid: Int32, cgroup: UInt64
+    ) throws(KernelError) {
         guard selection != .none else { return stop(slot) }
         // Closures of the mutex cannot throw a typed error.
         let result = state.withLock { state -> Result<Void, KernelError> in
@@ -79,8 +88,10 @@ public final class SyscallTrace: Sendable {
                 } else {
                     session = SyscallTally(try pool.take(), of: pool)
                     state.sessions[slot] = session
+                    try add(cgroup, slot, &state)
                 }
                 session.rows.want(TraceRows.rows(of: selection))
+                share(state)
                 traces.start(slot, events: selection != .counts, initPid: initPid, rows: session.rows.index)
                 if state.links.isEmpty {
                     try attach(&state)
@@ -102,12 +113,45 @@ public final class SyscallTrace: Sendable {
         state.withLock { state in
             guard state.sessions.removeValue(forKey: slot) != nil else { return }
             traces.stop(slot)
+            remove(slot, &state)
+            share(state)
             if state.sessions.isEmpty {
                 // The other way round: no end is seen without its beginning.
                 while state.links.popLast() != nil {}
                 ring.pause()
             }
         }
+    }
+
+    private static func bucket(_ cgroup: UInt64) -> UInt32 {
+        UInt32(truncatingIfNeeded: cgroup) % UInt32(CORRAL_TRACED_CGROUPS)
+    }
+
+    private func add(_ cgroup: UInt64, _ slot: UInt32, _ state: inout State) throws(KernelError) {
+        try mark(Self.bucket(cgroup), 1)
+        state.cgroups[slot] = cgroup
+    }
+
+    private func remove(_ slot: UInt32, _ state: inout State) {
+        guard let cgroup = state.cgroups.removeValue(forKey: slot) else { return }
+        let bucket = Self.bucket(cgroup)
+        guard !state.cgroups.values.contains(where: { Self.bucket($0) == bucket }) else { return }
+        // One that stays costs its cgroup a look-up.
+        try? mark(bucket, 0)
+    }
+
+    private func mark(_ bucket: UInt32, _ value: UInt32) throws(KernelError) {
+        var (key, value) = (bucket, value)
+        guard bpf_map_update_elem(tracedCgroups, &key, &value, 0) == 0 else {
+            throw KernelError(call: "bpf_map_update_elem", subject: "traced_cgroups[\(bucket)]", errno: errno)
+        }
+    }
+
+    /// Gives each sandbox its part of the ring. All parts together are less than the ring, so that it is never full: a sandbox
+    /// that fills its own loses its own records, and nobody else's.
+    private func share(_ state: borrowing State) {
+        let quota = TracePage.quota(of: state.sessions.count)
+        for slot in state.sessions.keys { traces.allow(quota, to: slot) }
     }
 
     private func attach(_ state: inout State) throws(KernelError) {
@@ -118,6 +162,18 @@ public final class SyscallTrace: Sendable {
                 throw KernelError(call: "BPF_RAW_TRACEPOINT_OPEN", subject: tracepoint, errno: errno)
             }
             state.links.append(SharedDescriptor(FileDescriptor(owning: link)))
+        }
+    }
+
+    public var tracedCount: Int { state.withLock { $0.sessions.count } }
+
+    /// Runs that the kernel left out: calls and processes that nobody counted.
+    public func programMisses() -> [(name: String, misses: UInt64)] {
+        Self.programs.compactMap { name, _ in
+            guard let program = try? object.program(name), let misses = try? SandboxHooks.misses(name, program) else {
+                return nil
+            }
+            return (name, misses)
         }
     }
 
@@ -179,8 +235,11 @@ final class TracePage: @unchecked Sendable {
     private static let consumed = offset(\.consumed), produced = offset(\.produced), quota = offset(\.quota)
     private static let mode = offset(\.mode), initPid = offset(\.`init`)
 
-    /// Of the ring, which one sandbox may fill: a flood leaves half of it to the others.
-    static let quotaBytes = UInt64(CORRAL_TRACE_RING_BYTES / 2)
+    /// Bytes of the ring that one of `number` sandboxes may fill. Those of one part more stay free: what two CPUs add at the
+    /// same moment may be more than is left, and a sandbox whose part has just become smaller may still fill the larger one.
+    static func quota(of number: Int) -> UInt64 {
+        UInt64(CORRAL_TRACE_RING_BYTES) / UInt64(max(1, number) + 1)
+    }
 
     private let base: UnsafeMutableRawPointer
 
@@ -209,10 +268,13 @@ final class TracePage: @unchecked Sendable {
         let before = corral_atomic_load(word(slot, Self.mode))
         var session = before >> 32
         if before & 0xffff_ffff == UInt64(CORRAL_TRACE_OFF.rawValue) { session = (session + 1) & 0xffff_ffff }
-        corral_atomic_store(word(slot, Self.quota), Self.quotaBytes)
         corral_atomic_store(word(slot, Self.initPid), UInt64(rows) << 32 | UInt64(UInt32(bitPattern: initPid)))
         let mode = events ? CORRAL_TRACE_EVENTS : CORRAL_TRACE_COUNTS
         corral_atomic_store(word(slot, Self.mode), session << 32 | UInt64(mode.rawValue))
+    }
+
+    func allow(_ bytes: UInt64, to slot: UInt32) {
+        corral_atomic_store(word(slot, Self.quota), bytes)
     }
 
     func stop(_ slot: UInt32) {

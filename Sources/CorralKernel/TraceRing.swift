@@ -28,13 +28,18 @@ final class TraceRing: @unchecked Sendable {
     fileprivate final class Receiver {
         let traces: TracePage
         let deliver: @Sendable (Result<WireTrace, WireError>) -> Void
+        let endBatch: @Sendable () -> Void
         var consumed: UInt64 = 0
         /// Records until the callback gives the thread a moment to look around.
         var left = TraceRing.batch
 
-        init(traces: TracePage, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void) {
+        init(
+            traces: TracePage, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void,
+            endBatch: @escaping @Sendable () -> Void
+        ) {
             self.traces = traces
             self.deliver = deliver
+            self.endBatch = endBatch
         }
     }
 
@@ -50,9 +55,10 @@ final class TraceRing: @unchecked Sendable {
     private var thread = pthread_t()
 
     init(
-        map: Int32, traces: TracePage, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void
+        map: Int32, traces: TracePage, deliver: @escaping @Sendable (Result<WireTrace, WireError>) -> Void,
+        endBatch: @escaping @Sendable () -> Void
     ) throws(KernelError) {
-        receiver = Receiver(traces: traces, deliver: deliver)
+        receiver = Receiver(traces: traces, deliver: deliver, endBatch: endBatch)
         event = FileDescriptor(owning: try systemCall("eventfd") { corral_eventfd() })
         guard let ring = corral_ring_open(map, receiveTrace, Unmanaged.passUnretained(receiver).toOpaque()) else {
             throw KernelError(call: "ring_buffer__new", subject: "trace", errno: errno)
@@ -116,6 +122,7 @@ final class TraceRing: @unchecked Sendable {
             _ = ring_buffer__consume(ring)
             // A batch that was cut short has left something.
             let isEmpty = receiver.left > 0
+            if receiver.left < Self.batch { receiver.endBatch() }
             let consumed = receiver.consumed
             state.withLock { $0.consumed = consumed }
             waiting.removeAll { waiter in
@@ -159,6 +166,10 @@ private func receiveTrace(
         receiver.traces.consume(room, of: record.slot)
     } catch {
         receiver.deliver(.failure(error))
+        // Its share of the ring is free all the same.
+        if let slot = WireTrace.slot(of: UnsafeRawBufferPointer(start: data, count: size)) {
+            receiver.traces.consume(room, of: slot)
+        }
     }
     receiver.left -= 1
     return receiver.left > 0 ? 0 : -EAGAIN

@@ -18,7 +18,8 @@ public struct DomainPattern: Sendable, Hashable {
     /// An exact name or `*.name`. Case and one dot at the end mean nothing; letters beyond ASCII become A-labels (RFC 5890).
     public init(_ text: String) throws(ParseError) {
         var rest = text[...]
-        if rest.utf8.last == UInt8(ascii: ".") { rest.removeLast() }
+        // By bytes: as a character, the dot may be one with what stands before it.
+        if rest.utf8.last == UInt8(ascii: ".") { rest = rest[..<rest.utf8.index(before: rest.endIndex)] }
         guard !rest.isEmpty else {
             throw ParseError(message: "is the root of all names", expected: Self.example)
         }

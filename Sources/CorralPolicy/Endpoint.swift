@@ -83,7 +83,7 @@ extension Destination: CustomStringConvertible {
 extension NamedDestination: CustomStringConvertible {
     public var description: String {
         guard proto != .icmp else { return "\(name)/icmp" }
-        return port.map { "\(name):\($0)/\(proto)" } ?? name
+        return port.map { "\(name):\($0)/\(proto)" } ?? (proto == .tcp ? name : "\(name)/\(proto)")
     }
 }
 

@@ -23,9 +23,39 @@ public struct Policy: Sendable, Hashable {
 
     public struct Files: Sendable, Hashable {
         public var image: String?
+        public var mounts: [Mount]
 
-        public init(image: String? = nil) {
+        /// A file or directory of the host shown inside, where the operator of the host allows it.
+        public struct Mount: Sendable, Hashable {
+            /// Absolute, on the host.
+            public var source: String
+            /// Absolute, inside; not the root.
+            public var target: String
+            public var readOnly: Bool
+
+            public init(source: String, target: String, readOnly: Bool = true) {
+                self.source = source
+                self.target = target
+                self.readOnly = readOnly
+            }
+
+            /// Most of one policy.
+            public static let maximum = 7
+
+            /// Absolute, without `.`, `..`, empty names, and bytes that no path has; not the root; at most 255 bytes.
+            public static func isPath(_ text: String) -> Bool {
+                guard text.hasPrefix("/"), (2...255).contains(text.utf8.count), !text.utf8.contains(0) else {
+                    return false
+                }
+                return text.dropFirst().split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
+                    !$0.isEmpty && $0 != "." && $0 != ".."
+                }
+            }
+        }
+
+        public init(image: String? = nil, mounts: [Mount] = []) {
             self.image = image
+            self.mounts = mounts
         }
     }
 

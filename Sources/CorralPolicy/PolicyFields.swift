@@ -107,11 +107,54 @@ extension FieldReader {
             let (key, value) = (entry.key, entry.value)
             switch key {
             case "image":
-                guard let text = string(value, "files.image", "host") else { break }
-                if text == "host" { policy.files.image = text } else { notSupported(value, "files.image") }
-            case "mounts": notSupported(value, "files.mounts")
+                guard let text = string(value, "files.image", ImageName.expected) else { break }
+                if !ImageName.isValid(text) {
+                    note(value, "files.image", "\(quoted(text)) is no name of an image", ImageName.expected)
+                }
+                policy.files.image = text
+            case "mounts": mounts(value, &policy)
             default: unknown(key, value, "files", ["image", "mounts"])
             }
+        }
+    }
+
+    mutating func mounts(_ node: YamlNode, _ policy: inout Policy) {
+        guard case .sequence(let entries) = node.value else {
+            return note(node, "files.mounts", "is \(kind(node))", "a list of { source, target, readOnly }")
+        }
+        if entries.count > Policy.Files.Mount.maximum {
+            note(node, "files.mounts", "has \(entries.count) entries", "at most \(Policy.Files.Mount.maximum)")
+        }
+        for (index, entry) in entries.enumerated() {
+            let field = "files.mounts[\(index)]"
+            guard let fields = mapping(entry, field) else { continue }
+            var mount = Policy.Files.Mount(source: "", target: "")
+            for pair in fields {
+                let (key, value) = (pair.key, pair.value)
+                switch key {
+                case "source", "target":
+                    let expected = "an absolute path without . and .., such as /srv/data"
+                    guard let text = string(value, "\(field).\(key)", expected) else { break }
+                    if !Policy.Files.Mount.isPath(text) {
+                        note(value, "\(field).\(key)", "\(quoted(text)) is no such path", expected)
+                    }
+                    if key == "source" { mount.source = text } else { mount.target = text }
+                case "readOnly":
+                    switch string(value, "\(field).readOnly", "true or false") {
+                    case "true"?: mount.readOnly = true
+                    case "false"?: mount.readOnly = false
+                    case let text?:
+                        note(value, "\(field).readOnly", "\(quoted(text)) is neither", "true or false")
+                    case nil: break
+                    }
+                default: unknown(key, value, field, ["source", "target", "readOnly"])
+                }
+            }
+            for (key, text) in [("source", mount.source), ("target", mount.target)]
+            where text.isEmpty && !fields.contains(where: { $0.key == key }) {
+                note(entry, "\(field).\(key)", "is missing", "an absolute path")
+            }
+            policy.files.mounts.append(mount)
         }
     }
 

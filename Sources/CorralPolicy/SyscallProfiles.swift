@@ -47,7 +47,10 @@ extension SyscallProfile {
                     [
                         0x5401, 0x5402, 0x5403, 0x5404, 0x540F, 0x5410, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451,
                     ].map { [ArgumentTest(1, is: $0)] }),
-                text: "TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCSPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX"
+                text: """
+                    TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCSPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, \
+                    FIOCLEX
+                    """
             ),
             "prctl": Condition(
                 test: .oneOf(

@@ -25,13 +25,31 @@ struct APIResponder: HTTPResponder {
         let sandboxes = SandboxRoutes(engine: engine)
         var routes = RouteTable()
         routes.add("/v1/sandboxes", (.get, sandboxes.list), (.post, sandboxes.create))
+        // Before the sandboxes: one that has this name is reached by its id.
+        routes.add("/v1/sandboxes/stats", (.get, StatsRoutes(engine: engine).stats))
         routes.add("/v1/sandboxes/{ref}", (.get, sandboxes.inspect), (.delete, sandboxes.remove))
         routes.add("/v1/sandboxes/{ref}/kill", (.post, sandboxes.kill))
         routes.add("/v1/sandboxes/{ref}/policy", (.put, sandboxes.applyPolicy))
         routes.add("/v1/sandboxes/{ref}/attach", (.post, sandboxes.attach))
+        let life = LifeRoutes(engine: engine)
+        routes.add("/v1/sandboxes/{ref}/exec", (.get, life.commands), (.post, life.exec))
+        routes.add("/v1/sandboxes/{ref}/logs", (.get, life.logs))
+        routes.add("/v1/sandboxes/{ref}/wait", (.get, life.wait))
+        routes.add("/v1/sandboxes/{ref}/pause", (.post, life.pause))
+        routes.add("/v1/sandboxes/{ref}/resume", (.post, life.resume))
         let traces = TraceRoutes(engine: engine)
         routes.add("/v1/sandboxes/{ref}/trace", (.get, traces.trace))
         routes.add("/v1/sandboxes/{ref}/syscalls", (.get, traces.counts))
+        let files = FileRoutes(engine: engine)
+        routes.add("/v1/sandboxes/{ref}/files", (.get, files.read), (.put, files.write))
+        let images = ImageRoutes(engine: engine)
+        routes.add("/v1/images", (.get, images.list), (.post, images.take))
+        routes.add("/v1/images/{ref}", (.get, images.inspect), (.delete, images.remove))
+        let snapshots = SnapshotRoutes(engine: engine)
+        routes.add("/v1/sandboxes/{ref}/snapshot", (.post, snapshots.make))
+        routes.add("/v1/snapshots", (.get, snapshots.list), (.post, snapshots.take))
+        routes.add("/v1/snapshots/{ref}", (.get, snapshots.inspect), (.delete, snapshots.remove))
+        routes.add("/v1/snapshots/{ref}/export", (.get, snapshots.export))
         let enforcements = EnforcementRoutes(engine: engine)
         routes.add("/v1/enforcements", (.get, enforcements.list), (.post, enforcements.enforce))
         routes.add("/v1/enforcements/{ref}", (.delete, enforcements.release))
@@ -69,7 +87,12 @@ struct APIResponder: HTTPResponder {
                 )
             }
             response = failure.response
-            if failure.status == .contentTooLarge { response.headers[.connection] = "close" }
+            // What it was sending meanwhile may be long; nobody reads it.
+            if failure.status == .contentTooLarge || request.method == .put
+                || request.uri.query?.hasPrefix("name=") == true
+            {
+                response.headers[.connection] = "close"
+            }
         }
         if request.method == .head { response.body = ResponseBody() }
         count(request, route, response, ContinuousClock.now - begun)

@@ -7,6 +7,8 @@ enum AttachInput: Sendable, Equatable {
     case stdin(ByteBuffer)
     case stdinEnd
     case signal(Int32)
+    case resize(rows: UInt16, columns: UInt16)
+    case detach
 }
 
 /// Bytes from a client that are no frames.
@@ -25,6 +27,8 @@ struct AttachInputParser {
         case header([UInt8])
         case stdin(remaining: Int)
         case signal
+        /// Up to 3 bytes of it.
+        case resize([UInt8])
     }
 
     private var state = State.header([])
@@ -41,8 +45,8 @@ struct AttachInputParser {
                 partial += bytes.readBytes(length: wanted) ?? []
                 if partial.count < StreamFrameHeader.size {
                     state = .header(partial)
-                } else if try begin(partial) {
-                    inputs.append(.stdinEnd)
+                } else if let input = try begin(partial) {
+                    inputs.append(input)
                 }
             case .stdin(let remaining):
                 let count = min(remaining, bytes.readableBytes)
@@ -53,6 +57,16 @@ struct AttachInputParser {
                     throw FrameError("a signal frame holds no signal's number")
                 }
                 inputs.append(.signal(Int32(number)))
+                state = .header([])
+            case .resize(var partial):
+                partial += bytes.readBytes(length: min(4 - partial.count, bytes.readableBytes)) ?? []
+                guard partial.count == 4 else {
+                    state = .resize(partial)
+                    continue
+                }
+                let numbers = partial.map(UInt16.init)
+                inputs.append(
+                    .resize(rows: numbers[0] << 8 | numbers[1], columns: numbers[2] << 8 | numbers[3]))
                 state = .header([])
             }
         }
@@ -66,24 +80,29 @@ struct AttachInputParser {
         }
     }
 
-    /// Takes a whole header; true when it was an end of stdin.
-    private mutating func begin(_ bytes: [UInt8]) throws(FrameError) -> Bool {
+    /// Takes a whole header; the input that it is already, if it is one without a payload.
+    private mutating func begin(_ bytes: [UInt8]) throws(FrameError) -> AttachInput? {
         guard let header = StreamFrameHeader(bytes: bytes) else { throw FrameError("bytes that are no frame header") }
+        state = .header([])
         switch (header.kind, header.length) {
         case (.stdin, let length):
             guard !hasEnded else { throw FrameError("stdin after its end") }
-            state = length == 0 ? .header([]) : .stdin(remaining: length)
-            return false
+            if length > 0 { state = .stdin(remaining: length) }
+            return nil
         case (.stdinEnd, 0):
-            state = .header([])
             defer { hasEnded = true }
-            return !hasEnded
+            return hasEnded ? nil : .stdinEnd
         case (.signal, 1):
             state = .signal
-            return false
-        case (.stdinEnd, _), (.signal, _):
+            return nil
+        case (.resize, 4):
+            state = .resize([])
+            return nil
+        case (.detach, 0):
+            return .detach
+        case (.stdinEnd, _), (.signal, _), (.resize, _), (.detach, _):
             throw FrameError("a frame of the wrong length")
-        case (.stdout, _), (.stderr, _), (.exit, _), (.refusals, _):
+        case (.stdout, _), (.stderr, _), (.exit, _), (.refusals, _), (.skipped, _):
             throw FrameError("a frame that only the server sends")
         }
     }

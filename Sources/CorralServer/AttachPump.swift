@@ -10,6 +10,8 @@ struct AttachPump: Sendable {
         /// The exit frame was handed over.
         case exited
         case disconnected
+        /// The client left, and the command is to run on.
+        case detached
         /// The client sent what is no frame.
         case malformedInput(FrameError)
         /// The command's streams failed, or ended without an exit.
@@ -29,6 +31,8 @@ struct AttachPump: Sendable {
     let disconnection: @Sendable () async -> Void
     /// Returns once the server must let go.
     let interruption: @Sendable () async -> Void
+    /// Told of each signal before it is sent.
+    var signalled: @Sendable (Int32) async -> Void = { _ in }
 
     /// The streams are detached when this returns.
     func run(input body: some AsyncSequence<ByteBuffer, any Error> & Sendable) async -> Ending {
@@ -85,7 +89,12 @@ struct AttachPump: Sendable {
                     case .stdin(let bytes): try await stdin.write(bytes)
                     case .stdinEnd: stdin.finish()
                     // A signal to a command that has just ended is nobody's error.
-                    case .signal(let number): try? await streams.signal(number)
+                    case .signal(let number):
+                        await signalled(number)
+                        try? await streams.signal(number)
+                    case .resize(let rows, let columns):
+                        await streams.resize(CorralEngine.TerminalSize(rows: rows, columns: columns))
+                    case .detach: return .detached
                     }
                 }
             }
@@ -135,6 +144,14 @@ enum StreamFrames {
             var both = frames(.refusals, Array(summary))
             both.writeImmutableBuffer(end)
             return both
+        }
+    }
+
+    static func encode(_ chunk: LogChunk) -> ByteBuffer {
+        switch chunk {
+        case .stdout(let bytes): return frames(.stdout, bytes)
+        case .stderr(let bytes): return frames(.stderr, bytes)
+        case .skipped(let count): return frames(.skipped, Array(ByteBuffer(integer: count).readableBytesView))
         }
     }
 

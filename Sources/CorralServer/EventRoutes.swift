@@ -52,11 +52,14 @@ struct EventQuery: Sendable, Equatable {
 struct EventRoutes: Sendable {
     /// Events a reader may fall behind.
     static let buffer = 65_536
+    /// The same for a reader that takes calls as records: 128 MiB of them at most, of which one sandbox gets a quarter.
+    static let recordBuffer = 524_288
 
     let engine: any SandboxEngine
 
     func events(_ routed: RoutedRequest) async throws -> Response {
         let query = try EventQuery(routed.query)
+        if routed.takesFrames { return try await frames(query, routed) }
         let feed: EventFeed
         if let history = query.history {
             feed = try await engine.events(matching: query.filter, from: history, buffer: Self.buffer)
@@ -77,4 +80,20 @@ struct EventRoutes: Sendable {
             }
         )
     }
+
+    private func frames(_ query: EventQuery, _ routed: RoutedRequest) async throws -> Response {
+        let feed = try await engine.frames(matching: query.filter, from: query.history, buffer: Self.recordBuffer)
+        return FrameStream.response(to: routed) { write in
+            if let past = feed.past {
+                while let lines = await past() { try await write(EventFrames.frame(.lines, lines)) }
+            }
+            guard query.follow else { return }
+            while let frames = await feed.live.next() { for frame in frames { try await write(frame) } }
+        }
+    }
+}
+
+extension RoutedRequest {
+    /// The client renders calls itself.
+    var takesFrames: Bool { request.headers[.accept] == EventFrame.contentType }
 }

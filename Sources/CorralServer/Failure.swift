@@ -23,6 +23,15 @@ struct Failure: Error, Equatable {
         Failure(.badRequest, "invalid_request", message, detail: detail)
     }
 
+    /// The value of a query's key that is true or false.
+    static func boolean(_ key: String, _ value: String) throws(Failure) -> Bool {
+        switch value {
+        case "true": return true
+        case "false": return false
+        default: throw .invalidRequest("\(key): expected true or false")
+        }
+    }
+
     static func noSuchRoute(_ path: String) -> Failure {
         Failure(.notFound, "not_found", "no such resource: \(TerminalText.neutralised(path))")
     }

@@ -51,10 +51,19 @@ extension CreateSandboxRequest: RequestDocument {
         "command": .any,
         "env": .any,
         "workingDirectory": .any,
-        "limits": .object(["cpu": .any, "memory": .any, "pids": .any, "timeout": .any]),
+        "limits": .object([
+            "cpu": .any, "cpuWeight": .any, "memory": .any, "pids": .any, "disk": .any, "openFiles": .any, "timeout": .any,
+        ]),
         "stdin": .any,
+        "user": .object(["uid": .any, "gid": .any]),
+        "terminal": .object(["rows": .any, "columns": .any]),
+        "detach": .any,
         "autoRemove": .any,
+        "mounts": .list(.object(["source": .any, "target": .any, "readOnly": .any])),
+        "from": .any,
+        "imageCommand": .any,
         "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
+        "secrets": .any,
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])
 }
@@ -67,8 +76,24 @@ extension EnforceRequest: RequestDocument {
     static let keys = KnownKeys.object(["cgroup": .any, "pid": .any, "policy": PolicySource.keys])
 }
 
+extension SnapshotRequest: RequestDocument {
+    static let keys = KnownKeys.object(["name": .any])
+}
+
 extension KillRequest: RequestDocument {
-    static let keys = KnownKeys.object(["signal": .any])
+    static let keys = KnownKeys.object(["signal": .any, "exec": .any])
+}
+
+extension ExecRequest: RequestDocument {
+    static let keys = KnownKeys.object([
+        "command": .any,
+        "env": .any,
+        "workingDirectory": .any,
+        "user": .object(["uid": .any, "gid": .any]),
+        "stdin": .any,
+        "terminal": .object(["rows": .any, "columns": .any]),
+        "detach": .any,
+    ])
 }
 
 extension RequestDocument {

@@ -14,30 +14,16 @@ struct LineStream: Sendable {
     /// Until `produce` returns, the reader leaves or the server must let go. Returns false when the reader is gone.
     func run(_ produce: @escaping @Sendable (ByteMailbox) async throws -> Void) async -> Bool {
         let lines = ByteMailbox(limit: Self.pendingLimit)
-        return await withTaskGroup(of: Bool?.self) { group in
-            group.addTask {
-                try? await produce(lines)
-                lines.finish()
-                return nil
-            }
-            group.addTask {
-                while let piece = await lines.read() {
-                    do { try await write(piece) } catch { return false }
+        return await StreamWork.run(
+            { [write] in
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.addTask {
+                        try? await produce(lines)
+                        lines.finish()
+                    }
+                    defer { group.cancelAll() }
+                    while let piece = await lines.read() { try await write(piece) }
                 }
-                return Task.isCancelled ? nil : true
-            }
-            group.addTask {
-                await disconnection()
-                return Task.isCancelled ? nil : false
-            }
-            group.addTask {
-                await interruption()
-                return Task.isCancelled ? nil : true
-            }
-            var isThere: Bool?
-            while isThere == nil, let next = await group.next() { isThere = next }
-            group.cancelAll()
-            return isThere ?? false
-        }
+            }, disconnection: disconnection, interruption: interruption)
     }
 }

@@ -40,13 +40,22 @@ enum MetricsCatalog {
         Metric(
             "corral_bpf_program_runs_total", .counter, ["program"], "Runs of a program, where the host counts them."),
         Metric("corral_bpf_program_run_seconds_total", .counter, ["program"], "Time that these runs took."),
+        Metric(
+            "corral_bpf_program_misses_total", .counter, ["program"],
+            "Runs that the kernel left out; what they would have done was not done."),
+        Metric(
+            "corral_bpf_map_entries", .gauge, ["map"],
+            "Entries of a map whose oldest ones go when it is full, or that can be full."),
+        Metric("corral_bpf_map_entries_limit", .gauge, ["map"], "Entries that it has room for."),
+        Metric("corral_traced_sandboxes", .gauge, "Sandboxes whose system calls are traced."),
         Metric("corral_dns_queries_total", .counter, "Messages from sandboxes to name servers."),
         Metric(
             "corral_dns_results_total", .counter, ["result"],
             "What became of them: dropped, malformed, refused, limited, cached, forwarded, failed, unpinned."),
         Metric("corral_events_total", .counter, ["type"], "Events that corrald heard of or made."),
         Metric("corral_events_delivered_total", .counter, "Events handed to readers, counted for each reader."),
-        Metric("corral_events_lost_total", .counter, ["stage"], "Events lost: kernel, reader or journal."),
+        Metric(
+            "corral_events_lost_total", .counter, ["stage"], "Events lost: kernel, reader, journal or journal_share."),
         Metric("corral_journal_records_total", .counter, "Records that were written to the audit journal."),
         Metric("corral_journal_bytes_total", .counter, "Bytes of these records."),
         Metric(

@@ -53,6 +53,14 @@ struct MetricsPage: Sendable {
                 counter: "corral_bpf_program_run_seconds_total", [("program", program.name)],
                 to: Double(program.nanoseconds) / 1e9)
         }
+        for program in statistics.programMisses {
+            registry.set(counter: "corral_bpf_program_misses_total", [("program", program.name)], to: program.misses)
+        }
+        for map in statistics.maps {
+            registry.set(gauge: "corral_bpf_map_entries", [("map", map.name)], to: map.fill.used)
+            registry.set(gauge: "corral_bpf_map_entries_limit", [("map", map.name)], to: map.fill.limit)
+        }
+        registry.set(gauge: "corral_traced_sandboxes", to: statistics.tracedSandboxes)
         take(statistics.names)
         take(statistics.events, journal: statistics.journal)
     }
@@ -77,6 +85,7 @@ struct MetricsPage: Sendable {
         registry.set(counter: "corral_events_delivered_total", to: events.delivered)
         let stages = [
             (Loss.Place.kernel, events.lostInKernel), (.reader, events.lostByReaders), (.journal, journal.lost),
+            (.share, journal.beyondShare),
         ]
         for (stage, count) in stages {
             registry.set(counter: "corral_events_lost_total", [("stage", stage.rawValue)], to: count)

@@ -18,15 +18,20 @@ struct SandboxRoutes: Sendable {
     }
 
     func create(_ routed: RoutedRequest) async throws -> Response {
-        try await routed.audited(.create, by: engine) { entry in
+        let receivedAt = StartTiming.now()
+        return try await routed.audited(.create, by: engine) { entry in
             let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
             let request = try CreateSandboxRequest(json: body)
             entry.record.target = request.name
             entry.record.command = request.command
+            entry.record.secrets = request.secrets?.keys.sorted()
             entry.record.policyHash = request.policy.map { SHA256(of: $0.yaml.utf8) }
-            let info = try await engine.create(try SandboxSpec(request))
+            let spec = try SandboxSpec(request)
+            let askedAt = StartTiming.now()
+            let info = try await engine.create(spec)
             entry.apply(info)
-            let sandbox = Sandbox(info)
+            var sandbox = Sandbox(info)
+            sandbox.timing = info.timing.map { CorralAPI.StartTimes($0, receivedAt: receivedAt, askedAt: askedAt) }
             var response = Response.json(sandbox, status: .created)
             response.headers[.location] = "/v1/sandboxes/\(sandbox.id)"
             return response
@@ -42,11 +47,7 @@ struct SandboxRoutes: Sendable {
         var force = false
         for (key, value) in routed.query {
             guard key == "force" else { throw Failure.invalidRequest("unknown query key \"\(key)\"; expected force") }
-            switch value {
-            case "true": force = true
-            case "false": force = false
-            default: throw Failure.invalidRequest("force: expected true or false")
-            }
+            force = try Failure.boolean(key, value)
         }
         return try await routed.audited(.remove, by: engine) { [force] entry in
             if let info = try? await engine.sandbox(routed.reference) { entry.found(info) }
@@ -65,7 +66,7 @@ struct SandboxRoutes: Sendable {
         return try await routed.audited(.kill, by: engine) { entry in
             entry.record.signal = signal
             if let info = try? await engine.sandbox(routed.reference) { entry.found(info) }
-            try await engine.kill(routed.reference, signal: signal)
+            try await engine.kill(routed.reference, command: request.exec, signal: signal)
             return Response(status: .noContent)
         }
     }
@@ -76,17 +77,34 @@ struct SandboxRoutes: Sendable {
             let body = try await routed.request.body.collect(upTo: APIResponder.createLimit)
             let source = try PolicySource(json: body)
             entry.record.policyHash = SHA256(of: source.yaml.utf8)
-            let info = try await engine.apply(Policy(yaml: source.yaml, file: source.file), to: routed.reference)
-            entry.apply(info)
-            return .json(Sandbox(info))
+            do {
+                let policy = try Policy(yaml: source.yaml, file: source.file)
+                let info = try await engine.apply(policy, to: routed.reference)
+                entry.apply(info)
+                return .json(Sandbox(info))
+            } catch {
+                await engine.refused(policy: Failure(error).body.message, of: routed.reference)
+                throw error
+            }
         }
     }
 
+    /// Query: `exec` names another command than the main one; `stdin=true` insists on writing its stdin, `stdin=false` leaves
+    /// it to others.
     func attach(_ routed: RoutedRequest) async throws -> Response {
+        var command: String?
+        var input = CommandStreams.Input.ifFree
+        for (key, value) in routed.query {
+            switch key {
+            case "exec": command = value
+            case "stdin": input = try Failure.boolean(key, value) ? .claimed : .none
+            default: throw Failure.invalidRequest("unknown query key \"\(key)\"; expected exec or stdin")
+            }
+        }
         let sandbox = try await engine.sandbox(routed.reference)
         let lease = AttachLease(
-            engine: engine, sandbox: sandbox, streams: try await engine.attach(sandbox.id),
-            logger: routed.context.logger
+            engine: engine, sandbox: sandbox,
+            streams: try await engine.attach(sandbox.id, command: command, input: input), logger: routed.context.logger
         )
         // The body below never runs when the client is gone before the head is written.
         routed.context.channel.closeFuture.whenComplete { _ in lease.abandonUnlessTaken() }
@@ -137,7 +155,14 @@ private final class AttachLease: Sendable {
         let pump = AttachPump(
             streams: streams, write: { try await writer.write($0) },
             disconnection: { await routed.context.disconnection() },
-            interruption: { await self.shutdown() }
+            interruption: { await self.shutdown() },
+            signalled: { [engine, sandbox] number in
+                let peer = await PeerCredentials.of(routed.context.channel)
+                engine.record(
+                    AuditRecord(
+                        .kill, by: peer.map { Requester(uid: $0.uid, gid: $0.gid, pid: $0.pid) }, signal: number),
+                    sandbox: SandboxReference(id: sandbox.id, name: sandbox.name))
+            }
         )
         switch await pump.run(input: routed.request.body) {
         case .exited:
@@ -153,7 +178,7 @@ private final class AttachLease: Sendable {
         case .outputFailed(let error):
             logger.error("streams failed", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
             throw ClientGone()
-        case .interrupted:
+        case .detached, .interrupted:
             throw ClientGone()
         }
     }
@@ -168,7 +193,7 @@ private final class AttachLease: Sendable {
 
     /// Nobody is left to see the end of a command that was to leave nothing behind.
     private func removeIfUnwanted() async {
-        guard sandbox.autoRemove else { return }
+        guard sandbox.autoRemove, streams.ownsSandbox else { return }
         do {
             try await engine.remove(sandbox.id, force: true)
         } catch let error as EngineError where error.kind == .notFound {

@@ -13,6 +13,9 @@ struct TraceRoutes: Sendable {
     /// Events that the reader of a trace may fall behind; a quarter of them calls.
     static let eventBuffer = 262_144
 
+    /// The same for one that takes calls as records.
+    static let recordBuffer = EventRoutes.recordBuffer
+
     let engine: any SandboxEngine
 
     /// Query: `syscall`, repeatable, a call, `@` and a group, `all` or `counts`. Ends with the sandbox's command; the last
@@ -31,7 +34,15 @@ struct TraceRoutes: Sendable {
         } catch {
             throw Failure.invalidRequest("syscall: \(TerminalText.neutralised(error.description))")
         }
-        let feed = try await engine.trace(routed.reference, selection, buffer: Self.eventBuffer)
+        let asRecords = routed.takesFrames
+        let feed = try await engine.trace(
+            routed.reference, selection, buffer: asRecords ? Self.recordBuffer : Self.eventBuffer, asRecords: asRecords)
+        if asRecords {
+            return FrameStream.response(to: routed) { write in
+                while let frames = await feed.frames.next() { for frame in frames { try await write(frame) } }
+                try await write(EventFrames.frame(.lines, try Self.last(feed)))
+            }
+        }
         let context = routed.context
         return Response(
             status: .ok, headers: [.contentType: "application/x-ndjson", .cacheControl: "no-store"],
@@ -42,15 +53,18 @@ struct TraceRoutes: Sendable {
                     interruption: { try? await gracefulShutdown() })
                 let isThere = await stream.run { lines in
                     for await event in feed.events { try await lines.write(ByteBuffer(bytes: event.jsonLine)) }
-                    let encoder = JSONEncoder()
-                    encoder.outputFormatting = [.sortedKeys]
-                    let last = Array(try encoder.encode(SyscallCounts(feed.counts()))) + [UInt8(ascii: "\n")]
-                    try await lines.write(ByteBuffer(bytes: last))
+                    try await lines.write(ByteBuffer(bytes: try Self.last(feed)))
                 }
                 guard isThere else { throw ClientGone() }
                 try await APIResponder.finish(out)
             }
         )
+    }
+
+    private static func last(_ feed: TraceFeed) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return Array(try encoder.encode(SyscallCounts(feed.counts()))) + [UInt8(ascii: "\n")]
     }
 
     func counts(_ routed: RoutedRequest) async throws -> Response {

@@ -78,7 +78,7 @@ static _Noreturn void give_up(int setup, struct failure failure)
 
 void child_main(const struct corral_spawn_request *request, int setup, int control, int init_executable)
 {
-	int trees[1 + CORRAL_SPAWN_MOUNTS];
+	int trees[TREES_MAX];
 	unsigned count = sizeof trees / sizeof trees[0];
 	int netlink = -1, upper = -1;
 	char last_uid[24];
@@ -95,7 +95,7 @@ void child_main(const struct corral_spawn_request *request, int setup, int contr
 	uint32_t refused = refused_calls();
 	if (!receive_setup(setup, &parent, trees, &count))
 		_exit(1); /* the parent failed and knows why, or is gone */
-	if (!failure.error && count != 1 + request->mount_count)
+	if (!failure.error && count != 1 + request->layer_count + request->mount_count)
 		failure = (struct failure){EPROTO, CORRAL_STAGE_LOWER};
 
 	if (!failure.error)

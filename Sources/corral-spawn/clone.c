@@ -70,12 +70,13 @@ static int open_proc(pid_t pid, const char *name)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static struct failure join_v1_cgroups(const struct request_descriptors *descriptors, pid_t pid)
+static struct failure join_v1_cgroups(const struct corral_spawn_request *request,
+	const struct request_descriptors *descriptors, pid_t pid)
 {
 	char text[24];
 	size_t length = (size_t)(append_decimal(text, (uint64_t)pid) - text);
 
-	for (unsigned i = 1; i < descriptors->count; i++)
+	for (unsigned i = 1; i <= request->v1_count; i++)
 		if (write(descriptors->fd[i], text, length) != (ssize_t)length)
 			return failed(CORRAL_STAGE_CGROUP);
 	return SUCCESS;
@@ -93,9 +94,9 @@ static struct failure map_ids(const struct corral_spawn_request *request, pid_t 
 	return SUCCESS;
 }
 
-/* A detached copy of the host's `path` that shows host ids as the sandbox's own. */
-static struct failure clone_tree(const char *path, _Bool read_only, int user_namespace, enum corral_stage stage,
-	int *tree)
+/* A detached copy of what is at `path` below `directory` that shows host ids as `user_namespace` has them. */
+static struct failure clone_tree(int directory, const char *path, _Bool read_only, int user_namespace,
+	enum corral_stage stage, int *tree)
 {
 	uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0);
 	struct mount_attr mapped = {
@@ -104,7 +105,7 @@ static struct failure clone_tree(const char *path, _Bool read_only, int user_nam
 		.userns_fd = (uint64_t)user_namespace,
 	};
 
-	*tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	*tree = (int)syscall(SYS_open_tree, directory, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (*tree < 0)
 		return failed(stage);
 	if (syscall(SYS_mount_setattr, *tree, "", AT_EMPTY_PATH, &mapped, sizeof mapped) == 0)
@@ -119,14 +120,80 @@ static struct failure clone_tree(const char *path, _Bool read_only, int user_nam
 	return SUCCESS;
 }
 
+/*
+ * corral-init shares its cgroup's time with whatever the sandbox runs: it goes first, and its children do not. Where we may
+ * not, it has its fair share.
+ */
+static void put_first(pid_t pid)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attributes = {.size = 48, .flags = 1 /* SCHED_FLAG_RESET_ON_FORK */, .nice = -10};
+
+	syscall(SYS_sched_setattr, pid, &attributes, 0);
+}
+
+/* A user namespace in which the host's owner of a mount is the sandbox's root, and nobody else is anybody. */
+static int owner_namespace(const struct corral_mount *mount, uint32_t uid_base)
+{
+	const struct {
+		const char *file;
+		uint32_t owner;
+	} maps[] = {{"uid_map", mount->owner_uid}, {"gid_map", mount->owner_gid}};
+	struct clone_args arguments = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+	long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+	int namespace = -1;
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	if (pid < 0)
+		return -1;
+	_Bool mapped = 1;
+	for (size_t i = 0; i < sizeof maps / sizeof maps[0] && mapped; i++) {
+		char text[64];
+		char *end = append_text(append_decimal(text, maps[i].owner), " ");
+		append_text(append_decimal(end, uid_base), " 1");
+		mapped = write_proc((pid_t)pid, maps[i].file, text);
+	}
+	if (mapped)
+		namespace = open_proc((pid_t)pid, "ns/user");
+	int error = errno;
+	kill((pid_t)pid, SIGKILL);
+	errno = error;
+	return namespace;
+}
+
+/* `next` is where the descriptors of mounts that are still to come begin. */
+static struct failure clone_bind(const struct corral_spawn_request *request, const struct corral_mount *mount,
+	const int **next, int user_namespace, int *tree)
+{
+	_Bool read_only = (mount->flags & CORRAL_MOUNT_READ_ONLY) != 0;
+	_Bool by_descriptor = (mount->flags & CORRAL_MOUNT_DESCRIPTOR) != 0;
+	int directory = by_descriptor ? *(*next)++ : AT_FDCWD;
+	autofd owned = -1;
+
+	if (mount->flags & CORRAL_MOUNT_OWNED) {
+		owned = owner_namespace(mount, request->uid_base);
+		if (owned < 0)
+			return failed(CORRAL_STAGE_IDMAP);
+	}
+	return clone_tree(directory, by_descriptor ? "" : mount->source, read_only, owned < 0 ? user_namespace : owned,
+		CORRAL_STAGE_BIND, tree);
+}
+
 /* Does for the child what only the host's root can, and lets it go on. */
 static struct failure provide(const struct corral_spawn_request *request, const struct request_descriptors *descriptors,
 			      int setup, const struct host *host, struct sandbox *sandbox)
 {
-	int trees[1 + CORRAL_SPAWN_MOUNTS];
+	int trees[TREES_MAX];
 	unsigned count = 0;
 	pid_t pid = sandbox->pid;
-	struct failure failure = join_v1_cgroups(descriptors, pid);
+	struct failure failure = join_v1_cgroups(request, descriptors, pid);
 	autofd user_namespace = -1;
 
 	if (!failure.error)
@@ -134,6 +201,7 @@ static struct failure provide(const struct corral_spawn_request *request, const 
 	if (failure.error)
 		return failure;
 
+	put_first(pid);
 	user_namespace = open_proc(pid, "ns/user");
 	if (user_namespace < 0)
 		return failed(CORRAL_STAGE_IDMAP);
@@ -144,10 +212,12 @@ static struct failure provide(const struct corral_spawn_request *request, const 
 	if (sandbox->datagram < 0)
 		return failed(CORRAL_STAGE_NETLINK);
 
-	failure = clone_tree(request->image, 1, user_namespace, CORRAL_STAGE_LOWER, &trees[count++]);
+	const int *next = descriptors->fd + 1 + request->v1_count;
+	failure = clone_tree(AT_FDCWD, request->image, 1, user_namespace, CORRAL_STAGE_LOWER, &trees[count++]);
+	for (uint32_t i = 0; i < request->layer_count && !failure.error; i++)
+		failure = clone_tree(AT_FDCWD, request->layers[i], 1, user_namespace, CORRAL_STAGE_LOWER, &trees[count++]);
 	for (uint32_t i = 0; i < request->mount_count && !failure.error; i++)
-		failure = clone_tree(request->mounts[i].source, request->mounts[i].flags & CORRAL_MOUNT_READ_ONLY,
-				     user_namespace, CORRAL_STAGE_BIND, &trees[count++]);
+		failure = clone_bind(request, &request->mounts[i], &next, user_namespace, &trees[count++]);
 	if (!failure.error && !send_setup(setup, &(struct setup_message){SUCCESS, 0}, trees, count))
 		failure = failed(CORRAL_STAGE_CLONE);
 	for (unsigned i = 0; i < count; i++)

@@ -46,7 +46,8 @@ static struct failure mount_dev(int root, int store, int *dev)
 		{"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
 	};
 	static const char *const terminals[] = {
-		"newinstance", NULL, "gid", "5", "mode", "0620", "ptmxmode", "0666", NULL,
+		/* All sandboxes draw on one number of terminals (kernel.pty.max): none may take most of them. */
+		"newinstance", NULL, "gid", "5", "mode", "0620", "ptmxmode", "0666", "max", "128", NULL,
 	};
 	autofd content = openat(store, STORE_DEV, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	autofd point = open_mount_point(root, "dev");

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,14 @@ static void settle(void)
 	sigaction(SIGCHLD, &action, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+
+	/* What all sandboxes' processes together are held to by the user namespaces that we make. */
+	struct rlimit processes;
+	if (getrlimit(RLIMIT_NPROC, &processes) == 0) {
+		const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY}, most = {processes.rlim_max, processes.rlim_max};
+		if (setrlimit(RLIMIT_NPROC, &all) != 0)
+			setrlimit(RLIMIT_NPROC, &most);
+	}
 
 	setsid(); /* ^C at corrald's terminal is corrald's business */
 	umask(022);

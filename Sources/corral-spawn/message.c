@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* More than any message may carry, so that a surplus is seen and closed rather than cut off. */
-#define DESCRIPTORS_MAX 32u
+#define DESCRIPTORS_MAX 48u
 
 union descriptor_message {
 	char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
@@ -111,24 +111,30 @@ static _Bool is_hostname(const char *text)
 	return 1;
 }
 
+#define MOUNT_FLAGS ((uint32_t)(CORRAL_MOUNT_READ_ONLY | CORRAL_MOUNT_DESCRIPTOR | CORRAL_MOUNT_OWNED))
+
 static _Bool is_sound(const struct corral_spawn_request *request, unsigned descriptors)
 {
 	if (request->uid_base < CORRAL_UID_BASE_MIN || request->uid_count < CORRAL_UID_COUNT_MIN ||
 	    request->uid_count > UINT32_MAX - request->uid_base)
 		return 0;
-	if (request->v1_count > CORRAL_SPAWN_CGROUPS || request->mount_count > CORRAL_SPAWN_MOUNTS)
+	if (request->v1_count > CORRAL_SPAWN_CGROUPS || request->mount_count > CORRAL_SPAWN_MOUNTS ||
+	    request->layer_count > CORRAL_SPAWN_LAYERS || request->zero != 0)
 		return 0;
-	if (descriptors != 1 + request->v1_count)
-		return 0;
+	unsigned wanted = 1 + request->v1_count;
 	if (!is_hostname(request->hostname) || !is_absolute_path(request->image))
 		return 0;
 	for (uint32_t i = 0; i < request->mount_count; i++) {
 		const struct corral_mount *mount = &request->mounts[i];
 		if (!is_absolute_path(mount->source) || !is_absolute_path(mount->target) || mount->zero != 0 ||
-		    (mount->flags & ~(uint32_t)CORRAL_MOUNT_READ_ONLY) != 0)
+		    (mount->flags & ~MOUNT_FLAGS) != 0)
 			return 0;
+		wanted += (mount->flags & CORRAL_MOUNT_DESCRIPTOR) != 0;
 	}
-	return 1;
+	for (uint32_t i = 0; i < request->layer_count; i++)
+		if (!is_absolute_path(request->layers[i]))
+			return 0;
+	return descriptors == wanted;
 }
 
 enum received receive_request(int socket, struct corral_spawn_request *request, struct request_descriptors *descriptors)

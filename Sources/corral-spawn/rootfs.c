@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,14 +54,25 @@ static struct failure make_store(const struct corral_spawn_request *request, int
 	return SUCCESS;
 }
 
-static struct failure make_overlay(int store, int lower, int *root)
+/* `trees`: the lowest layer, then the others from the topmost down. */
+static struct failure make_overlay(int store, const int *trees, uint32_t layers, int *root)
 {
 	/* Relative to the store, so that mountinfo inside shows no path of the host. */
-	static const char *const options[] = {
-		"lowerdir", STORE_LOWER, "upperdir", STORE_UPPER, "workdir", STORE_WORK, "userxattr", NULL, NULL,
+	char lower[(CORRAL_SPAWN_LAYERS + 1) * 8];
+	const char *const options[] = {
+		"lowerdir", lower, "upperdir", STORE_UPPER, "workdir", STORE_WORK, "userxattr", NULL, NULL,
 	};
+	char *end = lower;
 
-	if (!attach(lower, store, STORE_LOWER))
+	for (uint32_t i = 0; i < layers; i++) {
+		char *name = end;
+		end = append_decimal(append_text(end, STORE_LAYER), i);
+		if (mkdirat(store, name, 0755) != 0 || !attach(trees[1 + i], store, name))
+			return failed(CORRAL_STAGE_LOWER);
+		end = append_text(end, ":");
+	}
+	append_text(end, STORE_LOWER);
+	if (!attach(trees[0], store, STORE_LOWER))
 		return failed(CORRAL_STAGE_LOWER);
 	if (fchdir(store) != 0)
 		return failed(CORRAL_STAGE_OVERLAY);
@@ -71,15 +83,59 @@ static struct failure make_overlay(int store, int lower, int *root)
 }
 
 /* The image is not trusted: its symbolic links are followed inside it only. */
-static struct failure attach_inside(int tree, int root, const char *path)
+static int open_inside(int root, const char *path)
 {
 	const struct open_how how = {
 		.flags = O_PATH | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
-	struct stat at_target, at_root;
-	autofd target = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+}
 
+/* Makes the last name of `path`, whose parent exists: a directory, or an empty file. */
+static _Bool make_name(int root, const char *path, _Bool directory)
+{
+	char parent[CORRAL_PATH_BYTES];
+	char *slash;
+
+	append_text(parent, path);
+	slash = strrchr(parent, '/');
+	*slash = 0;
+	autofd at = open_inside(root, parent[0] ? parent : "/");
+	if (at < 0)
+		return 0;
+	if (directory)
+		return mkdirat(at, slash + 1, 0755) == 0;
+	autofd file = openat(at, slash + 1, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	return file >= 0;
+}
+
+/* What a mount goes on. The names of its path that are missing are made. */
+static int open_target(int root, const char *path, _Bool directory)
+{
+	char part[CORRAL_PATH_BYTES];
+	int target = open_inside(root, path);
+
+	if (target >= 0 || errno != ENOENT)
+		return target;
+	for (const char *end = path; *end;) {
+		end += 1 + strcspn(end + 1, "/");
+		memcpy(part, path, (size_t)(end - path));
+		part[end - path] = 0;
+		autofd there = open_inside(root, part);
+		if (there < 0 && (errno != ENOENT || !make_name(root, part, *end || directory)))
+			return -1;
+	}
+	return open_inside(root, path);
+}
+
+static struct failure attach_inside(int tree, int root, const char *path)
+{
+	struct stat at_tree, at_target, at_root;
+
+	if (fstat(tree, &at_tree) != 0)
+		return failed(CORRAL_STAGE_BIND);
+	autofd target = open_target(root, path, S_ISDIR(at_tree.st_mode));
 	if (target < 0 || fstat(target, &at_target) != 0 || fstat(root, &at_root) != 0)
 		return failed(CORRAL_STAGE_BIND);
 	if (is_same_directory(&at_target, &at_root))
@@ -117,9 +173,10 @@ struct failure enter_root(const struct corral_spawn_request *request, const int 
 	struct failure failure = make_store(request, upper);
 
 	if (!failure.error)
-		failure = make_overlay(*upper, trees[0], &root);
+		failure = make_overlay(*upper, trees, request->layer_count, &root);
+	const int *mounts = trees + 1 + request->layer_count;
 	for (uint32_t i = 0; i < request->mount_count && !failure.error; i++)
-		failure = attach_inside(trees[1 + i], root, request->mounts[i].target);
+		failure = attach_inside(mounts[i], root, request->mounts[i].target);
 	if (!failure.error)
 		failure = mount_kernel_filesystems(root, *upper, request);
 	if (!failure.error)

@@ -35,7 +35,8 @@ struct failure failed(enum corral_stage stage);
 /* The descriptors of a SPAWN_REQUEST. Owned by the receiver. */
 struct request_descriptors {
 	unsigned count;
-	int fd[1 + CORRAL_SPAWN_CGROUPS]; /* cgroup v2 directory, then cgroup.procs files of v1 hierarchies */
+	/* cgroup v2 directory, then cgroup.procs files of v1 hierarchies, then sources of mounts */
+	int fd[1 + CORRAL_SPAWN_CGROUPS + CORRAL_SPAWN_MOUNTS];
 };
 
 /* A sandbox whose corral-init runs. Owns its descriptors. */
@@ -90,7 +91,10 @@ struct setup_message {
 	uint32_t refused; /* enum corral_probe, from the child */
 };
 
-/* `count` descriptors, at most 1 + CORRAL_SPAWN_MOUNTS, travel with it. False with errno. */
+/* A request's detached mounts: the image, the layers above it, then the request's mounts. */
+#define TREES_MAX (1 + CORRAL_SPAWN_LAYERS + CORRAL_SPAWN_MOUNTS)
+
+/* `count` descriptors, at most TREES_MAX, travel with it. False with errno. */
 _Bool send_setup(int socket, const struct setup_message *message, const int *descriptors, unsigned count);
 
 /* False with errno (ECONNRESET: the other side is gone). `count` holds the room, then what came. */
@@ -106,8 +110,8 @@ uint32_t refused_calls(void);
 _Noreturn void child_main(const struct corral_spawn_request *request, int setup, int control, int init_executable);
 
 /*
- * Builds the root in the child's own mount namespace and pivots into it. `trees` are detached mounts: the image, then
- * the request's mounts in order. On success *upper is the tmpfs that takes the writes.
+ * Builds the root in the child's own mount namespace and pivots into it. `trees` are detached mounts: the image, the
+ * layers above it, then the request's mounts, in order. On success *upper is the tmpfs that takes the writes.
  */
 struct failure enter_root(const struct corral_spawn_request *request, const int *trees, int *upper);
 
@@ -119,6 +123,7 @@ struct failure mount_kernel_filesystems(int root, int store, const struct corral
 
 /* One tmpfs carries everything a sandbox may write, under one size limit; these are its directories. */
 #define STORE_LOWER "lower"
+#define STORE_LAYER "l" /* and a number: 0 is the topmost */
 #define STORE_UPPER "upper"
 #define STORE_WORK "work"
 #define STORE_ROOT "root"

@@ -65,11 +65,6 @@ struct Failure: Error {
         let reason = strerror(errno).map { String(cString: $0) } ?? "errno \(errno)"
         self.init("\(TerminalText.neutralised(file)): \(reason)")
     }
-
-    /// What DESIGN promises and a later version brings.
-    static func notSupportedYet(_ option: String) -> ValidationError {
-        ValidationError("not supported yet: \(option)")
-    }
 }
 
 /// Errors, each line marked as Corral's.

@@ -15,22 +15,43 @@ struct Corral: ParsableCommand {
             """,
         version: "corral \(Release.version)",
         subcommands: [
-            Run.self, Ps.self, Inspect.self, Stats.self, Kill.self, Remove.self, Tail.self, Trace.self,
+            Run.self, Create.self, Exec.self, Attach.self, Logs.self, Ps.self, Inspect.self, Stats.self, Top.self,
+            Pause.self,
+            Resume.self, Wait.self, Copy.self, ImageCommand.self, SnapshotCommand.self, Kill.self, Remove.self,
+            Tail.self, Trace.self,
             AuditCommand.self, PolicyCommand.self, Enforce.self,
             Pool.self,
             Doctor.self,
-            Version.self,
+            Version.self, Completion.self,
         ]
     )
 
     static let _errorLabel = "corral"
 
     static func main() {
+        ProgramStart.note()
         // Were one of them closed, the next descriptor opened would take its place and be read or written as it.
         for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
             _ = open("/dev/null", O_RDWR)
         }
-        main(takeHost(from: Array(CommandLine.arguments.dropFirst())))
+        let arguments = takeHost(from: Array(CommandLine.arguments.dropFirst()))
+        runAtOnce(arguments)
+        main(arguments)
+    }
+
+    /// What starts commands is parsed by itself: looking through all of Corral's subcommands costs some milliseconds more.
+    /// Returns where that does not settle it; help and complaints are then those of the whole.
+    private static func runAtOnce(_ arguments: [String]) {
+        let quick: [any ClientCommand.Type] = [Run.self, Exec.self]
+        guard let type = quick.first(where: { $0._commandName == arguments.first }),
+            var command = try? type.parseAsRoot(Array(arguments.dropFirst())) as? any ClientCommand
+        else { return }
+        do {
+            try command.run()
+            exit()
+        } catch {
+            exit(withError: error)
+        }
     }
 
     /// Turns a leading `--host` into CORRAL_HOST. Declared as an option of the root command, the parser would also take a

@@ -17,7 +17,7 @@ struct EventFollower {
     private let filter: EventFilter
     private let span: Client.EventSpan
     private let output: Int32
-    private var lines: EventLines
+    private var lines: EventPieces
     private var recent: [[UInt8]] = []
     private var recentBytes = 0
     /// Lines that came before the break and may come again.
@@ -34,15 +34,16 @@ struct EventFollower {
         lines.output = output
     }
 
-    /// Whole lines with their line breaks; nil at the end of what was asked for. Throws `outputClosed` once nobody reads.
-    mutating func next() throws(ClientError) -> [UInt8]? {
+    /// Nil at the end of what was asked for. Throws `outputClosed` once nobody reads. Calls are in no journal, and come once.
+    mutating func next() throws(ClientError) -> EventPiece? {
         while true {
             do throws(ClientError) {
                 if let piece = try lines.next() {
-                    remember(piece)
-                    let fresh = withoutSeen(piece)
+                    guard case .lines(let lines) = piece else { return piece }
+                    remember(lines)
+                    let fresh = withoutSeen(lines)
                     if fresh.isEmpty { continue }
-                    return fresh
+                    return .lines(fresh)
                 }
                 guard span.follow else { return nil }
             } catch {
@@ -51,7 +52,7 @@ struct EventFollower {
                 default: throw error
                 }
             }
-            return try reconnect()
+            return .lines(try reconnect())
         }
     }
 

@@ -9,13 +9,28 @@ struct Pool: ClientCommand {
 
     func execute() throws {
         let pool = try connection.client().pool()
-        try Output.write(
-            Output.columns([
-                ["warm", "\(pool.warm) of \(pool.target)"], ["filling", "\(pool.filling)"],
-                ["in use", "\(pool.inUse)"],
-                ["warm starts", "\(pool.warmStarts)"], ["cold starts", "\(pool.coldStarts)"],
+        var rows = [["IMAGE", "WARM", "TARGET", "FILLING", "IN USE", "WARM STARTS", "COLD STARTS"]]
+        for shape in pool.shapes {
+            rows.append([
+                TerminalText.neutralised(shape.image), "\(shape.warm)", "\(pool.target)", "\(shape.filling)",
+                "\(shape.inUse)", "\(shape.warmStarts)", "\(shape.coldStarts)",
             ])
-        )
+        }
+        try Output.write(Output.columns(rows))
+        var times = [["START", "P50", "P90", "P99"]]
+        for (name, start) in [("warm", pool.warmStart), ("cold", pool.coldStart)] {
+            guard let start else { continue }
+            times.append([name] + [start.p50, start.p90, start.p99].map(Self.milliseconds))
+        }
+        if times.count > 1 { try Output.write("\n" + Output.columns(times)) }
+        if pool.low < pool.target { try Output.write("\nrefilled below \(pool.low)\n") }
+        if pool.destroying > 0 { try Output.write("\n\(pool.destroying) being destroyed\n") }
+    }
+
+    /// `0.41 ms`
+    private static func milliseconds(_ microseconds: UInt64) -> String {
+        let hundredths = microseconds / 10 % 100
+        return "\(microseconds / 1000).\(hundredths < 10 ? "0" : "")\(hundredths) ms"
     }
 }
 

@@ -7,17 +7,21 @@ internal import Glibc
 enum Output {
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
-    /// All of `bytes`, unbuffered. Ends the program when nobody reads them any more.
-    static func write(_ bytes: [UInt8]) throws {
-        var rest = bytes[...]
+    /// All of `bytes`, unbuffered, to standard output or another descriptor. Ends the program when nobody reads them any more.
+    static func write(_ bytes: [UInt8], to descriptor: Int32 = STDOUT_FILENO) throws {
+        try bytes.withUnsafeBytes { try write($0, to: descriptor) }
+    }
+
+    static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32 = STDOUT_FILENO) throws {
+        var rest = bytes
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
             if count >= 0 {
-                rest = rest.dropFirst(count)
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             } else if errno == EPIPE {
                 throw ExitCode(128 + SIGPIPE)
             } else if errno != EINTR {
-                throw Failure(file: "stdout", errno: errno)
+                throw Failure(file: descriptor == STDOUT_FILENO ? "stdout" : "stderr", errno: errno)
             }
         }
     }

@@ -5,9 +5,10 @@ internal import CorralPolicy
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy",
-        abstract: "Check, explain, test, compare and apply policy files. Only apply needs corrald.",
+        abstract: "Check, explain, test, compare, apply and learn policies. Only apply and learn need corrald.",
         subcommands: [
             PolicyValidate.self, PolicyExplain.self, PolicyTest.self, PolicyDiffCommand.self, PolicyApply.self,
+            PolicyLearn.self,
         ]
     )
 }

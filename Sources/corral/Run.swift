@@ -1,7 +1,5 @@
 internal import ArgumentParser
 internal import CorralAPI
-internal import CorralEvents
-internal import CorralPolicy
 internal import Glibc
 
 struct Run: ClientCommand {
@@ -13,172 +11,97 @@ struct Run: ClientCommand {
             """
     )
     static let failureCode: Int32 = 125
-    /// Lines of the summary.
-    private static let mostRefusals = 10
 
     @OptionGroup var connection: ConnectionOptions
+    @OptionGroup var start: StartOptions
+    @OptionGroup var options: CommandOptions
 
-    @Option(help: ArgumentHelp("Policy file.", valueName: "file"))
-    var policy: String?
-
-    @Option(help: "Image of the root file system; host when neither this nor the policy names one.")
-    var image: String?
-
-    @Option(help: "Name of the sandbox.")
-    var name: String?
+    @Flag(name: .shortAndLong, help: "Print the sandbox's id and return as soon as the command runs.")
+    var detach = false
 
     @Option(
-        name: [.long, .customShort("e")],
+        name: .customLong("rm"),
         help: ArgumentHelp(
-            "Set a variable of the command's environment; NAME alone takes its value from here.",
-            valueName: "name=value")
-    )
-    var env: [String] = []
-
-    @Option(help: "CPUs' worth of time, such as 0.5.")
-    var cpu: Double?
-
-    @Option(help: "Memory, such as 256MiB.")
-    var memory: String?
-
-    @Option(help: "Most processes and threads at once.")
-    var pids: Int?
-
-    @Option(help: "Kill the command after this time, such as 5m.")
-    var timeout: String?
-
-    @Option(
-        name: [.long, .customShort("w")],
-        help: ArgumentHelp("Directory in which the command starts.", valueName: "directory"))
-    var workdir: String?
-
-    @Option(
-        name: .shortAndLong,
-        help: ArgumentHelp(
-            "Let connections to a TCP port of the host into the sandbox; without a host port, a free one.",
-            valueName: "[address:][port:]port")
-    )
-    var publish: [String] = []
-
-    @Option(
-        name: .customLong("rm"), help: ArgumentHelp("Destroy the sandbox after the command.", valueName: "true|false"))
-    var remove = true
+            "Destroy the sandbox after the command; true, or false with --detach.", valueName: "true|false"))
+    var remove: Bool?
 
     @Flag(name: .shortAndLong, help: "Do not sum up on standard error what was refused.")
     var quiet = false
 
-    @Flag(name: .short, help: "Pass standard input to the command.")
-    var interactive = false
-
-    @Flag(name: .short, help: ArgumentHelp("Give the command a terminal. Not supported yet.", visibility: .hidden))
-    var tty = false
-
-    @Option(help: ArgumentHelp("Start from a snapshot. Not supported yet.", visibility: .hidden))
-    var from: String?
-
-    @Flag(help: .hidden)
-    var testKeepCapabilities = false
-
-    @Flag(help: .hidden)
-    var testNoSeccomp = false
+    @Flag(help: "Tell on standard error how long each step took, in microseconds.")
+    var timing = false
 
     @Argument(parsing: .captureForPassthrough, help: ArgumentHelp("Command and its arguments.", valueName: "command"))
     var command: [String] = []
 
     func validate() throws {
-        if tty { throw Failure.notSupportedYet("-t") }
-        if from != nil { throw Failure.notSupportedYet("--from") }
-        // Everything from the first unknown word on is captured, a misspelt option too.
-        if command.first == "--help" || command.first == "-h" { throw CleanExit.helpRequest(self) }
-        if let first = command.first, first.hasPrefix("-"), first != "--" {
-            throw ValidationError("Unknown option '\(first)'. A command that begins with - goes behind --.")
+        try CommandWords.check(command, of: Self.self)
+        if CommandWords.of(command).isEmpty, start.image == nil, start.from == nil {
+            throw ValidationError("Missing the command to run.")
         }
-        if arguments.isEmpty { throw ValidationError("Missing the command to run.") }
+        if detach, timing { throw ValidationError("--timing is of a run that is waited for.") }
     }
-
-    private var arguments: [String] { command.first == "--" ? Array(command.dropFirst()) : command }
 
     func execute() throws {
+        var report = timing ? TimingReport() : nil
         let client = try connection.client()
-        let request = try request()
-        // From here on a ^C is the command's, and waits for it if it has not begun.
-        let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
-        Glibc.signal(SIGPIPE, SIG_IGN)
-        let exit = try start(request, client, signals)
-        if !quiet { Self.tell(exit.refusals) }
-        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
-        throw ExitCode(exit.code)
-    }
-
-    private static func tell(_ refusals: [RefusalSummary]) {
-        guard !refusals.isEmpty else { return }
-        let total = refusals.reduce(0) { $0 + $1.count }
-        Complaint.print("\(total) \(total == 1 ? "attempt was" : "attempts were") refused")
-        for refusal in refusals.prefix(mostRefusals) {
-            let times = refusal.count > 1 ? " ×\(refusal.count)" : ""
-            let hint = refusal.hint.map { ": \($0)" } ?? ""
-            Complaint.print(
-                "  " + TerminalText.neutralised("\(refusal.what) \(refusal.reason.rawValue)\(times)\(hint)"))
+        var request = try start.request()
+        let words = CommandWords.of(command)
+        request.command = words.isEmpty ? nil : words
+        request.imageCommand = words.isEmpty ? true : nil
+        try options.apply(to: &request)
+        request.autoRemove = remove ?? !detach ? nil : false
+        if detach {
+            request.detach = true
+            let sandbox = try create(request, client)
+            return try Output.write(sandbox.id + "\n")
         }
-        if refusals.count > mostRefusals { Complaint.print("  and \(refusals.count - mostRefusals) others") }
-    }
-
-    private func start(
-        _ request: CreateSandboxRequest, _ client: Client, _ signals: SignalPipe
-    ) throws -> CommandExit {
-        let sandbox: Sandbox
-        do {
-            sandbox = try client.createSandbox(request)
-        } catch ClientError.refused(let status, let body) {
-            let code: Int32? =
-                switch body.code {
-                case "command_not_executable": 126
-                case "command_not_found": 127
-                default: nil
-                }
-            throw Failure(ClientError.refused(status: status, body).description, code: code)
+        let attached = try AttachedCommand(
+            client: client, isInteractive: options.interactive, hasTerminal: options.tty)
+        report?.end("prepare")
+        if timing {
+            try client.connect()
+            report?.end("connect")
         }
+        let sandbox = try create(request, client)
+        if let times = sandbox.timing { report?.started(times) }
+        let progress = timing ? AttachProgress() : nil
+        let exit: CommandExit?
         do {
-            return try client.attach(
-                sandbox.id,
-                AttachStreams(
-                    stdin: interactive ? STDIN_FILENO : nil, stdout: STDOUT_FILENO, stderr: STDERR_FILENO,
-                    signals: signals.reading
-                )
-            )
+            exit = try attached.attach(to: sandbox.id, progress: progress)
         } catch ClientError.outputClosed {
             throw ExitCode(128 + SIGPIPE)
         } catch {
             // Nobody else knows of it. That it may be gone already, with corrald or without, is no further news.
-            if remove { try? client.removeSandbox(sandbox.id, force: true) }
+            if request.autoRemove != false { try? client.removeSandbox(sandbox.id, force: true) }
             throw error
         }
+        guard let exit else { return }
+        if !quiet { AttachedCommand.tell(exit.refusals) }
+        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
+        if let progress {
+            report?.ended(progress)
+            report?.print()
+        }
+        throw ExitCode(exit.code)
     }
 
-    private func request() throws -> CreateSandboxRequest {
-        var variables: [String: String] = [:]
-        for entry in env {
-            let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard !parts[0].isEmpty else { throw ValidationError("--env: expected NAME=VALUE") }
-            // A variable that is not set here is not set there.
-            if let value = parts.count == 2 ? parts[1] : Environment[parts[0]] { variables[parts[0]] = value }
+    private func create(_ request: CreateSandboxRequest, _ client: Client) throws -> Sandbox {
+        do {
+            return try client.createSandbox(request)
+        } catch ClientError.refused(let status, let body) {
+            throw AttachedCommand.failure(status, body)
         }
-        let ports = try publish.map { text in
-            guard let port = PublishedPort(text) else {
-                throw ValidationError("--publish: expected [address:][port:]port, such as 8080:80 or 127.0.0.1:8080:80")
-            }
-            return port
-        }
-        let limits = LimitOverrides(cpu: cpu, memory: memory, pids: pids, timeout: timeout)
-        return CreateSandboxRequest(
-            name: name, image: image,
-            policy: try policy.map { PolicySource(file: $0, yaml: try TextFile.read($0)) },
-            command: arguments, env: variables.isEmpty ? nil : variables, workingDirectory: workdir,
-            limits: limits == LimitOverrides() ? nil : limits, stdin: interactive ? true : nil,
-            autoRemove: remove ? nil : false,
-            testSwitches: testKeepCapabilities || testNoSeccomp
-                ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil,
-            publish: ports.isEmpty ? nil : ports
-        )
+    }
+}
+
+extension CommandOptions {
+    func apply(to request: inout CreateSandboxRequest) throws {
+        let variables = try variables()
+        request.env = variables.isEmpty ? nil : variables
+        request.workingDirectory = workdir
+        request.user = try commandUser()
+        request.stdin = interactive ? true : nil
+        request.terminal = terminalSize()
     }
 }

@@ -22,12 +22,28 @@ struct Ps: ClientCommand {
     @Flag(name: .shortAndLong, help: "Print ids alone.")
     var quiet = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Only those with this name or id (a part is enough), state, or policy. Values of one key are alternatives.",
+            valueName: "name|id|state|policy=value"))
+    var filter: [String] = []
+
     @Option(help: "table or json.")
     var format = Format.table
 
+    func validate() throws {
+        _ = try filter.map(SandboxFilter.init)
+    }
+
     func execute() throws {
-        let sandboxes = try connection.client().sandboxes().filter {
-            all || $0.state == .claimed || $0.state == .running
+        let filters = try filter.map(SandboxFilter.init)
+        let wantsState = filters.contains { $0.key == .state }
+        let sandboxes = try connection.client().sandboxes().filter { sandbox in
+            (all || wantsState || sandbox.isAlive)
+                && SandboxFilter.Key.allCases.allSatisfy { key in
+                    let ofKey = filters.filter { $0.key == key }
+                    return ofKey.isEmpty || ofKey.contains { $0.matches(sandbox) }
+                }
         }
         if quiet { return try Output.write(sandboxes.map { TerminalText.neutralised($0.id) + "\n" }.joined()) }
         switch format {
@@ -54,6 +70,45 @@ struct Ps: ClientCommand {
         let line = command.map(TerminalText.quoted).joined(separator: " ")
         return line.count > 60 ? line.prefix(59) + "…" : line
     }
+}
+
+/// One `--filter` of `ps`.
+struct SandboxFilter {
+    enum Key: String, CaseIterable {
+        case name
+        case id
+        case state
+        case policy
+    }
+
+    var key: Key
+    var value: String
+
+    init(_ text: String) throws {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, let key = Key(rawValue: parts[0]) else {
+            throw ValidationError("--filter: expected name=, id=, state= or policy= and a value")
+        }
+        if key == .state, SandboxState(rawValue: parts[1]) == nil {
+            let known = SandboxState.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("--filter: state: expected one of \(known)")
+        }
+        self.key = key
+        value = parts[1]
+    }
+
+    func matches(_ sandbox: Sandbox) -> Bool {
+        switch key {
+        case .name: value.isEmpty || sandbox.name.contains(value)
+        case .id: value.isEmpty || sandbox.id.contains(value)
+        case .state: sandbox.state.rawValue == value
+        case .policy: sandbox.policy.name == value
+        }
+    }
+}
+
+extension Sandbox {
+    var isAlive: Bool { state == .claimed || state == .running || state == .paused }
 }
 
 struct Inspect: ClientCommand {
@@ -85,14 +140,63 @@ struct Kill: ClientCommand {
     @Option(name: .shortAndLong, help: "Name or number of the signal.")
     var signal = "KILL"
 
+    @Option(help: ArgumentHelp("A command of exec instead of the main one.", valueName: "id"))
+    var exec: String?
+
+    @Argument(help: "Sandboxes by id or name.")
+    var sandbox: [String]
+
+    func execute() throws {
+        let client = try connection.client()
+        try actOnEach(sandbox) { try client.kill($0, KillRequest(signal: signal, exec: exec)) }
+    }
+}
+
+struct Pause: ClientCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Stop everything in sandboxes where it is.", discussion: "Their timeouts go on.")
+
+    @OptionGroup var connection: ConnectionOptions
+
+    @Argument(help: "Sandboxes by id or name.")
+    var sandbox: [String]
+
+    func execute() throws {
+        let client = try connection.client()
+        try actOnEach(sandbox) { _ = try client.pause($0) }
+    }
+}
+
+struct Resume: ClientCommand {
+    static let configuration = CommandConfiguration(abstract: "Let paused sandboxes go on.")
+
+    @OptionGroup var connection: ConnectionOptions
+
+    @Argument(help: "Sandboxes by id or name.")
+    var sandbox: [String]
+
+    func execute() throws {
+        let client = try connection.client()
+        try actOnEach(sandbox) { _ = try client.resume($0) }
+    }
+}
+
+struct Wait: ClientCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Wait for the commands of sandboxes to end, and print their exit codes.")
+
+    @OptionGroup var connection: ConnectionOptions
+
+    @Option(help: ArgumentHelp("A command of exec instead of the main one.", valueName: "id"))
+    var exec: String?
+
     @Argument(help: "Sandboxes by id or name.")
     var sandbox: [String]
 
     func execute() throws {
         let client = try connection.client()
         let isComplete = try forEachSandbox(sandbox) { reference in
-            try client.kill(reference, KillRequest(signal: signal))
-            try Output.write(TerminalText.neutralised(reference) + "\n")
+            try Output.write("\(try client.wait(reference, exec: exec).exitCode)\n")
         }
         if !isComplete { throw ExitCode(Self.failureCode) }
     }
@@ -111,8 +215,15 @@ struct Remove: ClientCommand {
 
     func execute() throws {
         let client = try connection.client()
-        let isComplete = try forEachSandbox(sandbox) { reference in
-            try client.removeSandbox(reference, force: force)
+        try actOnEach(sandbox) { try client.removeSandbox($0, force: force) }
+    }
+}
+
+extension ClientCommand {
+    /// Does the same to each and prints its name; fails in the end when corrald has refused one.
+    fileprivate func actOnEach(_ references: [String], _ action: (String) throws -> Void) throws {
+        let isComplete = try forEachSandbox(references) { reference in
+            try action(reference)
             try Output.write(TerminalText.neutralised(reference) + "\n")
         }
         if !isComplete { throw ExitCode(Self.failureCode) }

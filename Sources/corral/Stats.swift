@@ -17,7 +17,7 @@ struct Stats: ClientCommand {
         let client = try connection.client()
         let sandboxes =
             sandbox.isEmpty
-            ? try client.sandboxes().filter { $0.state == .claimed || $0.state == .running }
+            ? try client.sandboxes().filter(\.isAlive)
             : try sandbox.map { reference throws(ClientError) in try client.sandbox(reference) }
         try Output.write(
             table: ["NAME", "STATE", "SENT", "RECEIVED", "CONNECTIONS", "NAMES", "RATE", "ALLOWED", "DENIED"],

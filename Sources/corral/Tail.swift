@@ -104,7 +104,7 @@ struct Tail: ClientCommand {
     private static let mostEvents = 1_000_000
 
     /// Nanoseconds since 1970.
-    private static func moment(_ text: String) -> Int64? {
+    static func moment(_ text: String) -> Int64? {
         guard let ago = DurationText.parse(text) else { return RFC3339.nanoseconds(text) }
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
@@ -123,7 +123,7 @@ struct Tail: ClientCommand {
                 let span = Client.EventSpan(since: since, last: last, follow: !noFollow)
                 var events = try EventFollower(connection.client(), matching: filter, span, output: STDOUT_FILENO)
                 try printer.begin()
-                while let lines = try events.next() { try printer.print(lines) }
+                while let piece = try events.next() { try printer.print(piece) }
             } catch ClientError.outputClosed {
                 throw ExitCode(128 + SIGPIPE)
             }
@@ -157,6 +157,8 @@ private struct EventPrinter {
     private let format: Tail.Format
     private let renderer: EventRenderer
     private let isTerminal = Output.isTerminal
+    private let records = TraceRecords()
+    private let buffer = LineBuffer()
     private var lineNumber = 0
     /// Some line was no event.
     private(set) var hasFailed = false
@@ -195,8 +197,24 @@ private struct EventPrinter {
         if let last = selection.last { try Output.write(Array(kept.suffix(last).joined())) }
     }
 
-    /// Lines that corrald has chosen.
-    mutating func print(_ lines: [UInt8]) throws {
+    /// What corrald has chosen.
+    mutating func print(_ piece: EventPiece) throws {
+        switch piece {
+        case .lines(let lines): try print(lines)
+        case .source(let source): records.learn(source)
+        case .records(let bytes):
+            buffer.clear()
+            if format != .json {
+                for event in try records.events(bytes) { buffer.append(Array(renderer.line(event).utf8)) }
+                return try Output.write(buffer.bytes)
+            }
+            try records.appendLines(of: bytes, to: buffer)
+            if isTerminal { return try Output.write(TerminalJSON.escaped(Array(buffer.bytes))) }
+            try Output.write(buffer.bytes)
+        }
+    }
+
+    private mutating func print(_ lines: [UInt8]) throws {
         if format == .json { return try Output.write(isTerminal ? TerminalJSON.escaped(lines) : lines) }
         try Output.write(Array(rendered(lines[...], nil).joined()))
     }

@@ -18,6 +18,22 @@ enum TextFile {
         return text
     }
 
+    /// The whole of `text` in place of what the file held.
+    static func write(_ text: String, to path: String) throws {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw Failure(file: path, errno: errno) }
+        defer { close(descriptor) }
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                rest = rest.dropFirst(count)
+            } else if errno != EINTR {
+                throw Failure(file: path, errno: errno)
+            }
+        }
+    }
+
     /// One read(2); false at the end.
     static func append(to bytes: inout [UInt8], from descriptor: Int32, _ path: String) throws -> Bool {
         var buffer = [UInt8](repeating: 0, count: 64 << 10)

@@ -37,12 +37,20 @@ struct Trace: ClientCommand {
     @Flag(name: [.customShort("t"), .customLong("time")], help: "Begin each line with the time, in UTC.")
     var time = false
 
+    @Flag(
+        name: [.customShort("y"), .customLong("decode-fds")],
+        help: "Show what descriptors stand for, as far as the calls that were seen tell.")
+    var namesDescriptors = false
+
     @Option(name: .shortAndLong, help: "lines or json.")
     var output = Format.lines
 
     func validate() throws {
         if counts, output == .json {
             throw ValidationError("--count prints a table; use one of --count and --output json")
+        }
+        if namesDescriptors, counts || output == .json {
+            throw ValidationError("--decode-fds is for lines; JSON has the calls as they were")
         }
         if counts, time { throw ValidationError("--count prints a table; it has no lines to put the time before") }
     }
@@ -54,22 +62,24 @@ struct Trace: ClientCommand {
         if counts {
             try count(lines, client, words)
         } else {
-            let printer = TracePrinter(showsTime: time, isJSON: output == .json)
+            var printer = TracePrinter(
+                showsTime: time, isJSON: output == .json, namesDescriptors: namesDescriptors)
             while let piece = try lines.next() { try printer.print(piece) }
         }
     }
 
     /// Until the command ends, or somebody has seen enough.
-    private func count(_ lines: EventLines, _ client: Client, _ words: [String]) throws {
+    private func count(_ lines: EventPieces, _ client: Client, _ words: [String]) throws {
         let signals = try SignalPipe([SIGINT, SIGTERM])
         let before = try client.syscalls(of: sandbox)
         var last = SyscallCounts(syscalls: [])
         while let piece = try lines.next(orReadable: signals.reading) {
-            if piece.isEmpty {
+            guard case .lines(let lines) = piece else { continue }
+            if lines.isEmpty {
                 last = try client.syscalls(of: sandbox).since(before)
                 break
             }
-            if let counts = CountTable.counts(in: piece) { last = counts }
+            if let counts = CountTable.counts(in: lines) { last = counts }
         }
         try Output.write(try CountTable.text(last, words))
     }
@@ -80,27 +90,51 @@ private struct TracePrinter {
     let showsTime: Bool
     let isJSON: Bool
     private let isTerminal = Output.isTerminal
+    private let records = TraceRecords()
+    private let buffer = LineBuffer()
+    /// Nil: descriptors are shown as numbers alone.
+    private var names: DescriptorNames?
 
-    init(showsTime: Bool, isJSON: Bool) {
+    init(showsTime: Bool, isJSON: Bool, namesDescriptors: Bool) {
         self.showsTime = showsTime
         self.isJSON = isJSON
+        names = namesDescriptors ? DescriptorNames() : nil
     }
 
-    func print(_ piece: [UInt8]) throws {
-        if isJSON { return try Output.write(isTerminal ? TerminalJSON.escaped(piece) : piece) }
-        var output: [UInt8] = []
-        for line in piece.split(separator: UInt8(ascii: "\n")) {
-            // The last line, which is for those who count.
-            if CountTable.isCounts(line) { continue }
-            do throws(EventParseError) {
-                guard let text = text(try Event(json: Array(line))) else { continue }
-                output += Array(text.utf8)
-                output.append(UInt8(ascii: "\n"))
-            } catch {
-                Complaint.print("an event could not be read: \(TerminalText.neutralised(error.description))")
+    mutating func print(_ piece: EventPiece) throws {
+        buffer.clear()
+        switch piece {
+        case .source(let source): return records.learn(source)
+        case .records(let bytes):
+            if isJSON {
+                try records.appendLines(of: bytes, to: buffer)
+            } else {
+                for event in try records.events(bytes) { append(event) }
+            }
+        case .lines(let lines):
+            if isJSON {
+                buffer.append(lines)
+            } else {
+                for line in lines.split(separator: UInt8(ascii: "\n")) { append(line: line) }
             }
         }
-        try Output.write(output)
+        if isJSON, isTerminal { return try Output.write(TerminalJSON.escaped(Array(buffer.bytes))) }
+        try Output.write(buffer.bytes)
+    }
+
+    private mutating func append(line: ArraySlice<UInt8>) {
+        // The last line, which is for those who count.
+        if CountTable.isCounts(line) { return }
+        do throws(EventParseError) {
+            append(try Event(json: Array(line)))
+        } catch {
+            Complaint.print("an event could not be read: \(TerminalText.neutralised(error.description))")
+        }
+    }
+
+    private mutating func append(_ event: Event) {
+        guard let text = text(names?.named(event) ?? event) else { return }
+        buffer.append(Array((text + "\n").utf8))
     }
 
     private func text(_ event: Event) -> String? {

@@ -32,8 +32,14 @@ struct Corrald: AsyncParsableCommand {
     @Option(help: "IPv6 addresses for sandboxes, /64 to /112 (default: fdc0:44a1:213::/64).")
     var subnet6: String?
 
-    @Option(help: "Warm sandboxes to keep ready (default: 8).")
+    @Option(help: "Warm sandboxes to keep ready of each image in use (default: 8).")
     var pool: String?
+
+    @Option(help: "Refill the pool when it holds fewer than this (default: --pool).")
+    var poolLow: String?
+
+    @Option(help: "Make at most so many sandboxes for the pool in a second (default: 200).")
+    var poolRate: String?
 
     @Option(
         help: "Name servers that resolve for sandboxes, separated by commas (default: those of /etc/resolv.conf).")
@@ -50,6 +56,12 @@ struct Corrald: AsyncParsableCommand {
 
     @Option(help: "Seconds that an address stays open after its answer has ended (default: 60).")
     var dnsGrace: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Directories that policies may mount into sandboxes, separated by commas, :rw behind those they may write to (default: none).",
+            valueName: "path[:rw],…"))
+    var mounts: String?
 
     @Option(help: "When audit records are forced to the disk: always, interval or never (default: interval).")
     var auditSync: String?
@@ -105,7 +117,8 @@ struct Corrald: AsyncParsableCommand {
     private var flags: Settings {
         let given: [(SettingKey, String?)] = [
             (.instance, instance), (.stateDirectory, stateDir), (.runDirectory, runDir), (.subnet, subnet),
-            (.subnet6, subnet6), (.pool, pool), (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
+            (.subnet6, subnet6), (.pool, pool), (.poolLow, poolLow), (.poolRate, poolRate), (.mounts, mounts),
+            (.dnsServers, dnsServers), (.dnsTTLFloor, dnsTTLFloor),
             (.dnsTTLCeiling, dnsTTLCeiling), (.dnsGrace, dnsGrace), (.auditSync, auditSync),
             (.auditFileSize, auditFileSize), (.auditFileAge, auditFileAge), (.auditKeepSize, auditKeepSize),
             (.auditKeepAge, auditKeepAge), (.logLevel, logLevel), (.logFormat, logFormat),

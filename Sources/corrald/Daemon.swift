@@ -26,7 +26,9 @@ struct Daemon {
                 instance: settings.instance, stateDirectory: settings.stateDirectory,
                 runDirectory: settings.runDirectory,
                 subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
-                allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal
+                poolLow: settings.poolLow, poolRate: settings.poolRate,
+                allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal,
+                mounts: settings.mounts
             )
         )
         if settings.allowTestSwitches {

@@ -15,10 +15,14 @@ struct DaemonConfiguration: Equatable {
     var subnet: IPPrefix
     var subnet6: IPPrefix
     var pool: Int
+    /// Nil: `pool`.
+    var poolLow: Int?
+    var poolRate: Int
     var logLevel: Logger.Level
     var logFormat: LogFormat
     var names: NameConfiguration
     var journal: JournalConfiguration
+    var mounts: [MountAllowance]
     var allowTestSwitches: Bool
 
     var socketPath: String { runDirectory + "/corral.sock" }
@@ -34,6 +38,12 @@ struct DaemonConfiguration: Equatable {
         subnet = try text(.subnet, "10.213.0.0/16").subnet()
         subnet6 = try text(.subnet6, "fdc0:44a1:213::/64").subnet6()
         pool = try text(.pool, "8").poolSize()
+        let low = text(.poolLow, "")
+        poolLow = low.value.isEmpty ? nil : try low.poolSize()
+        guard (poolLow ?? 0) <= pool else {
+            throw low.refuse(expected: "at most pool, \(pool)")
+        }
+        poolRate = try text(.poolRate, "200").rate()
         logLevel = try text(.logLevel, "info").word("a log level", Logger.Level.allCases)
         logFormat = try text(.logFormat, "text").word("a log format", LogFormat.allCases)
         names = NameConfiguration(
@@ -50,6 +60,7 @@ struct DaemonConfiguration: Equatable {
             keepBytes: try text(.auditKeepSize, "1GiB").size(atLeast: 64 << 10),
             keepAge: try text(.auditKeepAge, "90d").duration()
         )
+        mounts = try text(.mounts, "").mountAllowances()
         guard journal.fileBytes <= journal.keepBytes else {
             throw SettingError("audit-keep-size: less than audit-file-size, which is the least that can be kept")
         }
@@ -65,10 +76,13 @@ enum SettingKey: String, CaseIterable {
     case subnet
     case subnet6
     case pool
+    case poolLow = "pool-low"
+    case poolRate = "pool-rate"
     case dnsServers = "dns-servers"
     case dnsTTLFloor = "dns-ttl-floor"
     case dnsTTLCeiling = "dns-ttl-ceiling"
     case dnsGrace = "dns-grace"
+    case mounts
     case auditSync = "audit-sync"
     case auditFileSize = "audit-file-size"
     case auditFileAge = "audit-file-age"
@@ -97,7 +111,7 @@ struct SettingError: Error, Equatable, CustomStringConvertible {
 }
 
 extension Setting {
-    private func refuse(expected: String) -> SettingError {
+    fileprivate func refuse(expected: String) -> SettingError {
         let place = origin.hasPrefix("--") ? origin : "\(origin): \(key.rawValue)"
         return SettingError("\(place): \"\(value)\" is not \(expected)")
     }
@@ -148,6 +162,13 @@ extension Setting {
         return count
     }
 
+    func rate() throws(SettingError) -> Int {
+        guard let count = Int(value), (1...10_000).contains(count) else {
+            throw refuse(expected: "a number from 1 to 10000")
+        }
+        return count
+    }
+
     /// Separated by commas; empty: none.
     func nameServers() throws(SettingError) -> [String] {
         var servers: [String] = []
@@ -162,6 +183,23 @@ extension Setting {
             servers.append(String(server))
         }
         return servers
+    }
+
+    /// Directories separated by commas, `:rw` behind those that sandboxes may write to; empty: none.
+    func mountAllowances() throws(SettingError) -> [MountAllowance] {
+        var allowances: [MountAllowance] = []
+        for part in value.split(separator: ",", omittingEmptySubsequences: false) {
+            if value.isEmpty { break }
+            var path = String(part.drop { $0 == " " })
+            let write = path.hasSuffix(":rw")
+            if write || path.hasSuffix(":ro") { path = String(path.dropLast(3)) }
+            guard Policy.Files.Mount.isPath(path) else {
+                throw refuse(
+                    expected: "absolute paths without . and .., separated by commas, such as /srv/data, /srv/out:rw")
+            }
+            allowances.append(MountAllowance(path: path, write: write))
+        }
+        return allowances
     }
 
     func seconds() throws(SettingError) -> UInt32 {

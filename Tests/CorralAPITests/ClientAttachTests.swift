@@ -66,7 +66,7 @@ import Testing
             "a", AttachStreams(stdin: stdin.reading, stdout: stdout.writing, stderr: stdout.writing)
         )
         stdout.closeWriting()
-        #expect(exit.code == 0)
+        #expect(exit?.code == 0)
         #expect(reader.wait() == input)
     }
 

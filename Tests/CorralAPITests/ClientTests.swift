@@ -148,7 +148,8 @@ import Testing
         ])
         let stream = try Client(host: server.host).events(matching: filter)
         var bytes: [UInt8] = []
-        while let lines = try stream.next() {
+        while let piece = try stream.next() {
+            guard case .lines(let lines) = piece else { continue }
             #expect(lines.last == UInt8(ascii: "\n"))
             bytes += lines
         }
@@ -173,6 +174,54 @@ import Testing
             ])
     }
 
+    /// However the connection cuts them.
+    @Test func framesComeWhole() throws {
+        let source = TraceSource(
+            slot: 3, epoch: 9,
+            context: DecisionContext(
+                sandbox: SandboxReference(id: "sb-1", name: "é"), bootTime: 5, uidBase: 1000, uidCount: 10))
+        let frames: [(EventFrame.Kind, [UInt8])] = [
+            (.lines, Array("{}\n".utf8)), (.source, source.json), (.records, [1, 2, 3]), (.lines, []),
+        ]
+        let asked = Log()
+        let server = try FakeServer { connection in
+            asked.add(connection.readHead() ?? "")
+            connection.write(
+                "HTTP/1.1 200 OK\r\nContent-Type: \(EventFrame.contentType)\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for byte in frames.flatMap({ EventFrame.head($0.0, length: $0.1.count) + $0.1 }) {
+                connection.writeChunk([byte])
+            }
+            connection.write("0\r\n\r\n")
+        }
+        let stream = try Client(host: server.host).events()
+        var pieces: [EventPiece] = []
+        while let piece = try stream.next() { pieces.append(piece) }
+        #expect(pieces == [.lines(Array("{}\n".utf8)), .source(source), .records([1, 2, 3]), .lines([])])
+        #expect(asked.lines.first?.contains("Accept: \(EventFrame.contentType)") == true)
+    }
+
+    @Test(arguments: [
+        EventFrame.head(.lines, length: EventFrame.longestPayload + 1), [0, 0, 0, 0, 9, 0, 0, 0],
+        EventFrame.head(.source, length: 2) + Array("{}".utf8), EventFrame.head(.source, length: 1) + [0],
+    ])
+    func whatIsNoFrameIsAnError(bytes: [UInt8]) throws {
+        let server = try FakeServer { connection in
+            _ = connection.readHead()
+            connection.write("HTTP/1.1 200 OK\r\nContent-Type: \(EventFrame.contentType)\r\n\r\n")
+            connection.write(bytes)
+        }
+        #expect(throws: ClientError.self) { try Client(host: server.host).events().next() }
+    }
+
+    @Test func aFrameWithoutEndIsAnError() throws {
+        let server = try FakeServer { connection in
+            _ = connection.readHead()
+            connection.write("HTTP/1.1 200 OK\r\nContent-Type: \(EventFrame.contentType)\r\n\r\n")
+            connection.write(EventFrame.head(.lines, length: 5) + [0x7b])
+        }
+        #expect(throws: ClientError.closed(during: "an event")) { try Client(host: server.host).events().next() }
+    }
+
     /// Also while nothing comes.
     @Test func waitingEndsOnceNobodyReadsTheOutput() throws {
         let server = try FakeServer { connection in
@@ -186,7 +235,7 @@ import Testing
         defer { close(ends[1]) }
         let stream = try Client(host: server.host).events()
         stream.output = ends[1]
-        #expect(try stream.next() == Array("{}\n".utf8))
+        #expect(try stream.next() == .lines(Array("{}\n".utf8)))
         close(ends[0])
         #expect(throws: ClientError.outputClosed) { try stream.next() }
     }
@@ -197,7 +246,7 @@ import Testing
         let endless = try FakeServer { connection in
             _ = connection.readHead()
             connection.write("HTTP/1.1 200 OK\r\n\r\n")
-            connection.write([UInt8](repeating: 0x61, count: EventLines.longestLine + 2))
+            connection.write([UInt8](repeating: 0x61, count: EventPieces.longestLine + 2))
         }
         #expect(throws: ClientError.badResponse("an event of more than 1048576 bytes")) {
             try Client(host: endless.host).events().next()

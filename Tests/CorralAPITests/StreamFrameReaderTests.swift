@@ -22,6 +22,7 @@ import Testing
                     case .output(false, let piece): out += piece
                     case .output(true, let piece): err += piece
                     case .exit(let value): exit = value
+                    case .skipped: Issue.record("no frame of this kind was sent")
                     }
                 }
             }

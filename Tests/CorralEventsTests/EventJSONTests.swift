@@ -140,7 +140,7 @@ import Testing
         ),
         (
             #"{"time":"2026-12-01T00:00:00Z","type":"lost","count":1,"place":"moon","seq":0}"#,
-            .field("place", expected: "one of kernel, reader, journal")
+            .field("place", expected: "one of kernel, reader, journal, journal_share")
         ),
         (
             #"{"time":"2026-12-01T00:00:00Z","type":"egress","verdict":"deny","reason":"fragment","seq":0,"dst":{"ip":"1.2.3"}}"#,

@@ -11,7 +11,7 @@ struct SampleEvents {
 
     mutating func next() -> Event {
         let body: Event.Body =
-            switch random.next() % 21 {
+            switch random.next() % 22 {
             case 0: .sandbox(lifecycle())
             case 1:
                 .limit(
@@ -25,12 +25,20 @@ struct SampleEvents {
             case 11...12: .gap(gap())
             case 13...14: .syscall(syscall())
             case 15...16: .process(ProcessChange(process: process(), action: action()))
+            case 17: .policy(policyChange())
             default: .egress(traffic())
             }
         return Event(
             time: Int64(bitPattern: number()), seq: number(),
             sandbox: maybe { SandboxReference(id: $0.text(), name: $0.text()) }, body: body
         )
+    }
+
+    private mutating func policyChange() -> PolicyChange {
+        PolicyChange(
+            random.next() % 2 == 0 ? .applied : .refused(text()),
+            policy: maybe { PolicyReference(name: $0.text(), generation: $0.number()) },
+            changes: (0..<random.next() % 4).map { _ in text() }, isCut: random.next() % 2 == 0)
     }
 
     private mutating func lifecycle() -> Lifecycle {

@@ -11,7 +11,7 @@ import Testing
         abi: SyscallABI = .amd64
     ) -> [String] {
         let padded = arguments + Array(repeating: 0, count: 6 - arguments.count)
-        var decoder = SyscallDecoder(name: name, abi: abi, arguments: padded, result: result, captures: captures)
+        let decoder = SyscallDecoder(name: name, abi: abi, arguments: padded, result: result, captures: captures)
         return decoder.decoded()
     }
 

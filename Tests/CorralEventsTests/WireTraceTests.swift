@@ -98,7 +98,7 @@ import Testing
             var record: Record
             switch random.next() % 3 {
             case 0: record = try opened()
-            case 1: record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_exec>.size)
+            case 1: record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_execution>.size)
             default: record = Record(type: CORRAL_TRACE_EXIT, size: MemoryLayout<corral_step>.size)
             }
             for _ in 0..<random.next() % 20 {
@@ -115,7 +115,7 @@ import Testing
 
     @Test func processesAreReadWhole() throws {
         let layout = TraceLayout.shared
-        var record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_exec>.size)
+        var record = Record(type: CORRAL_TRACE_EXEC, size: MemoryLayout<corral_execution>.size)
         record.put(layout.exe, Array("cat\0bin\0usr\0".utf8))
         record.put(layout.directory, Array("user\0home\0".utf8))
         record.put(layout.argv, Array("cat\0\0a b\0".utf8))
@@ -142,5 +142,23 @@ import Testing
         record.set(layout.childStartedAt, UInt64(36))
         guard case .process(let forked) = try record.event().get().body else { return #expect(Bool(false)) }
         #expect(forked.action == .fork(ProcessChange.Child(pid: 8, hostPid: 80, execID: "80-10-0")))
+    }
+
+    /// Times that 64 bits just hold, and a signal that no name belongs to.
+    @Test func extremeEndingsAreToldAndReadAgain() throws {
+        let layout = TraceLayout.shared
+        for (status, run) in [(0x7f, UInt64.max), (0x09, .max - 1), (0x40, 1)] as [(UInt32, UInt64)] {
+            var record = Record(type: CORRAL_TRACE_EXIT, size: MemoryLayout<corral_step>.size)
+            record.set(layout.status, status)
+            record.set(layout.user, UInt64(1))
+            record.set(layout.run, run)
+            let event = try record.event().get()
+            guard case .process(let ended) = event.body, case .exit(let ending, let usage) = ended.action else {
+                return #expect(Bool(false))
+            }
+            #expect(ending == .signal(UInt8(status), dumpedCore: false))
+            #expect(usage.user == run && usage.system == 0)
+            #expect(try Event(json: event.jsonLine) == event)
+        }
     }
 }

@@ -96,7 +96,9 @@ import Testing
     @Test func strictHasNoSocketsAndFewRequests() throws {
         let strict = try compiled(SyscallPolicy(profile: .strict))
         for call in ["getpid", "sched_yield", "getuid"] { #expect(try outcome(call, strict) == 0) }
-        for call in ["socket", "socketpair", "bpf", "chown", "setuid", "memfd_create", "inotify_init", "shmget", "mq_unlink"] {
+        for call in [
+            "socket", "socketpair", "bpf", "chown", "setuid", "memfd_create", "inotify_init", "shmget", "mq_unlink",
+        ] {
             #expect(try outcome(call, strict) == EPERM, "\(call)")
         }
         #expect(try outcome("ioctl", [9999, 0x5401], strict) == EBADF)

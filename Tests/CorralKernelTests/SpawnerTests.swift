@@ -1,6 +1,9 @@
 import CLinux
 import CorralPolicy
+import Dispatch
+import Foundation
 import Glibc
+import Synchronization
 import Testing
 
 @testable import CorralKernel
@@ -55,13 +58,14 @@ struct SpawnerTests {
 
     /// Runs a command to its end: stdout, stderr, status.
     private func run(
-        _ channel: InitChannel, tag: UInt64, _ arguments: [String], input: String? = nil
+        _ channel: InitChannel, tag: UInt64, _ arguments: [String], input: String? = nil, processes: UInt32 = 0
     ) throws -> (String, String, Int32) {
         try channel.exec(
             tag: tag, arguments: arguments, environment: ["PATH": "/usr/bin:/bin", "A": "b=c"],
             workingDirectory: "/tmp",
-            stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.compile(SyscallPolicy().resolved), upperBytes: 0,
-            openFiles: 256)
+            stdin: input != nil, keepCapabilities: false, seccomp: try SeccompProgram.compile(SyscallPolicy().resolved),
+            upperBytes: 0,
+            openFiles: 256, processes: processes)
         var output = ""
         var errors = ""
         switch try next(channel) {
@@ -70,7 +74,7 @@ struct SpawnerTests {
             #expect((stdin != nil) == (input != nil))
             try Self.feed(stdin, input)
             output = readAll(stdout)
-            errors = readAll(stderr)
+            errors = stderr.map(readAll) ?? errors
         case let other:
             Issue.record("\(other) instead of started")
         }
@@ -134,7 +138,7 @@ struct SpawnerTests {
             return
         }
 
-        #expect(fixture.cgroup.oomKills() == 0)
+        #expect(fixture.cgroup.limitCounts(CgroupLimits(memoryBytes: 1)).oomKills == 0)
         try channel.exec(
             tag: 12, arguments: ["/bin/sh", "-c", "exec tail -n 1 < /dev/zero"], environment: [:],
             workingDirectory: "/",
@@ -150,7 +154,7 @@ struct SpawnerTests {
         case (.exited(12, SIGKILL, _, _, _), .some), (.closed, nil): break
         default: Issue.record("\(end)")
         }
-        #expect(fixture.cgroup.oomKills() >= 1)
+        #expect(fixture.cgroup.limitCounts(CgroupLimits(memoryBytes: 1)).oomKills >= 1)
     }
 
     @Test func signalsReachTheCommandAndTheEndOfTheSandboxIsSeen() throws {
@@ -179,6 +183,124 @@ struct SpawnerTests {
             Issue.record("not closed")
             return
         }
+    }
+
+    @Test func aHelperThatIsStuckDelaysNoOther() throws {
+        let fixture = try Fixture("stuck")
+        defer { #expect(throws: Never.self) { try fixture.tearDown() } }
+        let stuck = try #require(fixture.spawner.idleHelpers.first)
+        kill(stuck, SIGSTOP)
+        defer { kill(stuck, SIGCONT) }
+        let (spawner, request, cgroup) = (fixture.spawner, fixture.request, fixture.cgroup)
+        let slow = Mutex<Int32?>(nil)
+        let done = DispatchSemaphore(value: 0)
+        Thread.detachNewThread {
+            if let directory = try? cgroup.directory(),
+                let sandbox = try? spawner.spawn(request, cgroupDirectory: directory)
+            {
+                let pid = sandbox.pid
+                slow.withLock { $0 = pid }
+            }
+            done.signal()
+        }
+        while !spawner.idleHelpers.isEmpty { usleep(1000) }
+        let begun = ContinuousClock.now
+        for _ in 0..<3 {
+            _ = try spawner.spawn(request, cgroupDirectory: try cgroup.directory())
+        }
+        #expect(ContinuousClock.now - begun < .seconds(3))
+        #expect(slow.withLock { $0 } == nil)
+        kill(stuck, SIGCONT)
+        #expect(done.wait(timeout: .now() + 10) == .success)
+        #expect(slow.withLock { $0 } != nil)
+    }
+
+    @Test func secretsAreTheUsersAloneAndInNoLayer() throws {
+        let fixture = try Fixture("secret")
+        defer { #expect(throws: Never.self) { try fixture.tearDown() } }
+        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        let channel = InitChannel(control: sandbox.control)
+        guard case .hello = try next(channel) else {
+            Issue.record("no hello")
+            return
+        }
+        let look = "ls -A /run 2>/dev/null; grep -c secrets /proc/mounts"
+        let (without, _, _) = try run(channel, tag: 1, ["sh", "-c", look])
+        #expect(without == "0\n")
+        let large = [UInt8](repeating: 7, count: SecretContent.limit)
+        try channel.deliver(secret: "token", SecretContent("one\ntwo".utf8), tag: 2, uid: 0, gid: 0)
+        try channel.deliver(secret: "large", SecretContent(large), tag: 2, uid: 0, gid: 0)
+        try channel.deliver(secret: "other", SecretContent("x".utf8), tag: 2, uid: 1000, gid: 1000)
+        let (told, trouble, _) = try run(
+            channel, tag: 3,
+            [
+                "sh", "-c",
+                "cd /run/secrets; cat token; stat -c ' %n %a %u %s' *; cat other; grep /run/secrets /proc/mounts",
+            ])
+        #expect(told.hasPrefix("one\ntwo large 400 0 65536\n other 400 1000 1\n token 400 0 7\n"), "\(told)")
+        #expect(told.contains("tmpfs rw,nosuid,nodev,noexec"))
+        // Root inside has no capability to read what is another's.
+        #expect(trouble.contains("ermission denied"))
+        for name in [".", "..", "a/b", "", String(repeating: "a", count: 64)] {
+            #expect(!InitChannel.isSecretName(name))
+        }
+        for name in ["a", "A_b-c.1", String(repeating: "a", count: 63)] { #expect(InitChannel.isSecretName(name)) }
+        // What cannot be written leaves no command to start without it.
+        try channel.deliver(secret: "../token", SecretContent("y".utf8), tag: 4, uid: 0, gid: 0)
+        guard case .execFailed(4, EINVAL, _) = try next(channel) else {
+            Issue.record("no refusal")
+            return
+        }
+        try channel.exec(
+            tag: 5, arguments: ["true"], environment: ["PATH": "/usr/bin"], workingDirectory: "/", stdin: false,
+            keepCapabilities: false, seccomp: [], upperBytes: 0, openFiles: 0)
+        guard case .execFailed(5, ECANCELED, "write the secrets") = try next(channel) else {
+            Issue.record("started")
+            return
+        }
+    }
+
+    @Test func aSandboxFullOfProcessesTakesACommand() throws {
+        let fixture = try Fixture("full")
+        defer { #expect(throws: Never.self) { try fixture.tearDown() } }
+        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        let pid = sandbox.pid
+        let channel = InitChannel(control: sandbox.control)
+        guard case .hello = try next(channel) else {
+            Issue.record("no hello")
+            return
+        }
+        let limits = CgroupLimits(pids: 10)
+        try fixture.cgroup.apply(limits, pid: pid)
+        #expect(!fixture.cgroup.limitCounts(limits).isFullOfProcesses)
+        // dash gives up at the fork that fails; the nine that started sleep on.
+        try channel.exec(
+            tag: 1, arguments: ["sh", "-c", "i=0; while [ $i -lt 30 ]; do sleep 60 & i=$((i+1)); done"],
+            environment: [
+                "PATH": "/usr/bin:/bin"
+            ], workingDirectory: "/", stdin: false, keepCapabilities: false, seccomp: [], upperBytes: 0, openFiles: 0,
+            processes: 10)
+        guard case .started(1, _, _, _, let stderr) = try next(channel) else {
+            Issue.record("not started")
+            return
+        }
+        guard case .exited(1, let status, _, _, _) = try next(channel) else {
+            Issue.record("not ended")
+            return
+        }
+        #expect(status != 0)
+        _ = stderr
+        try channel.exec(
+            tag: 2, arguments: ["sleep", "60"], environment: ["PATH": "/usr/bin:/bin"], workingDirectory: "/",
+            stdin: false,
+            keepCapabilities: false, seccomp: [], upperBytes: 0, openFiles: 0, processes: 10)
+        guard case .started(2, _, _, _, _) = try next(channel) else {
+            Issue.record("not started")
+            return
+        }
+        #expect(fixture.cgroup.limitCounts(limits).isFullOfProcesses)
+        let (_, refusal, end) = try run(channel, tag: 3, ["sh", "-c", "(true); exit 3"], processes: 10)
+        #expect(refusal.lowercased().contains("fork") && end != 3 << 8)
     }
 
     @Test func failuresSayWhatFailedAndTheHelperGoesOn() throws {
@@ -222,7 +344,8 @@ enum NetlinkDescriptorProbe {
     {
         try InitChannel.execMessage(
             tag: 5, arguments: arguments, environment: environment, workingDirectory: "/", stdin: true,
-            keepCapabilities: false, seccomp: seccomp, upperBytes: 0x0102, openFiles: 3)
+            keepCapabilities: false, seccomp: seccomp, upperBytes: 0x0102, openFiles: 3, user: (1000, 100),
+            processes: 7)
     }
 
     @Test func execIsLaidOutAsTheHeaderSays() throws {
@@ -230,7 +353,19 @@ enum NetlinkDescriptorProbe {
         let head: [UInt8] = [1, 0, 17, 0, UInt8(bytes.count), 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]
         let counts: [UInt8] = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0]
         let limits: [UInt8] = [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
-        #expect(bytes == head + counts + limits + [UInt8](repeating: 9, count: 8) + Array("a\0K=v\0/\0".utf8))
+        let user: [UInt8] = [0xe8, 3, 0, 0, 100, 0, 0, 0]
+        let noTerminal: [UInt8] = [0, 0, 0, 0, 7, 0, 0, 0]
+        #expect(
+            bytes == head + counts + limits + user + noTerminal + [UInt8](repeating: 9, count: 8)
+                + Array("a\0K=v\0/\0".utf8))
+    }
+
+    @Test func aTerminalTakesThePlaceOfStdin() throws {
+        let bytes = try InitChannel.execMessage(
+            tag: 5, arguments: ["a"], environment: [:], workingDirectory: "/", stdin: true, keepCapabilities: false,
+            seccomp: [], upperBytes: 0, openFiles: 0, terminal: (0x0203, 80))
+        #expect(bytes[16..<20] == [4, 0, 0, 0])
+        #expect(bytes[56..<64] == [3, 2, 80, 0, 0, 0, 0, 0])
     }
 
     @Test func execRefusesWhatCannotBeSaid() {
@@ -249,10 +384,10 @@ enum NetlinkDescriptorProbe {
             uidBase: 65536, uidCount: 65536, upperBytes: 0, upperInodes: 0, hostname: "h", image: "/i",
             mounts: [.init(source: "/s", target: "/t", readOnly: true)])
         let bytes = try request.message(tag: 1)
-        #expect(bytes.count == 4528)
-        #expect(bytes[48] == UInt8(ascii: "h"))
-        #expect(bytes[368..<370] == [UInt8(ascii: "/"), UInt8(ascii: "s")])
-        #expect(bytes[880] == 1)
+        #expect(bytes.count == 12920)
+        #expect(bytes[56] == UInt8(ascii: "h"))
+        #expect(bytes[4472..<4474] == [UInt8(ascii: "/"), UInt8(ascii: "s")])
+        #expect(bytes[4984] == 1)
     }
 
     private static func message(_ type: UInt8, size: Int, version: UInt8 = 1, stated: Int? = nil) -> [UInt8] {

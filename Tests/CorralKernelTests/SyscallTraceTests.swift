@@ -80,6 +80,10 @@ import Testing
             try? PinDirectory.remove(instance)
         }
 
+        func select(_ selection: TraceSelection, slot: UInt32) throws {
+            try trace.select(selection, slot: slot, initPid: 0, cgroup: try #require(cgroups[slot]).id)
+        }
+
         /// As counted.
         func calls(of slot: UInt32, _ name: String) -> UInt64? {
             trace.tally(of: slot)?.counts().first { $0.name == name }?.calls
@@ -113,7 +117,7 @@ import Testing
 
     @Test func aCallIsToldWithItsArgumentsAndItsResult() async throws {
         let bench = try Bench()
-        try bench.trace.select(.all, slot: 1, initPid: 0)
+        try bench.select(.all, slot: 1)
         #expect(try bench.run(1, loops: 3) == 7)
         await bench.trace.settle()
         #expect(bench.collector.errors == [])
@@ -135,7 +139,7 @@ import Testing
 
     @Test func aCallThatSeccompRefusedIsToldAsSuch() async throws {
         let bench = try Bench()
-        try bench.trace.select(.calls(["add_key", "getppid"]), slot: 1, initPid: 0)
+        try bench.select(.calls(["add_key", "getppid"]), slot: 1)
         let filter = try SeccompProgram.compile(SyscallPolicy().resolved)
         #expect(try bench.run(1, loops: 4, refusals: 5, filter: filter) == 7)
         // Its twin: the same call, made and answered by the kernel itself.
@@ -153,7 +157,7 @@ import Testing
 
     @Test func countsAreExactAndMakeNoEventsOfCalls() async throws {
         let bench = try Bench()
-        try bench.trace.select(.counts, slot: 1, initPid: 0)
+        try bench.select(.counts, slot: 1)
         #expect(try bench.run(1, loops: 20_000) == 7)
         #expect(try bench.run(1, loops: 345) == 7)
         await bench.trace.settle()
@@ -167,12 +171,12 @@ import Testing
 
     @Test func theCallsOfTheListAreToldAndNoOthers() async throws {
         let bench = try Bench()
-        try bench.trace.select(.calls(["openat"]), slot: 1, initPid: 0)
+        try bench.select(.calls(["openat"]), slot: 1)
         #expect(try bench.run(1, loops: 100) == 7)
         await bench.trace.settle()
         #expect(Set(bench.collector.calls(of: 1).map(\.name)) == ["openat"])
         // Changed while it is traced; what was counted stays.
-        try bench.trace.select(.calls(["getppid"]), slot: 1, initPid: 0)
+        try bench.select(.calls(["getppid"]), slot: 1)
         #expect(try bench.run(1, loops: 100) == 7)
         await bench.trace.settle()
         #expect(bench.collector.calls(of: 1).filter { $0.name == "getppid" }.count == 100)
@@ -182,7 +186,7 @@ import Testing
     @Test func aSandboxBesideATracedOneIsNotTraced() async throws {
         let bench = try Bench()
         #expect(!bench.trace.isAttached)
-        try bench.trace.select(.all, slot: 1, initPid: 0)
+        try bench.select(.all, slot: 1)
         #expect(bench.trace.isAttached)
         #expect(try bench.run(2, loops: 1000) == 7)
         #expect(try bench.run(1, loops: 10) == 7)
@@ -201,8 +205,8 @@ import Testing
     /// The reader stands still, so that the sandbox's share of the ring fills up.
     @Test func atSaturationWhatIsNotDeliveredIsLostExactly() async throws {
         let bench = try Bench()
-        try bench.trace.select(.calls(["getppid"]), slot: 1, initPid: 0)
-        try bench.trace.select(.calls(["getppid"]), slot: 2, initPid: 0)
+        try bench.select(.calls(["getppid"]), slot: 1)
+        try bench.select(.calls(["getppid"]), slot: 2)
         bench.collector.isHeld.store(true, ordering: .releasing)
         #expect(try bench.run(1, loops: 200_000) == 7)
         // Its neighbour's share is its own.
@@ -229,7 +233,7 @@ import Testing
 
     @Test func withAReaderThatKeepsUpTheNumbersHaveNoGap() async throws {
         let bench = try Bench()
-        try bench.trace.select(.calls(["getppid"]), slot: 1, initPid: 0)
+        try bench.select(.calls(["getppid"]), slot: 1)
         #expect(try bench.run(1, loops: 5_000) == 7)
         await bench.trace.settle()
         let counters = bench.hooks.counters(of: 1)
@@ -239,7 +243,7 @@ import Testing
 
     @Test func processesAreToldFromForkToExit() async throws {
         let bench = try Bench()
-        try bench.trace.select(.counts, slot: 1, initPid: 0)
+        try bench.select(.counts, slot: 1)
         #expect(try bench.run(1, loops: 200_000, code: 9) == 9)
         await bench.trace.settle()
         let changes = bench.collector.events(of: 1).compactMap { event -> ProcessChange? in

@@ -48,6 +48,12 @@ import Testing
         }
     }
 
+    /// U+0600 makes one character with the dot behind it.
+    @Test func aDotAtTheEndTakesNothingElseAlong() throws {
+        #expect(try DomainPattern("example.").name == "example")
+        #expect(throws: DomainPattern.ParseError.self) { try DomainPattern("example\u{600}.") }
+    }
+
     @Test func lengthsAreThoseOfDNS() throws {
         func name(_ lengths: Int...) -> String {
             lengths.map { String(repeating: "a", count: $0) }.joined(separator: ".")

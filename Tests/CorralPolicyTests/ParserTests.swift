@@ -86,7 +86,12 @@ import Testing
         ("limits: { io: { read: 1KiB } }", "limits.io.read: \"1KiB\" is no such rate"),
         ("limits: { io: { reads: 1MiB } }", "limits.io.reads: is no field"),
         ("trace: { syscalls: some }", "trace.syscalls"),
-        ("files: { mounts: [] }", "not supported yet: files.mounts"),
+        ("files: { mounts: [{ source: srv, target: /data }] }", "\"srv\" is no such path"),
+        ("files: { mounts: [{ source: /srv/../etc, target: /data }] }", "is no such path"),
+        ("files: { mounts: [{ source: /srv, target: / }] }", "\"/\" is no such path"),
+        ("files: { mounts: [{ source: /srv }] }", "files.mounts[0].target: is missing"),
+        ("files: { mounts: [{ source: /srv, target: /data, readOnly: no }] }", "\"no\" is neither"),
+        ("files: { image: Big }", "\"Big\" is no name of an image"),
     ])
     func refusesWithFileAndReason(text: String, expected: String) {
         let found = problems(Self.head + text)

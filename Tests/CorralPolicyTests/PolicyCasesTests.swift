@@ -24,6 +24,17 @@ import Testing
             on: try policy(), host: HostContext(sandboxPools: ["10.9.1.0/24"].compactMap { IPPrefix($0) }))
     }
 
+    @Test(arguments: [
+        "api.example.com", "api.example.com/udp", "api.example.com:443/udp", "api.example.com/icmp",
+        "203.0.113.9:443/tcp",
+        "[2001:db8::1]:53/udp", "203.0.113.9/icmp",
+    ])
+    func endpointsAreWrittenAsTheyAreRead(text: String) throws {
+        let endpoint = try Endpoint.parse(text)
+        #expect(endpoint.description == text)
+        #expect(try Endpoint.parse("\(endpoint)") == endpoint)
+    }
+
     @Test func expectationsThatHoldPass() throws {
         let outcomes = try run(
             """

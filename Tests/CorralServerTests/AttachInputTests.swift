@@ -40,6 +40,15 @@ import Testing
         }
     }
 
+    @Test func sizesAndLeavingSurviveAnyCut() throws {
+        let stream =
+            StreamFrameHeader(kind: .resize, length: 4).bytes + [0, 50, 1, 0]
+            + StreamFrameHeader(kind: .detach, length: 0).bytes
+        for size in 1...stream.count {
+            #expect(try parse(stream, size: size) == [.resize(rows: 50, columns: 256), .detach], "pieces of \(size)")
+        }
+    }
+
     @Test func aBodyThatEndsInsideAFrameIsAnError() throws {
         for count in 1..<8 { #expect(throws: FrameError.self) { try parse(Array(Self.stream.prefix(count)), size: 8) } }
         #expect(throws: FrameError.self) { try parse(Array(Self.stream.prefix(10)), size: 8) }

@@ -1,5 +1,7 @@
 import CorralAPI
 import CorralEngine
+import CorralEvents
+import Glibc
 import Testing
 
 @testable import CorralServer
@@ -64,10 +66,15 @@ import Testing
 
     @Test func aSignalPassesInputThatTheCommandDoesNotRead() async throws {
         let command = FakeCommand(readsStdin: false)
-        try await Self.attached(command) { _, client in
+        try await Self.attached(command) { server, client in
             await client.sendChunk(Self.frame(.stdin, [UInt8](repeating: 1, count: 100_000)))
             await client.sendChunk(Self.frame(.signal, [2]))
             #expect(await eventually { command.log.contains("signal 2") })
+            // Written down before it is sent.
+            let recorded = try #require(server.engine.recorded.first)
+            #expect(recorded.record.action == .kill)
+            #expect(recorded.record.signal == 2)
+            #expect(recorded.record.by?.pid == getpid())
             command.send(.exit(CommandResult(exitCode: 130, cause: .signalled)))
             #expect(await client.readChunk() == Self.frame(.exit, [0, 0, 0, 130] + Array("signalled".utf8)))
         }
@@ -75,9 +82,11 @@ import Testing
 
     @Test(
         arguments: [
-            [9, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 255, 255, 255, 255],
+            [99, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 255, 255, 255, 255],
             [1, 0, 0, 0, 0, 0, 0, 0],
-            [4, 0, 0, 0, 0, 0, 0, 1], [5, 0, 0, 0, 0, 0, 0, 1, 0], [5, 0, 0, 0, 0, 0, 0, 2, 1, 1],
+            [4, 0, 0, 0, 0, 0, 0, 1], [7, 0, 0, 0, 0, 0, 0, 2, 1, 1], [8, 0, 0, 0, 0, 0, 0, 1, 0],
+            [9, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 1, 0],
+            [5, 0, 0, 0, 0, 0, 0, 2, 1, 1],
         ] as [[UInt8]])
     func bytesThatAreNoFramesDetach(bytes: [UInt8]) async throws {
         let command = FakeCommand()
@@ -162,6 +171,62 @@ import Testing
         }
         #expect(log.contains("detach"))
         client.close()
+    }
+
+    @Test func aClientThatDetachesLeavesTheCommandRunning() async throws {
+        let command = FakeCommand()
+        try await Self.attached(command) { server, client in
+            await client.sendChunk(Self.frame(.detach))
+            #expect(await client.readChunk() == nil)
+            #expect(await eventually { command.log.contains("detach") })
+            #expect(await server.engine.removals.isEmpty)
+        }
+    }
+
+    @Test func aReaderThatOwnsNothingRemovesNothing() async throws {
+        let command = FakeCommand(ownsSandbox: false)
+        try await Self.attached(command) { server, client in
+            client.close()
+            #expect(await eventually { command.log.contains("detach") })
+            #expect(await server.engine.removals.isEmpty)
+        }
+    }
+
+    @Test func aNewSizeReachesTheTerminal() async throws {
+        let command = FakeCommand()
+        try await Self.attached(command) { _, client in
+            await client.sendChunk(Self.frame(.resize, [1, 2, 0, 80]))
+            #expect(await eventually { command.log.contains("resize 258 80") })
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("", nil, CommandStreams.Input.ifFree), ("?stdin=true", nil, .claimed),
+            ("?stdin=false&exec=ex-1", "ex-1", .none),
+        ] as [(String, String?, CommandStreams.Input)])
+    func theQueryNamesTheCommandAndWhoWrites(
+        query: String, command: String?, input: CommandStreams.Input
+    ) async throws {
+        let played = FakeCommand()
+        try await TestServer.run { server in
+            await server.engine.add("sb-1", streams: played.streams)
+            let client = try server.client()
+            await client.send("POST /v1/sandboxes/sb-1/attach\(query) HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            #expect(await client.readHead().status == 200)
+            let attachment = try #require(await server.engine.attachments.first)
+            #expect(attachment.command == command && attachment.input == input)
+        }
+    }
+
+    @Test func anUnknownQueryIsRefused() async throws {
+        try await TestServer.run { server in
+            await server.engine.add("sb-1")
+            for query in ["stdin=maybe", "exe=1"] {
+                let answer = try await server.client().request("POST", "/v1/sandboxes/sb-1/attach?\(query)", body: "")
+                #expect(answer.status == 400, "\(query)")
+            }
+        }
     }
 
     @Test func failedStreamsBreakTheResponseOff() async throws {

@@ -9,7 +9,12 @@ actor FakeEngine: SandboxEngine {
     nonisolated let configuration: EngineConfiguration
 
     private(set) var created: [SandboxSpec] = []
-    private(set) var kills: [(reference: String, signal: Int32)] = []
+    private(set) var kills: [(reference: String, command: String?, signal: Int32)] = []
+    private(set) var executed: [(reference: String, spec: CommandSpec)] = []
+    private(set) var attachments: [(command: String?, input: CommandStreams.Input)] = []
+    private(set) var logRequests: [LogRequest] = []
+    private var logged: [LogChunk] = []
+    private var ended: [String: CommandResult] = [:]
     private(set) var applied: [(reference: String, policy: Policy)] = []
     private(set) var enforced: [(target: CgroupReference, entry: Enforcement)] = []
     private(set) var removals: [(reference: String, force: Bool)] = []
@@ -75,12 +80,78 @@ actor FakeEngine: SandboxEngine {
 
     func sandboxes() async -> [SandboxInfo] { live.values.sorted { $0.id < $1.id } }
 
-    func attach(_ reference: String) async throws -> CommandStreams {
+    func usage() async -> [SandboxUsage] {
+        live.values.sorted { $0.id < $1.id }.map {
+            SandboxUsage(info: $0, cpuTime: 1_500_000, memory: 4096, processes: 2, time: 2_000_000_000)
+        }
+    }
+
+    func attach(
+        _ reference: String, command: String?, input: CommandStreams.Input
+    ) async throws -> CommandStreams {
+        attachments.append((command, input))
         guard let streams = streams[reference] else { throw EngineError(.conflict, "attached elsewhere") }
         return streams
     }
 
-    func kill(_ reference: String, signal: Int32) async throws { kills.append((reference, signal)) }
+    func exec(_ reference: String, _ spec: CommandSpec) async throws -> CommandInfo {
+        if let createError { throw createError }
+        try spec.validate(under: configuration)
+        executed.append((reference, spec))
+        return CommandInfo(
+            id: "ex-1", sandbox: reference, command: spec.arguments, pid: 9, state: .running(startedAt: 1_000_000_000),
+            hasTerminal: spec.terminal != nil)
+    }
+
+    func commands(of reference: String) async throws -> [CommandInfo] {
+        _ = try await sandbox(reference)
+        return [
+            CommandInfo(
+                id: "main", sandbox: reference, command: ["true"], pid: 2,
+                state: .exited(
+                    startedAt: 1_000_000_000, exitedAt: 2_000_000_000,
+                    result: CommandResult(exitCode: 3, cause: .exited)))
+        ]
+    }
+
+    /// What `logs` answers, and `wait`.
+    func log(_ chunks: [LogChunk]) { logged = chunks }
+    func end(_ reference: String, _ result: CommandResult) { ended[reference] = result }
+
+    func logs(
+        of reference: String, _ request: LogRequest
+    ) async throws -> any AsyncSequence<LogChunk, any Error> & Sendable {
+        _ = try await sandbox(reference)
+        logRequests.append(request)
+        let chunks = logged
+        return AsyncThrowingStream { continuation in
+            for chunk in chunks { continuation.yield(chunk) }
+            continuation.finish()
+        }
+    }
+
+    func wait(_ reference: String, command: String?) async throws -> CommandResult {
+        while true {
+            if let result = ended[reference] { return result }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    func kill(_ reference: String, command: String?, signal: Int32) async throws {
+        kills.append((reference, command, signal))
+    }
+
+    func pause(_ reference: String) async throws -> SandboxInfo { try await turn(reference, .paused(startedAt: 0)) }
+
+    func resume(_ reference: String) async throws -> SandboxInfo { try await turn(reference, .running(startedAt: 0)) }
+
+    private func turn(_ reference: String, _ state: SandboxInfo.State) async throws -> SandboxInfo {
+        var info = try await sandbox(reference)
+        guard info.state != state else { throw EngineError(.conflict, "it is already") }
+        info.state = state
+        live[reference] = info
+        return info
+    }
 
     func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
         var info = try await sandbox(reference)
@@ -89,6 +160,10 @@ actor FakeEngine: SandboxEngine {
         info.policyGeneration += 1
         return info
     }
+
+    private(set) var refusedPolicies: [(reference: String, error: String)] = []
+
+    func refused(policy error: String, of reference: String) async { refusedPolicies.append((reference, error)) }
 
     func enforce(_ text: PolicyText, on target: CgroupReference) async throws -> Enforcement {
         let policy = try Policy(yaml: text.yaml, file: text.file)
@@ -122,7 +197,18 @@ actor FakeEngine: SandboxEngine {
         return stream
     }
 
-    func trace(_ reference: String, _ selection: TraceSelection, buffer: Int) async throws -> TraceFeed {
+    func frames(
+        matching filter: EventFilter, from history: HistoryRequest?, buffer: Int
+    ) async throws -> FrameFeed {
+        filters.append(filter)
+        if let history { histories.append(history) }
+        let pieces = Mutex(past)
+        return FrameFeed(past: { pieces.withLock { $0.isEmpty ? nil : $0.removeFirst() } }, live: .empty)
+    }
+
+    func trace(
+        _ reference: String, _ selection: TraceSelection, buffer: Int, asRecords: Bool
+    ) async throws -> TraceFeed {
         _ = try await sandbox(reference)
         traced.append((reference, selection))
         let process = ProcessReference(
@@ -134,7 +220,7 @@ actor FakeEngine: SandboxEngine {
         continuation.yield(
             Event(time: 1, seq: 1, sandbox: SandboxReference(id: reference, name: reference), body: .syscall(call)))
         continuation.finish()
-        return TraceFeed(events: stream) { Self.uses }
+        return TraceFeed(events: stream, frames: .empty) { Self.uses }
     }
 
     static let uses = [
@@ -184,7 +270,7 @@ final class FakeCommand: Sendable {
     let streams: CommandStreams
 
     /// With `echo`, stdin comes back as stdout. With `readsStdin` false, a write to stdin waits until detached.
-    init(echo: Bool = false, readsStdin: Bool = true) {
+    init(echo: Bool = false, readsStdin: Bool = true, ownsSandbox: Bool = true) {
         let (stream, output) = AsyncThrowingStream<CommandStreams.Chunk, any Error>.makeStream()
         self.output = output
         let log = log
@@ -198,11 +284,13 @@ final class FakeCommand: Sendable {
                 log.add("stdin \(String(decoding: bytes, as: UTF8.self))")
                 if echo { output.yield(.stdout(bytes)) }
             },
-            closeStdin: { log.add("eof") }, signal: { log.add("signal \($0)") },
+            closeStdin: { log.add("eof") }, resize: { log.add("resize \($0.rows) \($0.columns)") },
+            signal: { log.add("signal \($0)") },
             detach: {
                 log.add("detach")
                 output.finish()
-            }
+            },
+            ownsSandbox: ownsSandbox
         )
     }
 

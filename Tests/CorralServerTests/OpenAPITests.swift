@@ -24,7 +24,7 @@ import Yams
             let names = Self.keys(methods).subtracting(["parameters"]).map { $0.uppercased() }.sorted()
             described[try #require(path.string).replacing("{ref}", with: "sb-none")] = names.joined(separator: ", ")
         }
-        #expect(described.count == 16)
+        #expect(described.count == 29)
         try await TestServer.run { [described] server in
             for (target, methods) in described {
                 let answer = try await server.client().request("PATCH", target)
@@ -49,6 +49,8 @@ import Yams
         }
         check(CreateSandboxRequest.keys, schemas?["CreateSandboxRequest"], "CreateSandboxRequest")
         check(KillRequest.keys, schemas?["KillRequest"], "KillRequest")
+        check(SnapshotRequest.keys, schemas?["SnapshotRequest"], "SnapshotRequest")
+        check(ExecRequest.keys, schemas?["ExecRequest"], "ExecRequest")
         check(EnforceRequest.keys, schemas?["EnforceRequest"], "EnforceRequest")
         check(PolicySource.keys, schemas?["PolicySource"], "PolicySource")
     }
@@ -69,11 +71,16 @@ import Yams
             }
         }
         let full = CreateSandboxRequest(
-            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(), testSwitches: .init(),
-            publish: [PublishedPort(sandboxPort: 80)]
+            policy: PolicySource(file: "", yaml: ""), command: [], limits: LimitOverrides(),
+            user: CommandUser(uid: 1), terminal: TerminalSize(rows: 1, columns: 1), testSwitches: .init(),
+            publish: [PublishedPort(sandboxPort: 80)], mounts: [MountRequest(source: "/a", target: "/b")]
         )
         check(CreateSandboxRequest.keys, full)
         check(KillRequest.keys, KillRequest())
+        check(
+            ExecRequest.keys,
+            ExecRequest(
+                command: [], user: CommandUser(uid: 1), terminal: TerminalSize(rows: 1, columns: 1)))
     }
 
     @Test func reasonsAreTheClosedList() throws {

@@ -94,11 +94,23 @@ import Testing
         }
     }
 
+    @Test func withoutACommandASandboxWaitsForOthers() async throws {
+        try await TestServer.run { server in
+            let response = try await server.client().request("POST", "/v1/sandboxes", body: "{\"name\":\"x\"}")
+            #expect(response.status == 201)
+            let spec = try #require(await server.engine.created.first)
+            #expect(spec.command.arguments.isEmpty)
+        }
+    }
+
     @Test(arguments: [
         ("{\"command\":[\"true\"", "the body is no JSON"),
         ("", "the body is no JSON"),
         ("[]", "the body: expected an object"),
-        ("{\"name\":\"x\"}", "missing field \\\"command\\\""),
+        ("{\"command\":[\"a\"],\"user\":{\"gid\":1}}", "missing field \\\"user.uid\\\""),
+        ("{\"command\":[\"a\"],\"user\":{\"uid\":65535}}", "user: expected numbers"),
+        ("{\"command\":[\"a\"],\"user\":{\"uid\":-1}}", "user: expected numbers"),
+        ("{\"command\":[\"a\"],\"terminal\":{\"rows\":1,\"columns\":70000}}", "terminal: expected"),
         ("{\"command\":\"true\"}", "command: expected an array"),
         ("{\"command\":[\"a\",1]}", "command[1]: expected a string"),
         ("{\"command\":[]}", "command: empty"),
@@ -159,6 +171,19 @@ import Testing
             let response = try await server.client().request("POST", "/v1/sandboxes", body: body)
             #expect(response.status == 201)
             #expect(await server.engine.created.map(\.command.noSeccomp) == [true])
+        }
+    }
+
+    /// Output that is taken before the client attaches is lost to it.
+    @Test(arguments: [
+        ("{\"command\":[\"ls\"]}", false), ("{\"imageCommand\":true}", false), ("{}", true),
+        ("{\"imageCommand\":true,\"detach\":true}", true),
+    ])
+    func onlyWhatNobodyWaitsForIsDetached(body: String, detached: Bool) async throws {
+        try await TestServer.run { server in
+            let response = try await server.client().request("POST", "/v1/sandboxes", body: body)
+            #expect(response.status == 201)
+            #expect(await server.engine.created.map(\.command.detached) == [detached])
         }
     }
 
@@ -255,6 +280,9 @@ import Testing
                 #expect(await client.request("POST", "/v1/sandboxes/x/kill", body: body).status == 400, "\(body)")
             }
             #expect(await server.engine.kills.count == 5)
+            let body = "{\"signal\":\"HUP\",\"exec\":\"ex-1\"}"
+            #expect(await client.request("POST", "/v1/sandboxes/x/kill", body: body).status == 204)
+            #expect(await server.engine.kills.last?.command == "ex-1")
         }
     }
 

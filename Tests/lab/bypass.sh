@@ -35,7 +35,7 @@ expect() {
     if "$@"; then pass "$name"; else fail "$name" "${DETAIL:-$*}"; fi
 }
 # NAME WANTED GOT
-equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "expected $2, got $3"; fi; }
+equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "expected $2, got $3${DETAIL:+: $DETAIL}"; fi; }
 
 lab_up || exit 1
 lab_start permitted-capture "$LAB_PERMITTED" "$LAB_BIN/labcapture" all eth0 || exit 1
@@ -77,7 +77,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies publish refusals trace enforce enforce_names life limits isolation events journal leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies learn policy_events top publish refusals trace strace flood enforce enforce_names life commands terminal pause cleanup timing limits isolation calls bounds siege apart secrets pool events journal images mounts copy snapshots leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 table=$(mktemp)
 trap 'rm -f "$table" "$table.others"' EXIT
-CORRAL_BYPASS_TABLE=$table Tests/lab/bypass.sh paths paths-bpf-alone addresses names expiry live budgets audit publish enforce killed
+CORRAL_BYPASS_TABLE=$table Tests/lab/bypass.sh paths paths-bpf-alone addresses names expiry live budgets audit publish enforce enforce_names killed
 {
     cat <<TEXT
 # Ways out, and what stops them

@@ -11,6 +11,8 @@
 LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 LAB_BIN=$LAB_ROOT/build/lab
 CORRAL_BIN=${CORRAL_BIN:-$LAB_ROOT/.build/release}
+# By name, not by a function: what runs in the background is then ended by its pid.
+PATH=$CORRAL_BIN:$PATH
 LAB=ct$$
 LAB_HOST=${LAB}h LAB_PERMITTED=${LAB}p LAB_REFUSED=${LAB}r LAB_CLIENT=${LAB}c
 LAB_DIR=

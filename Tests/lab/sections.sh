@@ -485,7 +485,7 @@ section_killed() {
     lab_count permitted-capture
     permitted=$LAB_FRAMES
     lab_count refused-capture
-    equal "corrald killed: the refused traffic stays refused" 0 "$LAB_FRAMES"
+    DETAIL=$LAB_CAPTURED equal "corrald killed: the refused traffic stays refused" 0 "$LAB_FRAMES"
     expect "corrald killed: the permitted traffic goes on" test "$permitted" -gt 0
     lab_sweep
     lab_corrald --allow-test-switches || fail "corrald starts again after it was killed"

@@ -98,18 +98,26 @@ section_live() {
 # What a port of the host answers: FAMILY-AGNOSTIC URL, from the plain machine.
 fetch_published() { in_ns "$LAB_CLIENT" curl -s --max-time 3 --noproxy '*' "http://$1/"; }
 
-section_publish() {
-    local result port i pid
+# PORTS RUN-FLAG...: a server in the sandbox published$$, whose client is $SERVING.
+serve_published() {
+    local ports=$1 i
+    shift
     : >"$LAB_DIR/published"
-    "$CORRAL_BIN/corral" run -i --policy "$POLICY" --name "published$$" --publish 7080:80 --publish 127.0.0.1::8000 -- sh -c '
-        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80 8000 9000' \
-        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
-    pid=$!
-    LAB_PIDS+=($pid)
+    # shellcheck disable=SC2016
+    corral run -q -i --name "published$$" "$@" -- sh -c '
+        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside $1' \
+        "$(stat -c %s "$LAB_BIN/labserver")" "$ports" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
+    SERVING=$!
+    LAB_PIDS+=($SERVING)
     for ((i = 0; i < 50; i++)); do
         grep -q ready "$LAB_DIR/published" && break
         sleep 0.1
     done
+}
+
+section_publish() {
+    local result port i
+    serve_published "80 8000 9000" --policy "$POLICY" --publish 7080:80 --publish 127.0.0.1::8000
     equal "a published port answers from outside, IPv4" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
     equal "a published port answers from outside, IPv6" "hello from inside" "$(fetch_published '[2001:db8:f3::1]:7080')"
     port=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"hostPort":[0-9]+,"sandboxPort":8000' | grep -oE '[0-9]+' | head -1)
@@ -125,27 +133,18 @@ section_publish() {
     result=$("$CORRAL_BIN/corral" run --publish 7080:81 -- true 2>&1)
     DETAIL=$result expect "a port that is taken is refused" grep -q '7080' <<<"$result"
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
-    wait $pid 2>/dev/null
+    wait $SERVING 2>/dev/null
     equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
     # What it answers counts as sent.
     printf 'apiVersion: corral/v1\nname: brief\negress:\n  limits: { bytes: 4KiB }\n' >"$LAB_DIR/brief.yaml"
-    : >"$LAB_DIR/published"
-    "$CORRAL_BIN/corral" run -q -i --policy "$LAB_DIR/brief.yaml" --name "published$$" --publish 7080:80 -- sh -c '
-        head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver && sleep 60 | /tmp/labserver inside 80' \
-        "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/published" 2>&1 &
-    pid=$!
-    LAB_PIDS+=($pid)
-    for ((i = 0; i < 50; i++)); do
-        grep -q ready "$LAB_DIR/published" && break
-        sleep 0.1
-    done
+    serve_published 80 --policy "$LAB_DIR/brief.yaml" --publish 7080:80
     equal "within the budget a published port answers" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
     for ((i = 0; i < 20; i++)); do fetch_published 192.0.2.13:7080 >/dev/null || break; done
     expect "beyond the budget of bytes it does not" test $i -lt 20
     result=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"exhausted":[0-9]+')
     DETAIL=$result expect "and that is counted" test "${result#*:}" -gt 0
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
-    wait $pid 2>/dev/null
+    wait $SERVING 2>/dev/null
 }
 
 section_refusals() {

@@ -1,8 +1,6 @@
 # shellcheck shell=bash disable=SC2034
 # Sections of bypass.sh about the audit journal, the past of events, and metrics.
 
-corral() { "$CORRAL_BIN/corral" "$@"; }
-
 # NUMBER [RUN-FLAG...]: a sandbox in which that many connections are refused.
 refused_connections() {
     local count=$1
@@ -30,7 +28,7 @@ metric() { # NAME-WITH-LABELS
 }
 
 # COMMAND...: until it succeeds, for 10 s.
-within() {
+journal_within() {
     local i
     for ((i = 0; i < 100; i++)); do
         "$@" && return 0
@@ -88,7 +86,7 @@ section_journal() {
         sleep 0.3
     done
     wait "$pid"
-    within grep -q "through$$.*destroyed" "$LAB_DIR/through.4"
+    journal_within grep -q "through$$.*destroyed" "$LAB_DIR/through.4"
     sleep 0.3
     for i in 1 2 3 4; do
         gapless "reader $i that began in the middle has it all, once" "$(grep -F "\"name\":\"through$$\"" "$LAB_DIR/through.$i" | seq_numbers)"
@@ -116,7 +114,7 @@ section_journal() {
     expect "killed: that it was killed is stated" grep -q 'did not stop in good order' <<<"$text"
     gapless "killed: events before are there" "$(seqs "$name")"
     gapless "killed: events after are there" "$(seqs "after$$")"
-    within grep -q "after$$.*destroyed" "$LAB_DIR/through.1"
+    journal_within grep -q "after$$.*destroyed" "$LAB_DIR/through.1"
     expect "tail came back and told of the break" grep -q '"type":"gap","cause":"disconnected","from":' "$LAB_DIR/through.1"
     gapless "tail has all that came after" "$(grep -F "\"name\":\"after$$\"" "$LAB_DIR/through.1" | seq_numbers)"
     gapless "tail has nothing twice" "$(grep -F "\"name\":\"through$$\"" "$LAB_DIR/through.1" | seq_numbers)"
@@ -172,7 +170,7 @@ journal_full_disk() {
     refused_connections 400 --name "full$$"
     journal_fails() { [ "$(metric corral_journal_failing)" = 1 ]; }
     journal_works() { [ "$(metric corral_journal_failing)" = 0 ]; }
-    expect "full disk: corrald says so" within journal_fails
+    expect "full disk: corrald says so" journal_within journal_fails
     expect "full disk: in its log, too" grep -q 'audit journal cannot be written.*No space left' "$LAB_DIR/corrald.log"
     lab_count refused-capture
     refused_connections 5 --name "refused$$"
@@ -183,7 +181,7 @@ journal_full_disk() {
     expect "full disk: the past says that it is not whole" grep -q '"cause":"write_failed","count":' \
         <(corral tail -o json --no-follow --last 5)
     mount -o remount,size=16m "$audit"
-    expect "room again: it goes on" within journal_works
+    expect "room again: it goes on" journal_within journal_works
     sleep 0.3
     text=$(corral audit verify "$audit")
     equal "room again: the chain is whole" 0 $?

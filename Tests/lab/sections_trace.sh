@@ -108,3 +108,135 @@ section_trace() {
     wait $tail 2>/dev/null
     expect "a flood: $seq events, $n delivered, $lost lost" test "$seq" -gt 200000 -a $((n + lost)) = "$seq"
 }
+
+# NAME -> host pid of the sandbox's command
+trace_command() {
+    local init
+    init=$("$CORRAL_BIN/corral" inspect "$1" | grep -oE '"hostPid" *: *[0-9]+' | grep -oE '[0-9]+')
+    ps -o pid= --ppid "$init" | head -1 | tr -d ' '
+}
+
+# FILE: the rows of corral's table, as `call calls errors`
+trace_rows() {
+    awk 'NR > 2 && !/^------/ && substr($0, 62) != "total" { e = substr($0, 42, 9); gsub(/ /, "", e)
+        c = substr($0, 32, 9); gsub(/ /, "", c); print substr($0, 62), c, e == "" ? 0 : e }' "$1" | sort
+}
+
+# NAME COMMAND: one run of a command, counted by corral and by strace on the host at once, both from the moment when it waits
+# for a line to begin. Rows of strace's have to be corral's too. What corral has beside them does not return, and strace counts
+# what returns: exit and exit_group.
+trace_beside_strace() {
+    local name=$1 command=$2 in run pid tool table i
+    mkfifo "$LAB_DIR/go.$name"
+    exec {in}<>"$LAB_DIR/go.$name"
+    "$CORRAL_BIN/corral" run -q -i --policy "$POLICY" --name "beside-$name" -- \
+        bash -c 'read -r line; eval "$1"' beside "$command" <"$LAB_DIR/go.$name" >"$LAB_DIR/beside.out" 2>&1 &
+    run=$!
+    for ((i = 0; i < 100; i++)); do
+        pid=$(trace_command "beside-$name" 2>/dev/null)
+        [ -n "$pid" ] && grep -q bash "/proc/$pid/comm" 2>/dev/null && break
+        sleep 0.05
+    done
+    # In read(2).
+    sleep 0.3
+    strace -f -c -U name,calls,errors -o "$LAB_DIR/beside.strace" -p "$pid" 2>"$LAB_DIR/strace.err" &
+    tool=$!
+    trace_await "$LAB_DIR/strace.err" attached
+    "$CORRAL_BIN/corral" trace "beside-$name" -c >"$LAB_DIR/beside.table" 2>&1 &
+    table=$!
+    sleep 0.4
+    echo >&"$in"
+    wait $run
+    i=$?
+    exec {in}>&-
+    wait $table $tool
+    equal "$name: the command itself" 0 "$i"
+    awk 'NR > 2 && !/^-/ && $1 != "total" { print $1, $2, $3 + 0 }' "$LAB_DIR/beside.strace" | sort >"$LAB_DIR/beside.theirs"
+    trace_rows "$LAB_DIR/beside.table" >"$LAB_DIR/beside.ours"
+    DETAIL=$(diff "$LAB_DIR/beside.theirs" "$LAB_DIR/beside.ours" | grep '^[<>]' | tr '\n' ' ')
+    expect "$name: strace counted something" test "$(wc -l <"$LAB_DIR/beside.theirs")" -gt 5
+    equal "$name: every row of strace's" "" "$(comm -23 "$LAB_DIR/beside.theirs" "$LAB_DIR/beside.ours" | tr '\n' ' ')"
+    equal "$name: beside them, only what does not return" "" \
+        "$(comm -13 "$LAB_DIR/beside.theirs" "$LAB_DIR/beside.ours" | grep -vE '^exit(_group)? ' | tr '\n' ' ')"
+    pass "$name: $(awk '{ n += $2 } END { print n }' "$LAB_DIR/beside.ours") calls in $(wc -l <"$LAB_DIR/beside.ours") rows"
+    unset DETAIL
+}
+
+# Five programs as they are.
+section_strace() {
+    command -v strace >/dev/null || { skip "counts beside strace's" "strace is not installed"; return; }
+    trace_beside_strace ls 'ls -R /etc >/dev/null'
+    trace_beside_strace python3 'python3 -c "import json; print(sum(range(100)), json.dumps({}))"'
+    trace_beside_strace curl "curl -s --max-time 5 --noproxy '*' http://$PERMITTED4/"
+    trace_beside_strace git 'cd /tmp && git init -q r && cd r && echo a >a && git add a && git -c user.name=a -c user.email=a@b commit -qm a'
+    trace_beside_strace tar 'tar cf /tmp/x.tar /etc 2>/dev/null; tar tf /tmp/x.tar >/dev/null'
+}
+
+# A sandbox that makes as many calls as it can, all traced, beside one that is denied 100 connections; one reader for both.
+section_flood() {
+    local seconds=${FLOOD_SECONDS:-10} out=$LAB_DIR/flood.out run tail reader seq delivered lost denials order late
+    trace_policy "$LAB_DIR/all.yaml" all
+    mkfifo "$LAB_DIR/flood.fifo"
+    python3 -c '
+import re, sys, time
+calls = {}
+for line in sys.stdin.buffer:
+    if b"\"type\":\"syscall\"" in line:
+        name = line[line.index(b"\"name\":\"") + 8:][:40].split(b"\"")[0]
+        calls[name] = calls.get(name, 0) + 1
+    else:
+        sys.stdout.write("%d %s" % (time.time_ns(), line.decode()))
+        sys.stdout.flush()
+for name, count in calls.items(): print("calls", name.decode(), count)
+' <"$LAB_DIR/flood.fifo" >"$out" &
+    reader=$!
+    "$CORRAL_BIN/corral" tail -o json >"$LAB_DIR/flood.fifo" 2>/dev/null &
+    tail=$!
+    LAB_PIDS+=($tail $reader)
+    sleep 0.5
+    # shellcheck disable=SC2016
+    "$CORRAL_BIN/corral" run -q -i --rm=false --policy "$LAB_DIR/all.yaml" --name "flooder$$" -- sh -c \
+        'head -c "$0" >/tmp/p; chmod +x /tmp/p; exec /tmp/p 0 "$1"' "$(stat -c %s "$LAB_BIN/producer")" "$seconds" \
+        <"$LAB_BIN/producer" >"$LAB_DIR/flood.rate" 2>&1 &
+    run=$!
+    sleep 2
+    # shellcheck disable=SC2016
+    "$CORRAL_BIN/corral" run -q -i --rm=false --policy "$POLICY" --name "victim$$" -- sh -c \
+        'head -c "$1" >/tmp/probe && chmod +x /tmp/probe && for i in $(seq 100); do /tmp/probe tcp4 "$2" 80; sleep 0.02; done' victim \
+        "$(stat -c %s "$LAB_BIN/probe")" "$REFUSED4" <"$LAB_BIN/probe" >/dev/null 2>&1
+    wait $run
+    "$CORRAL_BIN/corral" rm -f "victim$$" >/dev/null 2>&1
+    # Its counters are read once it is sure that nothing of it is on its way: its own last event has arrived, and the kernel's
+    # losses are told five times a second.
+    trace_await "$out" "\"name\":\"flooder$$\".*\"action\":\"exited\""
+    sleep 1
+    seq=$(trace_counter "flooder$$" events)
+    "$CORRAL_BIN/corral" rm -f "flooder$$" >/dev/null 2>&1
+    trace_await "$out" "\"name\":\"flooder$$\".*\"action\":\"destroyed\""
+    sleep 0.5
+    kill $tail 2>/dev/null
+    wait $tail $reader 2>/dev/null
+    lost=$(grep "\"name\":\"flooder$$\".*\"type\":\"lost\"" "$out" | grep -oE '"count":[0-9]+' | awk -F: '{ n += $2 } END { print n + 0 }')
+    delivered=$(($(awk -v name="flooder$$" '$1 == "calls" && $2 == name { print $3 }' "$out") + $(grep -F "\"name\":\"flooder$$\"" "$out" |
+        grep -oE '"seq":[0-9]+' | awk -F: -v most="$seq" '$2 > 0 && $2 <= most' | wc -l)))
+    grep -F "\"name\":\"victim$$\"" "$out" | grep -F '"verdict":"deny"' >"$LAB_DIR/flood.denials"
+    denials=$(wc -l <"$LAB_DIR/flood.denials")
+    order=$(grep -oE '"seq":[0-9]+' "$LAB_DIR/flood.denials" | cut -d: -f2)
+    # The lateness of each, in milliseconds.
+    late=$(python3 -c '
+import datetime, sys
+for line in sys.stdin:
+    arrived, event = line.split(" ", 1)
+    text = event[9:39]
+    whole = datetime.datetime.fromisoformat(text[:19] + "+00:00").timestamp()
+    print((int(arrived) - (int(whole) * 10**9 + int(text[20:29]))) // 10**6)
+' <"$LAB_DIR/flood.denials" | sort -n | tail -1)
+    DETAIL=$(cat "$LAB_DIR/flood.rate")
+    expect "a flood of calls: $(cut -d' ' -f1 "$LAB_DIR/flood.rate") in $seconds s" test "$seq" -gt $((seconds * 50000))
+    unset DETAIL
+    equal "beside it, 100 denials: all of them" 100 "$denials"
+    equal "in their order" "$order" "$(sort -n <<<"$order")"
+    expect "each within 100 ms of happening; the latest after $late ms" test "${late:-1000}" -le 100
+    equal "the flood's $seq events are delivered ($delivered) or lost ($lost)" "$seq" $((delivered + lost))
+    equal "nobody else lost any" 0 "$(grep '"type":"lost"' "$out" | grep -vcF "\"name\":\"flooder$$\"")"
+}

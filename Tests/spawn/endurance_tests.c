@@ -43,7 +43,7 @@ void test_endurance(void)
 		double start = now_ms();
 		/* One in ten fails half-way. */
 		if (i % 10 == 9)
-			strcpy(request.mounts[0].target, "/nonexistent");
+			strcpy(request.mounts[0].target, "/etc/passwd/below");
 		struct sandbox sandbox = request_spawn(&spawner, &request);
 		times[i] = now_ms() - start;
 		refused += sandbox.reply.error != 0;

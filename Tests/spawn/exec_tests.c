@@ -181,6 +181,7 @@ static void test_terminal(struct sandbox *sandbox)
 	check(count_fds(sandbox->reply.pid) == before, "and init keeps nothing of it");
 	command.flags |= CORRAL_EXEC_STDIN;
 	expect_failure(sandbox, command, EINVAL, CORRAL_STAGE_REQUEST, "a terminal and a pipe at once");
+	check_shell(sandbox, "grep -q ' devpts .*,max=128' /proc/mounts", 0, "a sandbox has no more than 128 terminals");
 	check_shell(sandbox, "tty; : >/dev/tty", 2, "a command without a terminal has none");
 }
 

@@ -145,6 +145,47 @@ static void test_files(struct spawner *spawner, struct sandbox *sandbox)
 	check(destroy(&other), "it leaves nothing");
 }
 
+static void make_file(const char *directory, const char *name)
+{
+	char path[512];
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	int file = open(path, O_WRONLY | O_CREAT, 0644);
+	if (file < 0)
+		perror(path);
+	close(file);
+}
+
+/* Two layers above the image: what the upper one has or hides is what is seen. */
+static void test_layers(struct spawner *spawner)
+{
+	struct corral_spawn_request request = usual_request();
+	struct corral_hello hello;
+	char top[300], middle[300], path[512];
+
+	snprintf(top, sizeof top, "%s.top", image);
+	snprintf(middle, sizeof middle, "%s.middle", image);
+	mkdir(top, 0755), mkdir(middle, 0755);
+	snprintf(path, sizeof path, "%s/etc", top);
+	mkdir(path, 0755);
+	make_file(top, "top"), make_file(middle, "middle"), make_file(middle, "hidden");
+	snprintf(path, sizeof path, "%s/hidden", top);
+	mknod(path, S_IFCHR, 0);
+	request.layer_count = 2;
+	strcpy(request.layers[0], top), strcpy(request.layers[1], middle);
+	request.mount_count = 2;
+	strcpy(request.mounts[1].target, "/made/on/the/way");
+	snprintf(request.mounts[1].source, sizeof request.mounts[1].source, "%s/etc", image);
+	struct sandbox sandbox = request_spawn(spawner, &request);
+	check(sandbox.reply.error == 0 && receive(sandbox.control, &hello, sizeof hello, NULL, NULL) == sizeof hello,
+	      "a sandbox on three layers parks");
+	check_shell(&sandbox, "test -e /top && test -e /middle && test -e /etc/passwd", 0, "and sees all of them");
+	check_shell(&sandbox, "test -e /hidden", 1, "but what a layer hides");
+	check_shell(&sandbox, "test -d /made/on/the/way", 0, "a mount target that is missing is made");
+	check(destroy(&sandbox), "it leaves nothing");
+	snprintf(path, sizeof path, "rm -rf %.200s.top %.200s.middle", image, image);
+	check(system(path) == 0, "nor do the layers");
+}
+
 static void test_identity(struct spawner *spawner, struct sandbox *sandbox)
 {
 	const char *const argv[] = {"sleep", "30", NULL}, *const id[] = {"/usr/bin/id", "-u", NULL};
@@ -263,6 +304,7 @@ void test_isolation(void)
 	struct sandbox sandbox = make_sandbox(&spawner);
 	test_mounts(&sandbox);
 	test_files(&spawner, &sandbox);
+	test_layers(&spawner);
 	test_identity(&spawner, &sandbox);
 	test_init(&sandbox);
 	check(destroy(&sandbox), "it leaves nothing");

@@ -137,15 +137,21 @@ static void test_refusals(struct spawner *spawner)
 	expect_failure(spawner, request, malformed, stage, "a relative image path");
 	request = good, memset(request.mounts[0].target, '/', sizeof request.mounts[0].target);
 	expect_failure(spawner, request, malformed, stage, "a mount target without an end");
-	request = good, request.mounts[0].flags = 4;
+	request = good, request.mounts[0].flags = 8;
 	expect_failure(spawner, request, malformed, stage, "an unknown mount flag");
 
 	request = good, strcpy(request.image, "/nonexistent");
 	expect_failure(spawner, request, ENOENT, CORRAL_STAGE_LOWER, "an image that is not there");
 	request = good, strcpy(request.mounts[0].source, "/nonexistent");
 	expect_failure(spawner, request, ENOENT, CORRAL_STAGE_BIND, "a mount source that is not there");
-	request = good, strcpy(request.mounts[0].target, "/nonexistent");
-	expect_failure(spawner, request, ENOENT, CORRAL_STAGE_BIND, "a mount target that is not there");
+	request = good, strcpy(request.mounts[0].target, "/etc/passwd/below");
+	expect_failure(spawner, request, ENOTDIR, CORRAL_STAGE_BIND, "a mount target that cannot be");
+	request = good, request.mounts[0].flags = CORRAL_MOUNT_DESCRIPTOR;
+	expect_failure(spawner, request, malformed, stage, "a mount whose descriptor did not come");
+	request = good, request.layer_count = CORRAL_SPAWN_LAYERS + 1;
+	expect_failure(spawner, request, malformed, stage, "too many layers");
+	request = good, request.layer_count = 1, strcpy(request.layers[0], "relative");
+	expect_failure(spawner, request, malformed, stage, "a relative layer");
 	request = good, strcpy(request.mounts[0].target, "/tmp/..");
 	expect_failure(spawner, request, EINVAL, CORRAL_STAGE_BIND, "a mount over the root");
 
@@ -192,7 +198,10 @@ static void test_upper(struct spawner *spawner)
 	check(!result.started && result.failure.error == EINVAL && result.failure.stage == CORRAL_STAGE_LIMITS,
 	      "a size below what is in use is an EXEC_FAILED in LIMITS");
 	release(&result);
-	check_shell(&sandbox, "i=0; while : > /tmp/n$i; do i=$((i+1)); test $i -lt 400 || exit 9; done 2>/dev/null", 2,
+	/* The EXEC that raised it allows one for each 4 KiB of 8 MiB, and more than the 200 of the request. */
+	check_shell(&sandbox, "i=0; while : > /tmp/n$i; do i=$((i+1)); test $i -lt 1800 || exit 9; done 2>/dev/null", 9,
+		    "inodes follow a size that an EXEC changes");
+	check_shell(&sandbox, "i=1800; while : > /tmp/n$i; do i=$((i+1)); test $i -lt 2100 || exit 9; done 2>/dev/null", 2,
 		    "inodes beyond the limit are refused");
 	check(destroy(&sandbox), "it leaves nothing");
 }

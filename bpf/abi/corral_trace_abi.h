@@ -14,6 +14,9 @@
 #define CORRAL_TRACE_ROWS 1921u
 _Static_assert(CORRAL_TRACE_ROWS == CORRAL_SYSCALL_ABIS * CORRAL_SYSCALLS + 1, "Swift imports no such expression");
 
+/* Size of `traced_cgroups`, a power of two. */
+#define CORRAL_TRACED_CGROUPS 4096u
+
 enum corral_syscall_abi {
 	CORRAL_ABI_NATIVE = 0,
 	CORRAL_ABI_COMPAT = 1, /* 32-bit: i386 on x86-64 */
@@ -154,7 +157,7 @@ struct corral_syscall {
 #define CORRAL_ARGV_BYTES 512u
 
 /* A process has executed a program; the head shows it as it is then. Paths as `exe` of struct corral_event. */
-struct corral_exec {
+struct corral_execution {
 	struct corral_trace_head head;
 	corral_u32 argv_size; /* bytes of argv that are used */
 	corral_u32 argv_cut;  /* 1: there is more */
@@ -184,7 +187,7 @@ CORRAL_ASSERT_SIZE(struct corral_plan, 24);
 CORRAL_ASSERT_SIZE(struct corral_captured, 4);
 CORRAL_ASSERT_SIZE(struct corral_trace_head, 88);
 CORRAL_ASSERT_SIZE(struct corral_syscall, 160 + CORRAL_TRACE_DATA);
-CORRAL_ASSERT_SIZE(struct corral_exec, 928);
+CORRAL_ASSERT_SIZE(struct corral_execution, 928);
 CORRAL_ASSERT_SIZE(struct corral_step, 144);
 
 #endif

@@ -78,6 +78,14 @@ struct thread_info {
 	__u32 status;
 };
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	struct sched_entity se;
@@ -93,6 +101,8 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	__u64 start_boottime;
+	const struct cred *cred;
+	char comm[16];
 	__u32 self_exec_id; /* u64 since 5.7; the low half is enough */
 };
 

@@ -13,6 +13,17 @@ struct {
 	__type(value, struct corral_trace);
 } traces SEC(".maps");
 
+/*
+ * Not 0: a traced cgroup may have an id whose low bits are the key. Most sandboxes of a host that are not traced go no further
+ * than this, which costs them less than a look-up of their slot.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CORRAL_TRACED_CGROUPS);
+	__type(key, __u32);
+	__type(value, __u32);
+} traced_cgroups SEC(".maps");
+
 struct corral_trace_rows_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CORRAL_TRACE_ROWS);

@@ -4,6 +4,7 @@
 #define CLINUX_H
 
 #include "bpf_shim.h"
+#include "files_shim.h"
 #include "linux_shim.h"
 #include "seccomp_shim.h"
 #include "trace_shim.h"

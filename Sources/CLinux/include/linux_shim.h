@@ -47,6 +47,22 @@ ssize_t corral_receive_message(int fd, void *bytes, size_t capacity, int *fds, s
 /* Waits until one of POLLIN, POLLHUP, POLLERR. 1 when it came, 0 after `milliseconds` (-1: no limit). */
 int corral_wait_readable(int fd, int milliseconds);
 
+/* ---- readiness ---- */
+
+int corral_epoll_create(void);
+
+/*
+ * Reports `key` once when `fd` can be read (or written, with `writable`), or has hung up. A descriptor that is watched
+ * already is watched for this instead.
+ */
+int corral_epoll_arm(int epoll, int fd, bool writable, uint64_t key);
+
+/* No more reports of `fd`; nothing happens when it is not watched. */
+void corral_epoll_disarm(int epoll, int fd);
+
+/* Waits for reports: their keys, at most `capacity` and 64. -1 and errno; EINTR among others. */
+int corral_epoll_wait(int epoll, uint64_t *keys, size_t capacity);
+
 /* ---- probes ---- */
 
 /* One byte from an AF_INET6 socket to an address (IPv4 as ::ffff:a.b.c.d), without waiting. */

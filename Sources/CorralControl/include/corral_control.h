@@ -86,7 +86,8 @@ enum corral_stage {
 
 #define CORRAL_PATH_BYTES 256u
 #define CORRAL_HOSTNAME_BYTES 64u
-#define CORRAL_SPAWN_MOUNTS 8u
+#define CORRAL_SPAWN_MOUNTS 16u
+#define CORRAL_SPAWN_LAYERS 16u
 #define CORRAL_SPAWN_CGROUPS 8u
 
 /* The host's own accounts stay below; a sandbox needs room for the usual ones (gid 5 tty, uid 1000). */
@@ -95,19 +96,27 @@ enum corral_stage {
 
 enum corral_mount_flag {
 	CORRAL_MOUNT_READ_ONLY = 1u << 0,
+	CORRAL_MOUNT_DESCRIPTOR = 1u << 1, /* `source` is in words only; what is meant comes as a descriptor */
+	CORRAL_MOUNT_OWNED = 1u << 2,	   /* owner_uid and owner_gid alone are root inside, all others nobody */
 };
 
-/* A directory of the host shown inside, through an idmapped mount, always nosuid and nodev. */
+/*
+ * A directory or file of the host shown inside, through an idmapped mount, always nosuid and nodev. What is missing of
+ * its target is made in the upper layer.
+ */
 struct corral_mount {
 	char source[CORRAL_PATH_BYTES]; /* absolute, on the host; zero-terminated */
-	char target[CORRAL_PATH_BYTES]; /* absolute, inside; exists in the image */
+	char target[CORRAL_PATH_BYTES]; /* absolute, inside */
 	uint32_t flags;			/* enum corral_mount_flag */
+	uint32_t owner_uid;
+	uint32_t owner_gid;
 	uint32_t zero;
 };
 
 /*
  * Descriptors that travel with it: the cgroup v2 directory first (for CLONE_INTO_CGROUP), then `v1_count`
- * cgroup.procs files of v1 hierarchies, open for writing, into which the child is put before it runs anything.
+ * cgroup.procs files of v1 hierarchies, open for writing, into which the child is put before it runs anything, then
+ * those of the mounts with CORRAL_MOUNT_DESCRIPTOR, in their order.
  */
 struct corral_spawn_request {
 	struct corral_control_header header;
@@ -117,8 +126,11 @@ struct corral_spawn_request {
 	uint64_t upper_inodes; /* likewise */
 	uint32_t v1_count;
 	uint32_t mount_count;
+	uint32_t layer_count;
+	uint32_t zero;
 	char hostname[CORRAL_HOSTNAME_BYTES];
-	char image[CORRAL_PATH_BYTES]; /* root directory of the read-only lower layer, on the host */
+	char image[CORRAL_PATH_BYTES]; /* root directory of the lowest read-only layer, on the host */
+	char layers[CORRAL_SPAWN_LAYERS][CORRAL_PATH_BYTES]; /* those above it, the topmost first */
 	struct corral_mount mounts[CORRAL_SPAWN_MOUNTS];
 };
 
@@ -232,8 +244,8 @@ struct corral_secret {
 
 #define CORRAL_CONTROL_ASSERT(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " must stay " #bytes " bytes")
 CORRAL_CONTROL_ASSERT(struct corral_control_header, 16);
-CORRAL_CONTROL_ASSERT(struct corral_mount, 520);
-CORRAL_CONTROL_ASSERT(struct corral_spawn_request, 4528);
+CORRAL_CONTROL_ASSERT(struct corral_mount, 528);
+CORRAL_CONTROL_ASSERT(struct corral_spawn_request, 12920);
 CORRAL_CONTROL_ASSERT(struct corral_spawn_reply, 32);
 CORRAL_CONTROL_ASSERT(struct corral_hello, 16);
 CORRAL_CONTROL_ASSERT(struct corral_exec, 64);

@@ -26,15 +26,30 @@ final class Journal: Sendable {
         var held: [String: Int] = [:]
         var lost: [SandboxReference?: UInt64] = [:]
         var lostTotal: UInt64 = 0
+        var allowance: JournalAllowance
+        /// By sandbox, and in all.
+        var beyondShare: [SandboxReference: UInt64] = [:]
+        var beyondShareTotal: UInt64 = 0
         var isDraining = false
         var isClosed = false
+
+        init(_ configuration: JournalConfiguration) {
+            allowance = JournalAllowance(burst: configuration.sandboxBurst, rate: configuration.sandboxRate)
+        }
+
+        /// What a sandbox could not have written is told by one record for all of it.
+        mutating func tellBeyondShare(of sandbox: SandboxReference, at time: Int64) {
+            guard let count = beyondShare.removeValue(forKey: sandbox) else { return }
+            entries.append(
+                .event(Event(time: time, seq: 0, sandbox: sandbox, body: .lost(Loss(count: count, place: .share)))))
+        }
     }
 
     let directory: JournalDirectory
     private let configuration: JournalConfiguration
     private let now: @Sendable () -> Int64
     private let report: @Sendable (String) -> Void
-    private let pending = Mutex(Queue())
+    private let pending: Mutex<Queue>
     private let writer: Mutex<JournalWriter>
     private let latest = Mutex(JournalStatistics())
     private let queue = DispatchQueue(label: "corral.journal")
@@ -50,6 +65,7 @@ final class Journal: Sendable {
         self.configuration = configuration
         self.now = now
         self.report = report
+        pending = Mutex(Queue(configuration))
         writer = Mutex(JournalWriter(self.directory, configuration, now: now))
         queue.sync {
             writer.withLock { writer in
@@ -73,6 +89,7 @@ final class Journal: Sendable {
         var statistics = latest.withLock { $0 }
         pending.withLock { queue in
             statistics.queued = queue.entries.count
+            statistics.beyondShare = queue.beyondShareTotal
             statistics.lost &+= queue.lostTotal
         }
         return statistics
@@ -82,6 +99,17 @@ final class Journal: Sendable {
     func append(_ event: Event) {
         add { queue in
             let sandbox = event.sandbox?.id ?? ""
+            if let reference = event.sandbox {
+                if event.isOfItsOwnMaking, !queue.allowance.take(sandbox, at: now()) {
+                    queue.beyondShare[reference, default: 0] += 1
+                    queue.beyondShareTotal &+= 1
+                    return
+                }
+                if case .sandbox(.destroyed) = event.body {
+                    queue.tellBeyondShare(of: reference, at: event.time)
+                    queue.allowance.forget(sandbox)
+                }
+            }
             let held = queue.held[sandbox, default: 0]
             guard queue.entries.count < configuration.queueLimit, sandbox.isEmpty || held < configuration.queueShare
             else {
@@ -105,7 +133,7 @@ final class Journal: Sendable {
         let isFirst = pending.withLock { queue in
             guard !queue.isClosed else {
                 // The daemon is about to end: readers get what there is.
-                var refused = Queue()
+                var refused = Queue(configuration)
                 body(&refused)
                 for case .mark(let continuation) in refused.entries {
                     continuation.resume(returning: Position(record: 0, unwritten: 0))
@@ -178,6 +206,8 @@ final class Journal: Sendable {
     private func tick() {
         let lost = pending.withLock { queue in
             queue.isDraining = true
+            let time = now()
+            for sandbox in queue.beyondShare.keys { queue.tellBeyondShare(of: sandbox, at: time) }
             return queue.lostTotal
         }
         writer.withLock { writer in
@@ -205,6 +235,9 @@ final class Journal: Sendable {
 
     /// Writes what there is, `last` behind it, and takes nothing any more. Blocks.
     func close(with last: Event) {
+        pending.withLock { queue in
+            for sandbox in queue.beyondShare.keys { queue.tellBeyondShare(of: sandbox, at: last.time) }
+        }
         append(last)
         pending.withLock { $0.isClosed = true }
         queue.sync {
@@ -219,6 +252,16 @@ final class Journal: Sendable {
             if let error, unwritten &+ waiting > 0 {
                 report("\(unwritten &+ waiting) events could not be written to the audit journal: \(error)")
             }
+        }
+    }
+}
+
+extension Event {
+    /// Told in numbers that the sandbox decides: of these it has a share of the journal.
+    fileprivate var isOfItsOwnMaking: Bool {
+        switch type {
+        case .egress, .ingress, .dns, .process: true
+        case .sandbox, .syscall, .file, .limit, .policy, .lost, .audit, .gap: false
         }
     }
 }

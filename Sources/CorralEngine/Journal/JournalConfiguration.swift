@@ -20,11 +20,14 @@ public struct JournalConfiguration: Sendable, Equatable {
     /// Events that may wait to be written, and how many of them may be of one sandbox.
     public var queueLimit: Int
     public var queueShare: Int
+    /// Decisions, names and processes of one sandbox that are written at once, and how many more each second.
+    public var sandboxBurst: Int
+    public var sandboxRate: Double
 
     public init(
         sync: Sync = .interval, fileBytes: UInt64 = 64 << 20, fileAge: Duration = .seconds(86_400),
         keepBytes: UInt64 = 1 << 30, keepAge: Duration = .seconds(90 * 86_400), queueLimit: Int = 65_536,
-        queueShare: Int = 16_384
+        queueShare: Int = 16_384, sandboxBurst: Int = 20_000, sandboxRate: Double = 2
     ) {
         self.sync = sync
         self.fileBytes = fileBytes
@@ -33,6 +36,8 @@ public struct JournalConfiguration: Sendable, Equatable {
         self.keepAge = keepAge
         self.queueLimit = queueLimit
         self.queueShare = queueShare
+        self.sandboxBurst = sandboxBurst
+        self.sandboxRate = sandboxRate
     }
 }
 
@@ -43,6 +48,8 @@ public struct JournalStatistics: Sendable, Equatable {
     public var bytes: UInt64 = 0
     /// Events that were not taken: the queue was full.
     public var lost: UInt64 = 0
+    /// Events beyond what their sandboxes may have in the journal.
+    public var beyondShare: UInt64 = 0
     /// `gap` records.
     public var gaps: UInt64 = 0
     /// Events that wait.

@@ -1,4 +1,5 @@
 import CorralEvents
+import CorralPolicy
 import Glibc
 import Synchronization
 import Testing
@@ -280,6 +281,56 @@ final class JournalPlace: Sendable {
         #expect(events.count { $0.sandbox?.id.hasPrefix("sb-calm") == true } == 60)
         #expect(try place.verify().problems.isEmpty)
         #expect(place.complaints.withLock { $0.count } == 2)
+    }
+
+    /// A sandbox that does nothing but be refused does not push the others out; what it cannot have is told exactly.
+    @Test func aSandboxHasItsShareAndTheRestIsCounted() throws {
+        let place = try JournalPlace()
+        let journal = place.journal(JournalConfiguration(sandboxBurst: 10, sandboxRate: 2))
+        let loud = SandboxReference(id: "sb-1", name: "a")
+        let quiet = SandboxReference(id: "sb-2", name: "b")
+        func denial(_ sandbox: SandboxReference, _ seq: UInt64) -> Event {
+            Event(
+                time: place.time.load(ordering: .relaxed), seq: seq, sandbox: sandbox,
+                body: .egress(Traffic(verdict: .deny, reason: .noMatchingRule)))
+        }
+        for seq in 1...100 { journal.append(denial(loud, UInt64(seq))) }
+        // Of others, and of what is not its own making, nothing is left out.
+        for seq in 1...5 { journal.append(denial(quiet, UInt64(seq))) }
+        journal.append(Event(time: 1, seq: 101, sandbox: loud, body: .limit(LimitReached(.oom))))
+        #expect(journal.statistics.beyondShare == 90)
+        place.advance(seconds: 3)
+        for seq in 102...110 { journal.append(denial(loud, UInt64(seq))) }
+        journal.append(Event(time: 2, seq: 111, sandbox: loud, body: .sandbox(.destroyed)))
+        journal.close(with: Event(time: 3, seq: 0, sandbox: nil, body: .audit(AuditRecord(.stop))))
+        let events = try place.events()
+        func count(_ sandbox: SandboxReference, _ type: EventType) -> Int {
+            events.count { $0.sandbox == sandbox && $0.type == type }
+        }
+        #expect(count(loud, .egress) == 16)
+        #expect(count(quiet, .egress) == 5)
+        #expect(count(loud, .limit) == 1)
+        let lost = events.filter { $0.sandbox == loud }.compactMap { event -> Loss? in
+            if case .lost(let loss) = event.body { loss } else { nil }
+        }
+        #expect(lost.reduce(0) { $0 + $1.count } == 93)
+        #expect(lost.allSatisfy { $0.place == .share })
+        #expect(journal.statistics.lost == 0)
+        // Told before the sandbox ends, and no more behind it.
+        #expect(events.lastIndex { $0.type == .lost } ?? .max < events.lastIndex { $0.type == .sandbox } ?? 0)
+    }
+
+    @Test func anAllowanceIsABucket() {
+        var allowance = JournalAllowance(burst: 2, rate: 1)
+        let second: Int64 = 1_000_000_000
+        func takes(_ sandbox: String, _ times: [Int64]) -> [Bool] { times.map { allowance.take(sandbox, at: $0) } }
+        #expect(takes("a", [0, 0, 0]) == [true, true, false])
+        #expect(takes("b", [0]) == [true])
+        #expect(takes("a", [second / 2, second, second]) == [false, true, false])
+        // Never more than it holds, and a clock that goes back gives nothing.
+        #expect(takes("a", [100 * second, 100 * second, 100 * second, 0]) == [true, true, false, false])
+        allowance.forget("a")
+        #expect(takes("a", [0]) == [true])
     }
 }
 

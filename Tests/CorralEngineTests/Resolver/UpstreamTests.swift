@@ -12,7 +12,7 @@ import Testing
     private let forged = DNSRecord.a("api.example.com", "203.0.113.66")
 
     private func upstream(
-        _ endpoints: [DNSEndpoint], timeout: Duration = .seconds(5), total: Duration = .seconds(30)
+        _ endpoints: [DNSEndpoint], timeout: Duration = .seconds(60), total: Duration = .seconds(120)
     ) -> Upstream {
         var limits = Upstream.Limits()
         limits.timeout = timeout
@@ -23,7 +23,7 @@ import Testing
 
     /// The servers' answer to one question, and what each was asked.
     private func run(
-        on host: String = "127.0.0.1", timeout: Duration = .seconds(5), _ servers: [TestNameServer.Answer]
+        on host: String = "127.0.0.1", timeout: Duration = .seconds(60), _ servers: [TestNameServer.Answer]
     ) async throws -> (Result<DNSMessage, UpstreamError>, [[TestNameServer.Asked]]) {
         var running: [TestNameServer] = []
         for server in servers { running.append(try await TestNameServer.start(host, answer: server)) }
