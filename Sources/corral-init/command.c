@@ -11,15 +11,19 @@
 /* How many children one call collects: a flood of orphans must not keep us from the socket. */
 #define REAP_BATCH 256
 
+/* Bytes that any pipe may hold without a privilege (/proc/sys/fs/pipe-max-size, as the kernel sets it). */
+#define HELD_OUTPUT (1 << 20)
+
 enum state {
 	FREE = 0,
 	STARTING, /* forked; its report pipe is open */
 	STARTED,  /* executed; corrald has not been told */
 	FAILED,	  /* not executed; corrald has not been told */
 	RUNNING,
+	TOLD, /* ended, and corrald has been told; kept for a successor until corrald says that it needs it no more */
 };
 
-/* One command, until corrald has been told of its end. */
+/* One command, until corrald forgets it. */
 static struct command {
 	enum state state;
 	_Bool ended; /* reaped: its number may be another's by now */
@@ -32,7 +36,7 @@ static struct command {
 	int stdout_read, stderr_read;
 	int status;
 	uint64_t user_us, system_us, max_rss_kib;
-} commands[COMMANDS_MAX];
+} commands[COMMANDS_HELD];
 
 /* The answer to an EXEC that got no place above. */
 static struct {
@@ -50,19 +54,12 @@ void refuse(uint64_t tag, struct failure failure)
 
 static struct command *find(uint64_t tag)
 {
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++)
 		if (c->state != FREE && c->tag == tag)
 			return c;
 	return NULL;
 }
 
-static struct command *find_free(void)
-{
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
-		if (c->state == FREE)
-			return c;
-	return NULL;
-}
 
 static void release(struct command *command)
 {
@@ -71,6 +68,53 @@ static void release(struct command *command)
 	close_fd(&command->stdout_read);
 	close_fd(&command->stderr_read);
 	memset(command, 0, sizeof *command);
+}
+
+/* The place of one that has ended, when there is no other. NULL: as many run as may. */
+static struct command *find_free(void)
+{
+	struct command *place = NULL;
+	unsigned running = 0;
+
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++) {
+		running += c->state != FREE && c->state != TOLD;
+		if (place && place->state == FREE)
+			continue;
+		if (c->state == FREE || (c->state == TOLD && (!place || c->tag < place->tag)))
+			place = c;
+	}
+	if (running >= COMMANDS_MAX || !place)
+		return NULL;
+	if (place->state == TOLD)
+		release(place);
+	return place;
+}
+
+void forget_command(uint64_t tag)
+{
+	struct command *command = find(tag);
+
+	if (command && command->state == TOLD)
+		release(command);
+}
+
+/* Where the kernel grants no more they stay as they are. */
+void hold_output(void)
+{
+	for (const struct command *c = commands; c < commands + COMMANDS_HELD; c++)
+		if (c->state != FREE) {
+			fcntl(c->stdout_read, F_SETPIPE_SZ, HELD_OUTPUT);
+			fcntl(c->stderr_read, F_SETPIPE_SZ, HELD_OUTPUT);
+		}
+}
+
+unsigned held_commands(void)
+{
+	unsigned count = 0;
+
+	for (const struct command *c = commands; c < commands + COMMANDS_HELD; c++)
+		count += c->state != FREE;
+	return count;
 }
 
 static _Bool open_pipe(int *read_end, int *write_end)
@@ -161,7 +205,7 @@ unsigned starting_commands(struct pollfd *entries, unsigned room)
 {
 	unsigned count = 0;
 
-	for (const struct command *c = commands; c < commands + COMMANDS_MAX && count < room; c++)
+	for (const struct command *c = commands; c < commands + COMMANDS_HELD && count < room; c++)
 		if (c->state == STARTING)
 			entries[count++] = (struct pollfd){c->report, POLLIN, 0};
 	return count;
@@ -169,7 +213,7 @@ unsigned starting_commands(struct pollfd *entries, unsigned room)
 
 void command_reported(int report)
 {
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++) {
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++) {
 		if (c->state != STARTING || c->report != report)
 			continue;
 		struct failure failure = {0};
@@ -194,7 +238,7 @@ _Bool reap(void)
 
 		if (pid <= 0)
 			return 1;
-		for (struct command *c = commands; c < commands + COMMANDS_MAX; c++) {
+		for (struct command *c = commands; c < commands + COMMANDS_HELD; c++) {
 			if (c->state == FREE || c->ended || c->pid != pid)
 				continue;
 			c->ended = 1;
@@ -267,7 +311,7 @@ static _Bool report(struct command *command)
 	if (command->state == RUNNING && command->ended) {
 		sent = tell_exited(command);
 		if (sent == SENT)
-			release(command);
+			command->state = TOLD;
 		return sent != SENT_FULL;
 	}
 	return 1;
@@ -275,8 +319,8 @@ static _Bool report(struct command *command)
 
 void retell_commands(void)
 {
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
-		if (c->state == RUNNING)
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++)
+		if (c->state == RUNNING || c->state == TOLD)
 			c->state = STARTED;
 }
 
@@ -286,7 +330,7 @@ _Bool report_commands(void)
 	if (refusal.pending && tell_failed(refusal.tag, refusal.failure) == SENT_FULL)
 		return 0;
 	refusal.pending = 0;
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++)
 		if (!report(c))
 			return 0;
 	return 1;

@@ -46,8 +46,10 @@ _Bool take_successor(void)
 static void lose_control(void)
 {
 	int control = CORRAL_CONTROL_FD;
-	if (!gone)
+	if (!gone) {
 		close_fd(&control);
+		hold_output();
+	}
 	gone = 1;
 }
 
@@ -228,6 +230,8 @@ void receive_control(void)
 			receive_secret(buffer);
 		else if (header->type == CORRAL_SIGNAL && header->size == sizeof(struct corral_signal))
 			receive_signal(buffer);
+		else if (header->type == CORRAL_FORGET && header->size == sizeof(struct corral_forget))
+			forget_command(header->tag);
 	}
 	close_fd(&descriptor);
 	munmap(buffer, CORRAL_CONTROL_MAX);

@@ -88,6 +88,15 @@ _Bool report_commands(void);
 /* A corrald that has just come is told anew of every command, whatever its predecessor knew. */
 void retell_commands(void);
 
+/* How many those are. */
+unsigned held_commands(void);
+
+/* Nobody reads what commands write: their pipes are to hold as much as pipes can. */
+void hold_output(void);
+
+/* Lets go of a command whose end has been told. */
+void forget_command(uint64_t tag);
+
 /* Queues an EXEC_FAILED for an EXEC that never became a command. */
 void refuse(uint64_t tag, struct failure failure);
 
@@ -98,7 +107,9 @@ unsigned starting_commands(struct pollfd *entries, unsigned room);
 /* A command's report pipe has something, or has closed. */
 void command_reported(int report);
 
+/* That run at once, and with those that have ended. */
 #define COMMANDS_MAX 64u
+#define COMMANDS_HELD 96u
 
 enum sent { SENT, SENT_FULL, SENT_GONE };
 

@@ -41,7 +41,7 @@ static uint32_t parse_uid(const char *text)
 
 static _Bool say_hello(void)
 {
-	const struct corral_hello hello = {{CORRAL_CONTROL_VERSION, CORRAL_HELLO, sizeof hello, 0}};
+	const struct corral_hello hello = {{CORRAL_CONTROL_VERSION, CORRAL_HELLO, sizeof hello, held_commands()}};
 	return send_control(&hello, sizeof hello, NULL, 0) == SENT;
 }
 
