@@ -107,7 +107,12 @@ test: setup-tests
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	Tests/run.sh spawn swift bypass cycles demo packaging
 
-test-swift test-spawn test-bypass: test-%: lab build/bin/spawn-test
+test-spawn: programs build/bin/spawn-test
+	Tests/run.sh spawn
+
+test-swift test-bypass: test-%: setup-tests
+	@$(MAKE) --no-print-directory bpf programs lab
+	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
 	Tests/run.sh $*
 
 # Kernels to run under, as Tests/vm/vmtest.sh takes them.

@@ -54,8 +54,8 @@ for suite in "${@:-spawn}"; do
         # shellcheck disable=SC2086
         CORRAL_LINK_TESTS=1 SWIFT_BACKTRACE=enable=no ${SWIFT:-swift} test --skip-build ${CORRAL_SWIFT_FLAGS:?run this through make} 2>&1 | tee "$log"
         status=${PIPESTATUS[0]}
-        add swift "$status" "$(grep -cE '^[^ ]+ +Test [^r].* passed after|^[^ ]+ +Test r[^u].* passed after' "$log")" \
-            "$(grep -cE '^[^ ]+ +Test [^r].* failed after|^[^ ]+ +Test r[^u].* failed after' "$log")" "$(grep -cE '^[^ ]+ +Test .* skipped' "$log")"
+        add swift "$status" "$(grep -E ' Test .* passed after' "$log" | grep -cv ' Test run with ')" \
+            "$(grep -E ' Test .* failed after' "$log" | grep -cv ' Test run with ')" "$(grep -cE '^[^ ]+ +Test .* skipped' "$log")"
         compiler_note
         # The suites that follow run the executables as users get them: linked with the static runtime.
         # shellcheck disable=SC2086

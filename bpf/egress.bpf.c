@@ -14,6 +14,7 @@
 
 #include "lib/budget.bpf.h"
 #include "lib/cgroup.bpf.h"
+#include "lib/flow.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/process.bpf.h"
 #include "lib/report.bpf.h"
@@ -70,6 +71,22 @@ static __always_inline __u16 lead_to_resolver(struct bpf_sock_addr *ctx, __u32 s
 	return port;
 }
 
+/* Whether the call answers who came in by a published UDP port, from that port. A connection that came in is answered without
+ * a call that names its peer. What it costs is counted on the veth. */
+static __always_inline int is_published_answer(struct bpf_sock_addr *ctx, __u32 slot, __u64 epoch, const struct subject *subject)
+{
+	struct corral_flow_key key;
+	struct corral_flow *flow;
+	__u16 local_port;
+
+	if (subject->protocol != CORRAL_PROTOCOL_UDP)
+		return 0;
+	local_port = (__u16)ctx->sk->src_port;
+	key = flow_key(slot, epoch, CORRAL_PROTOCOL_UDP, &subject->remote, local_port, subject->remote_port);
+	flow = live_flow(&key, bpf_ktime_get_boot_ns());
+	return flow && flow->rule == CORRAL_RULE_PUBLISHED && is_published(slot, epoch, local_port, CORRAL_PROTOCOL_UDP);
+}
+
 /* @resolver_port: not 0 when the call is to be led there. */
 static __always_inline int judge_call(struct bpf_sock_addr *ctx, __u8 hook, struct subject *subject, int once,
 				      __u16 *resolver_port)
@@ -93,6 +110,10 @@ static __always_inline int judge_call(struct bpf_sock_addr *ctx, __u8 hook, stru
 		/* fall through */
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
+		if (is_published_answer(ctx, slot, epoch, subject)) {
+			count_verdict(CORRAL_REASON_ALLOWED_BY_RULE);
+			return HOOK_ALLOW;
+		}
 		judgement = judge(slot, epoch, &subject->remote, subject->protocol, subject->remote_port, 0);
 		/* The resolver tells of the query itself. */
 		if (judgement.resolver && !sandbox->ifindex) {

@@ -50,6 +50,17 @@ static __always_inline __u32 ring_size(__u32 size)
 	return ((size + 7) & ~7u) + BPF_RINGBUF_HDR_SZ;
 }
 
+static __always_inline int was_told(const struct thread *thread, __u32 abi, __u32 number)
+{
+	return abi == CORRAL_ABI_NATIVE && number < CORRAL_SYSCALLS && (thread->told[number / 64] >> (number % 64)) & 1;
+}
+
+static __always_inline void tell(struct thread *thread, __u32 abi, __u32 number)
+{
+	if (abi == CORRAL_ABI_NATIVE && number < CORRAL_SYSCALLS)
+		thread->told[number / 64] |= 1ULL << (number % 64);
+}
+
 /* The controller reads by the clock, so that nothing here wakes it. */
 static __always_inline void emit_call(const struct caller *caller, struct thread *thread)
 {
@@ -60,6 +71,7 @@ static __always_inline void emit_call(const struct caller *caller, struct thread
 	size = __builtin_offsetof(struct corral_syscall, data) + used;
 	thread->call.head.size = size;
 	thread->call.head.type = CORRAL_TRACE_SYSCALL;
+	tell(thread, thread->call.head.abi, thread->call.number);
 	/* Either may have changed since the last call. The helpers for them take longer than the rest of this function. */
 	thread->call.head.host_uid = caller->task->cred->uid.val;
 	__builtin_memcpy(thread->call.head.comm, caller->task->comm, sizeof(thread->call.head.comm));
@@ -78,9 +90,16 @@ static __always_inline struct corral_trace_row *find_row(const struct caller *ca
 	return rows ? bpf_map_lookup_elem(rows, &index) : NULL;
 }
 
-static __always_inline int is_wanted(const struct caller *caller, const struct corral_trace_row *row)
+/* @thread: its record has the call's ABI, number and flags. */
+static __always_inline int is_wanted(const struct caller *caller, const struct corral_trace_row *row,
+				     const struct thread *thread)
 {
-	return caller->trace->mode == CORRAL_TRACE_EVENTS && row->wanted;
+	if (caller->trace->mode != CORRAL_TRACE_EVENTS)
+		return 0;
+	if (row->wanted != CORRAL_WANT_FIRST)
+		return row->wanted != CORRAL_WANT_NONE;
+	return (thread->call.head.flags & CORRAL_TRACE_REFUSED) ||
+	       !was_told(thread, thread->call.head.abi, thread->call.number);
 }
 
 /* What the state of the current thread says of its sandbox; 0 when that is not this session's, or there is none. */
@@ -116,6 +135,7 @@ static __always_inline void identify(const struct caller *caller, struct thread 
 	if (thread->identified)
 		return;
 	thread->own = is_own(caller);
+	__builtin_memset(thread->told, 0, sizeof(thread->told));
 	describe(&thread->call.head, caller);
 	thread->identified = 1;
 }
@@ -164,7 +184,7 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 	row = find_row(&caller, index);
 	if (!row)
 		return 0;
-	if (is_wanted(&caller, row)) {
+	if (is_wanted(&caller, row, thread)) {
 		regs = (void *)bpf_task_pt_regs(caller.task);
 		read_arguments(regs, abi, thread->call.arguments);
 		capture_all(thread, plan, 0);
@@ -173,7 +193,7 @@ int begin_call(struct bpf_raw_tracepoint_args *context)
 		return 0;
 	thread->pending = 0;
 	__sync_fetch_and_add(&row->calls, 1);
-	if (is_wanted(&caller, row)) {
+	if (is_wanted(&caller, row, thread)) {
 		thread->call.head.flags |= CORRAL_TRACE_NO_RETURN;
 		emit_call(&caller, thread);
 	}
@@ -199,7 +219,7 @@ static __always_inline void count_unjoined(const struct caller *caller, struct p
 	if (!row)
 		return;
 	count_call(row, result);
-	if (is_wanted(caller, row) && number_record(caller, &unused, 0))
+	if (caller->trace->mode == CORRAL_TRACE_EVENTS && row->wanted && number_record(caller, &unused, 0))
 		count_lost(caller->slot);
 }
 
@@ -264,7 +284,7 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 		__sync_fetch_and_add(&row->refused, 1);
 	if (thread->call.duration_ns)
 		__sync_fetch_and_add(&row->duration_ns, thread->call.duration_ns);
-	if (!is_wanted(&caller, row))
+	if (!is_wanted(&caller, row, thread))
 		return 0;
 	/*
 	 * Memory that was not there at the beginning, such as a constant of a page that nobody had touched, has been brought in

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Hooks on the host side of a sandbox's veth: the boundary. They see every frame, whoever made it and by whatever call.
- * tcx or clsact in direct-action mode; TC_ACT_OK lets pass, TC_ACT_SHOT drops.
+ * clsact in direct-action mode; TC_ACT_OK lets pass, TC_ACT_SHOT drops.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -184,7 +184,8 @@ int from_sandbox(struct __sk_buff *skb)
 		       packet.destination_port);
 	flow = live_flow(&key, now);
 	if (flow && flow->rule == CORRAL_RULE_PUBLISHED) {
-		if (!is_published(slot, sandbox->epoch, packet.source_port, packet.protocol))
+		/* Whoever came in by it opened the connection; the sandbox opens none back. */
+		if (packet.opens_connection || !is_published(slot, sandbox->epoch, packet.source_port, packet.protocol))
 			flow = NULL;
 	}
 	/* An answer to whom the host let in is no matter of the policy's rules, but of its budgets all the same. */

@@ -32,9 +32,6 @@ _Alignas(8) static const unsigned char veth[] = {
 #embed "../../build/bpf/veth.bpf.o"
 };
 
-/* linux/bpf.h of 6.6; the headers built against may be older. */
-enum { TCX_INGRESS = 46, TCX_EGRESS = 47 };
-
 enum { LOG_BYTES = 64 << 10 };
 static _Thread_local char *log_text;
 static _Thread_local size_t log_used;
@@ -115,17 +112,6 @@ struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t c
 	return bpf_object__open_mem(bytes, count, &options);
 }
 
-int corral_tcx_attach(int program, uint32_t ifindex, int ingress)
-{
-	int link = bpf_link_create(program, (int)ifindex, ingress ? TCX_INGRESS : TCX_EGRESS, NULL);
-
-	if (link < 0) {
-		errno = -link;
-		return -1;
-	}
-	return link;
-}
-
 /* Before any other filter of its hook, in direct-action mode. */
 static struct bpf_tc_hook clsact_hook(uint32_t ifindex, int ingress)
 {
@@ -135,6 +121,7 @@ static struct bpf_tc_hook clsact_hook(uint32_t ifindex, int ingress)
 		.attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS,
 	};
 }
+
 enum { CLSACT_HANDLE = 1, CLSACT_PRIORITY = 1 };
 
 int corral_clsact_attach(int program, uint32_t ifindex, int ingress, int replace)
@@ -202,11 +189,6 @@ int corral_bpf_attached(int target, int type, uint32_t *count, uint32_t *first_i
 		return -1;
 	*first_id = *count ? ids[0] : 0;
 	return 0;
-}
-
-int corral_tcx_attached(uint32_t ifindex, int ingress, uint32_t *count, uint32_t *first_id)
-{
-	return corral_bpf_attached((int)ifindex, ingress ? TCX_INGRESS : TCX_EGRESS, count, first_id);
 }
 
 int corral_bpf_program_id(int program, uint32_t *id)

@@ -132,24 +132,37 @@ public struct Sandbox: Codable, Sendable, Equatable {
     }
 }
 
-/// A TCP port of the host that leads into a sandbox. The sandbox sees the host as its peer.
+/// A port of the host that leads into a sandbox. The sandbox sees the host as its peer.
 public struct PublishedPort: Codable, Sendable, Equatable {
+    public enum Transport: String, Codable, Sendable {
+        case tcp, udp
+    }
+
     /// Absent: every address of the host.
     public var hostAddress: String?
     /// In a request 0 or absent: a free one, which the answer names.
     public var hostPort: Int?
     public var sandboxPort: Int
+    /// In a request absent: TCP.
+    public var `protocol`: Transport?
 
-    public init(hostAddress: String? = nil, hostPort: Int? = nil, sandboxPort: Int) {
+    public init(
+        hostAddress: String? = nil, hostPort: Int? = nil, sandboxPort: Int, protocol: Transport? = nil
+    ) {
         self.hostAddress = hostAddress
         self.hostPort = hostPort
         self.sandboxPort = sandboxPort
+        self.protocol = `protocol`
     }
 
-    /// `[ADDRESS:][HOSTPORT:]PORT`, an IPv6 address in brackets; nil for anything else.
+    /// `[ADDRESS:][HOSTPORT:]PORT[/tcp|/udp]`, an IPv6 address in brackets; nil for anything else.
     public init?(_ text: String) {
         var rest = text[...]
-        if rest.hasSuffix("/tcp") { rest = rest.dropLast(4) }
+        if let slash = rest.lastIndex(of: "/") {
+            guard let transport = Transport(rawValue: String(rest[slash...].dropFirst())) else { return nil }
+            `protocol` = transport
+            rest = rest[..<slash]
+        }
         if rest.hasPrefix("[") {
             guard let end = rest.firstIndex(of: "]"), rest[end...].hasPrefix("]:") else { return nil }
             hostAddress = String(rest[rest.index(after: rest.startIndex)..<end])

@@ -57,6 +57,8 @@ public actor Engine {
     var nextUse: UInt64 = 0
     /// Archives that are being read or written.
     var transfers = 0
+    /// Where the round of `watchHooks` goes on.
+    var nextVerified = 0
     /// Where the round of `watchLimits` goes on.
     var nextWatched = 0
 
@@ -108,7 +110,10 @@ public actor Engine {
             fill()
             reportKernelLosses()
             reportBudgets()
-            if round % 5 == 0 { await watchLimits() }
+            if round % 5 == 0 {
+                await watchHooks()
+                await watchLimits()
+            }
             // Every five seconds.
             if round % 25 == 0 {
                 names.sweep()
@@ -184,7 +189,7 @@ public actor Engine {
             published: sandbox.published.map { publication, forwarder in
                 PortPublication(
                     hostAddress: publication.hostAddress, hostPort: forwarder.hostPort,
-                    sandboxPort: publication.sandboxPort
+                    sandboxPort: publication.sandboxPort, proto: publication.proto
                 )
             }
         )

@@ -18,7 +18,6 @@ final class EngineHost: Sendable {
     let enforcements: EnforcementStore
     /// Where this daemon pins the hooks of enforced cgroups.
     let enforcedPins: String
-    private let usesTCX: Bool
     private let lock: InstanceLock
     private let configuration: EngineConfiguration
 
@@ -34,8 +33,7 @@ final class EngineHost: Sendable {
         addressChanges = try HostAddressChanges()
         records = try RecordStore(directory: configuration.runDirectory + "/sandboxes")
         (programs, inherited) = try Self.takeOver(configuration, records, hierarchy, network)
-        usesTCX = try SandboxHooks.probeTCX(programs: programs)
-        let hooks = try SandboxHooks(programs: programs, usesTCX: usesTCX)
+        let hooks = try SandboxHooks(programs: programs)
         enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
         enforcedPins = try PinDirectory.makeEnforced(instance)
         try Forwarding.enable()
@@ -150,13 +148,7 @@ final class EngineHost: Sendable {
     }
 
     func checks() -> [HostCheck] {
-        var checks = [
-            HostCheck(
-                feature: "tcx", answer: usesTCX ? .yes : .no,
-                detail: usesTCX ? "veth programs attach by pinned tcx links" : "veth programs attach by clsact",
-                without: usesTCX ? nil : "an upgrade of the veth programs is not a single step"
-            )
-        ]
+        var checks: [HostCheck] = []
         for (family, file) in [("IPv4", "net/ipv4/ip_forward"), ("IPv6", "net/ipv6/conf/all/forwarding")] {
             let value = HostFile.text("/proc/sys/\(file)")
             checks.append(

@@ -90,16 +90,30 @@ extension Engine {
 
     func publish(_ publication: PortPublication, of sandbox: LiveSandbox) async throws {
         do {
-            try host.provisioner.hooks.publish(publication.sandboxPort, .tcp, of: sandbox.warm.identity)
-            let forwarder = try await PortForwarder.start(
-                address: publication.hostAddress, hostPort: publication.hostPort, to: sandbox.warm.identity.ipv4,
-                port: publication.sandboxPort
-            )
-            sandbox.published.append((publication, forwarder))
+            try host.provisioner.hooks.publish(
+                publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
+            sandbox.published.append((publication, try await forward(publication, to: sandbox.warm.identity)))
         } catch {
             throw EngineError(
                 .conflict, "port \(publication.hostPort) of the host could not be published",
                 detail: [(error as? IOError).map { KernelError.describe($0.errnoCode) } ?? "\(error)"])
+        }
+    }
+
+    private func forward(
+        _ publication: PortPublication, to identity: SandboxIdentity
+    ) async throws -> any PortForwarder {
+        guard publication.proto == .udp else {
+            return try await ConnectionForwarder.start(
+                address: publication.hostAddress, hostPort: publication.hostPort, to: identity.ipv4,
+                port: publication.sandboxPort)
+        }
+        let hooks = host.provisioner.hooks
+        return try await DatagramForwarder.start(
+            address: publication.hostAddress, hostPort: publication.hostPort, to: identity.ipv4,
+            port: publication.sandboxPort
+        ) { peer, port in
+            hooks.endPublished(.udp, at: publication.sandboxPort, from: peer, port, of: identity)
         }
     }
 
@@ -231,7 +245,7 @@ extension Engine {
         names.remove(sandbox.warm.identity)
         nameService.resolver.forget(ResolverClient(sandbox.warm.identity))
         for (publication, forwarder) in sandbox.published {
-            host.provisioner.hooks.unpublish(publication.sandboxPort, .tcp, of: sandbox.warm.identity)
+            host.provisioner.hooks.unpublish(publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
             Task { await forwarder.stop() }
         }
         discard(sandbox.warm)

@@ -151,16 +151,18 @@ extension SandboxRecord.Command {
 }
 
 extension SandboxRecord.Publication {
-    init(_ publication: PortPublication, _ forwarder: PortForwarder) {
+    init(_ publication: PortPublication, _ forwarder: any PortForwarder) {
         self.init(
             hostAddress: publication.hostAddress?.description, hostPort: forwarder.hostPort,
-            sandboxPort: publication.sandboxPort)
+            sandboxPort: publication.sandboxPort, proto: publication.proto.description)
     }
 
-    /// Nil for an address that is none.
+    /// Nil for an address or a protocol that is none.
     var publication: PortPublication? {
         let address = hostAddress.map { IPAddress($0) }
         if case .some(nil) = address { return nil }
-        return PortPublication(hostAddress: address ?? nil, hostPort: hostPort, sandboxPort: sandboxPort)
+        guard let proto = [IPProtocol.tcp, .udp].first(where: { $0.description == proto }) else { return nil }
+        return PortPublication(
+            hostAddress: address ?? nil, hostPort: hostPort, sandboxPort: sandboxPort, proto: proto)
     }
 }

@@ -232,7 +232,8 @@ extension EventFilter {
         else { return nil }
         var rows: [Bool]?
         switch selection {
-        case .all: break
+        // What is told at all has been chosen in the kernel.
+        case .all, .first, .firstAnd: break
         case .none, .counts: return nil
         case .calls:
             var wanted = [Bool](repeating: false, count: Int(TraceRows.count))

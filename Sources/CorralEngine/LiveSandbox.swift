@@ -66,7 +66,7 @@ final class LiveSandbox {
     var budgetsReported: Set<LimitReached.Budget> = []
     /// Limits that were hit, and how often when it was told last.
     var limitsReported: [LimitReached.Kind: UInt64] = [:]
-    var published: [(publication: PortPublication, forwarder: PortForwarder)] = []
+    var published: [(publication: PortPublication, forwarder: any PortForwarder)] = []
 
     init(
         warm: WarmSandbox, name: String, spec: SandboxSpec, createdAt: Int64, image: String, policyMap: PolicyMap,

@@ -63,7 +63,7 @@ final class Provisioner: Sendable {
                 binds: binds)
         } catch {
             cgroup.killAll()
-            hooks.detach(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
+            hooks.detach([SandboxHooks.Occupancy(identity, name: id, cgroupID: cgroup.id, ifindex: 0)])
             try? cgroup.remove()
             throw error
         }
@@ -73,8 +73,7 @@ final class Provisioner: Sendable {
         id: String, identity: SandboxIdentity, in cgroup: SandboxCgroup, refusals: RefusalLog, image: String,
         layout: ImageLayout, binds: [SpawnRequest.Mount]
     ) throws -> WarmSandbox {
-        let directory = try cgroup.directory()
-        try hooks.attach(identity, name: id, cgroup: directory, cgroupID: cgroup.id, policy: denyAll)
+        try hooks.attach(identity, name: id, cgroup: cgroup.directory, cgroupID: cgroup.id, policy: denyAll)
         let spawned = try spawner.spawn(
             SpawnRequest(
                 uidBase: Self.firstUID(of: identity.slot), uidCount: Self.uidCount, upperBytes: Self.defaultDiskBytes,
@@ -87,7 +86,7 @@ final class Provisioner: Sendable {
                     SpawnRequest.Mount(source: refusalFile(of: id), target: RefusalLog.inside, readOnly: true)
                 ] + binds
             ),
-            cgroupDirectory: directory
+            cgroupDirectory: cgroup.directory
         )
         let pid = spawned.pid
         let netns = spawned.netns
@@ -103,7 +102,7 @@ final class Provisioner: Sendable {
         do throws(KernelError) {
             try hooks.attach(identity, name: id, ifindex: ifindex)
             try network.activate(plan, index: ifindex, inside: netlink)
-            try hooks.verify(name: id, cgroup: directory, ifindex: ifindex)
+            try hooks.verify(name: id, cgroup: cgroup.directory, ifindex: ifindex)
             try hooks.probe(identity, name: id, ifindex: ifindex, with: probe, network: network)
             let channel = InitChannel(control: control)
             guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
@@ -120,20 +119,20 @@ final class Provisioner: Sendable {
         }
     }
 
-    /// Whether a sandbox that has waited is still what `make` left: its hooks are on it, and its corral-init is there. Asks the
-    /// kernel; some tens of microseconds.
+    /// Whether a sandbox that has waited is still what `make` left: the hooks of its cgroup are on it, and its corral-init is
+    /// there. Asks the kernel by bpf(2) alone; some tens of microseconds. `hooks.verifyFrames` is for those of its veth.
     func isIntact(_ sandbox: WarmSandbox) -> Bool {
         do {
             guard try sandbox.channel.receive(timeoutMilliseconds: 0) == nil else { return false }
-            try hooks.verify(name: sandbox.id, cgroup: try sandbox.cgroup.directory(), ifindex: sandbox.ifindex)
+            try hooks.verifyCalls(name: sandbox.id, cgroup: sandbox.cgroup.directory)
             return true
         } catch {
             return false
         }
     }
 
-    /// Ends every process, and takes away the wires, the hooks and the cgroups, in this order. The kernel waits once for all the
-    /// interfaces of one call.
+    /// Ends every process, and takes away the wires, the hooks and the cgroups, in this order. The kernel waits once for all
+    /// of one call.
     /// - Returns: why, for each that could not be destroyed, by its id.
     func destroy(_ sandboxes: [WarmSandbox]) -> [String: any Error] {
         var failures: [String: any Error] = [:]
@@ -146,8 +145,12 @@ final class Provisioner: Sendable {
                 do { try network.remove(interfaces: [sandbox.ifindex]) } catch { failures[sandbox.id] = error }
             }
         }
-        for sandbox in sandboxes where failures[sandbox.id] == nil {
-            hooks.detach(sandbox.identity, name: sandbox.id, cgroupID: sandbox.cgroup.id, ifindex: sandbox.ifindex)
+        let unwired = sandboxes.filter { failures[$0.id] == nil }
+        hooks.detach(
+            unwired.map {
+                SandboxHooks.Occupancy($0.identity, name: $0.id, cgroupID: $0.cgroup.id, ifindex: $0.ifindex)
+            })
+        for sandbox in unwired {
             do { try sandbox.cgroup.remove() } catch { failures[sandbox.id] = error }
             sandbox.refusals.remove()
             _ = unlink(initSocket(of: sandbox.id))

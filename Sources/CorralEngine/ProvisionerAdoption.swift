@@ -50,7 +50,7 @@ extension Provisioner {
             throw KernelError(call: "adopt", subject: record.id, errno: 0, detail: "its interface is not there")
         }
         try hooks.renew(name: record.id, ifindex: link.index)
-        try hooks.verify(name: record.id, cgroup: try cgroup.directory(), ifindex: link.index)
+        try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: link.index)
         let channel = try InitChannel.succeed(at: initSocket(of: record.id))
         let isFrozen = cgroup.isFrozen
         let messages = isFrozen ? [] : try channel.recount(timeoutMilliseconds: Self.patience)

@@ -38,6 +38,7 @@ struct SandboxRecord: Codable, Sendable {
         /// Where the host listens.
         var hostPort: UInt16
         var sandboxPort: UInt16
+        var proto: String
     }
 
     struct Mount: Codable, Sendable, Equatable {

@@ -69,18 +69,21 @@ public struct SandboxSpec: Sendable {
     }
 }
 
-/// A TCP port of the host that leads into the sandbox.
+/// A port of the host that leads into the sandbox.
 public struct PortPublication: Sendable, Equatable {
     /// Nil: every address of the host.
     public var hostAddress: IPAddress?
     /// 0: a free one.
     public var hostPort: UInt16
     public var sandboxPort: UInt16
+    /// `tcp` or `udp`.
+    public var proto: IPProtocol
 
-    public init(hostAddress: IPAddress? = nil, hostPort: UInt16, sandboxPort: UInt16) {
+    public init(hostAddress: IPAddress? = nil, hostPort: UInt16, sandboxPort: UInt16, proto: IPProtocol = .tcp) {
         self.hostAddress = hostAddress
         self.hostPort = hostPort
         self.sandboxPort = sandboxPort
+        self.proto = proto
     }
 
     /// Of one sandbox.

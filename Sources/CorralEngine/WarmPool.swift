@@ -63,6 +63,13 @@ struct WarmPool {
 
     mutating func take(_ image: String) -> WarmSandbox? { shapes[image]?.warm.popLast() }
 
+    /// Takes one out that cannot be handed out any more; false when it is not there now.
+    mutating func remove(_ sandbox: WarmSandbox) -> Bool {
+        guard let index = shapes[sandbox.image]?.warm.firstIndex(where: { $0 === sandbox }) else { return false }
+        shapes[sandbox.image]?.warm.remove(at: index)
+        return true
+    }
+
     /// A start from what no pool holds: an image, a snapshot, mounts.
     mutating func countOther(_ image: String) { otherColdStarts[image, default: 0] += 1 }
 

@@ -4,19 +4,19 @@ internal import Synchronization
 /// Runs blocking work away from the cooperative pool, at most so many pieces at a time.
 final class WorkQueue: Sendable {
     private struct State {
-        var running = 0
+        /// Lanes in which nothing runs.
+        var idle: [DispatchQueue]
         /// First those that somebody waits for.
         var urgent: [@Sendable () -> Void] = []
         var others: [@Sendable () -> Void] = []
     }
 
-    private let queue: DispatchQueue
-    private let width: Int
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     init(_ label: String, width: Int = 1) {
-        self.width = max(1, width)
-        queue = DispatchQueue(label: label, attributes: width > 1 ? .concurrent : [])
+        // Serial queues have threads of their own. Those of concurrent ones are shared, as many as there are processors, and one
+        // that blocks is made good for only after a second.
+        state = Mutex(State(idle: (0..<max(1, width)).map { _ in DispatchQueue(label: label) }))
     }
 
     /// - Parameter isUrgent: it goes before all that is not.
@@ -25,29 +25,26 @@ final class WorkQueue: Sendable {
     {
         try await withCheckedThrowingContinuation { continuation in
             let piece: @Sendable () -> Void = { continuation.resume(with: Result { try work() }) }
-            let starts = state.withLock { state in
-                guard state.running < width else {
-                    if isUrgent { state.urgent.append(piece) } else { state.others.append(piece) }
-                    return false
-                }
-                state.running += 1
-                return true
+            let lane = state.withLock { state in
+                if let lane = state.idle.popLast() { return lane as DispatchQueue? }
+                if isUrgent { state.urgent.append(piece) } else { state.others.append(piece) }
+                return nil
             }
-            if starts { queue.async { self.work(piece) } }
+            if let lane { lane.async { self.work(piece, in: lane) } }
         }
     }
 
-    private func work(_ first: @Sendable () -> Void) {
+    private func work(_ first: @Sendable () -> Void, in lane: DispatchQueue) {
         first()
-        while let next = next() { next() }
+        while let next = next(in: lane) { next() }
     }
 
-    /// Nil: there is no more, and one piece fewer runs.
-    private func next() -> (@Sendable () -> Void)? {
+    /// Nil: there is no more, and the lane is idle.
+    private func next(in lane: DispatchQueue) -> (@Sendable () -> Void)? {
         state.withLock { state in
             if !state.urgent.isEmpty { return state.urgent.removeFirst() }
             if !state.others.isEmpty { return state.others.removeFirst() }
-            state.running -= 1
+            state.idle.append(lane)
             return nil
         }
     }

@@ -16,7 +16,11 @@ public struct EventLearner: Sendable {
         if let id = event.sandbox?.id, event.seq > 0 { seen[id, default: []].insert(event.seq) }
         switch event.body {
         case .process(let change):
-            if case .exec = change.action, let exe = change.process.exe { programs[change.process.execID] = exe }
+            switch change.action {
+            case .exec: if let exe = change.process.exe { programs[change.process.execID] = exe }
+            case .fork(let child): programs[child.execID] = program(of: change.process)
+            case .exit: break
+            }
         case .dns(let query): learn(query, event)
         case .egress(let traffic): learn(traffic, event)
         case .syscall(let call):
@@ -27,18 +31,20 @@ public struct EventLearner: Sendable {
         }
     }
 
-    /// Calls that were counted, not told one by one.
-    public mutating func learn(call name: String, count: UInt64, refused: UInt64, from first: Int64, to last: Int64) {
-        let use = PolicyLearner.Use(first: first, last: last, count: refused > 0 ? refused : count, programs: [])
-        learner.call(name, isRefused: refused > 0, use)
+    /// How often a call was made and refused in all, between two moments.
+    public mutating func learn(call name: String, made: UInt64, refused: UInt64, from first: Int64, to last: Int64) {
+        learner.count(
+            name, made: made, refused: refused,
+            otherwise: PolicyLearner.Use(first: first, last: last, count: 0, programs: []))
+    }
+
+    private func program(of process: ProcessReference) -> String {
+        process.exe ?? programs[process.execID] ?? process.comm
     }
 
     private func use(_ time: Int64, _ process: ProcessReference?, count: UInt64 = 1) -> PolicyLearner.Use {
-        var names: Set<String> = []
-        if let process {
-            names = [TerminalText.neutralised(process.exe ?? programs[process.execID] ?? process.comm)]
-        }
-        return PolicyLearner.Use(first: time, last: time, count: count, programs: names)
+        let names = process.map { [TerminalText.neutralised(program(of: $0))] } ?? []
+        return PolicyLearner.Use(first: time, last: time, count: count, programs: Set(names))
     }
 
     private mutating func learn(_ query: NameQuery, _ event: Event) {

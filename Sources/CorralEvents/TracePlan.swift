@@ -65,12 +65,12 @@ public enum TraceRows {
         return (SyscallTable.name(number, abi) ?? "syscall_\(number)", abi)
     }
 
-    /// Rows of the calls that a selection tells of.
+    /// Rows of the calls of which a selection tells each.
     public static func rows(of selection: TraceSelection) -> [UInt32] {
         switch selection {
-        case .none, .counts: return []
+        case .none, .counts, .first: return []
         case .all: return Array(0..<count)
-        case .calls(let names):
+        case .calls(let names), .firstAnd(let names):
             return abis.flatMap { abi, number in
                 names.compactMap { name in
                     SyscallTable.number(name, abi).flatMap {

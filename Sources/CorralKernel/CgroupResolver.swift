@@ -72,12 +72,8 @@ extension SandboxHooks {
         _ identity: SandboxIdentity, _ proto: IPProtocol, from source: UInt16, to port: UInt16, isIPv4: Bool
     ) -> Bool {
         guard let map = try? programs.map("flows") else { return false }
-        // struct corral_flow_key
-        var key = identity.keyPrefix
         let loopback = isIPv4 ? IPAddress(ipv4: 0x7f00_0001) : IPAddress(high: 0, low: 1)
-        key.append(contentsOf: loopback.networkBytes)
-        for number in [source, port] { withUnsafeBytes(of: number) { key.append(contentsOf: $0) } }
-        key += [proto.rawValue, 0, 0, 0]
+        let key = identity.flowKey(proto, remote: loopback, localPort: source, remotePort: port)
         var value = [UInt8](repeating: 0, count: MemoryLayout<corral_flow>.size)
         let isThere = key.withUnsafeBytes { key in
             value.withUnsafeMutableBytes { bpf_map_lookup_elem(map, key.baseAddress, $0.baseAddress) == 0 }

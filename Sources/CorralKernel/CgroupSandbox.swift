@@ -8,6 +8,8 @@ public final class SandboxCgroup: Sendable {
     public let id: UInt64
     /// The v2 directory.
     public let path: String
+    /// It again, for `Spawner.spawn` and for what asks the kernel of its hooks. Open while this lives: a start opens no file.
+    public let directory: FileDescriptor
 
     private let hierarchy: CgroupHierarchy
     /// Below every hierarchy's mount.
@@ -25,6 +27,7 @@ public final class SandboxCgroup: Sendable {
         var number: UInt64 = 0
         try systemCall("name_to_handle_at", on: path) { corral_cgroup_id(raw, &number) }
         id = number
+        self.directory = directory
         self.path = path
         self.hierarchy = hierarchy
         self.relativePath = relativePath
@@ -67,11 +70,6 @@ public final class SandboxCgroup: Sendable {
         try CgroupHierarchy.check(instance, named: "instance")
         try CgroupHierarchy.check(id, named: "sandbox")
         return "corral/\(instance)/\(id)"
-    }
-
-    /// A new descriptor of the v2 directory, for `Spawner.spawn` and for BPF links.
-    public func directory() throws(KernelError) -> FileDescriptor {
-        try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
     }
 
     /// Sets the limits that are not `nil`. On a hybrid host makes the v1 cgroups they need and moves `pid` there (corral-init,

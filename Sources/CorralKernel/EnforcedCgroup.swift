@@ -149,5 +149,6 @@ extension SandboxHooks {
     public func release(_ cgroup: ForeignCgroup, _ identity: SandboxIdentity, pins: String) {
         Self.removePins(in: pins)
         forget(identity, cgroupID: cgroup.id)
+        removePolicies(of: [identity.slot])
     }
 }

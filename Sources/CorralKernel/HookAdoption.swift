@@ -16,14 +16,10 @@ extension SandboxHooks {
         }
         for (program, ingress) in Self.vethHooks {
             let raw = try programs.vethProgram(program)
-            if usesTCX {
-                try renew(raw, at: "\(pins(of: name))/\(program)")
-            } else {
-                var before: UInt32 = 0
-                guard corral_clsact_attached(ifindex, ingress, &before) == 0,
-                    corral_clsact_attach(raw, ifindex, ingress, 1) == 0
-                else { throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno) }
-            }
+            var before: UInt32 = 0
+            guard corral_clsact_attached(ifindex, ingress, &before) == 0,
+                corral_clsact_attach(raw, ifindex, ingress, 1) == 0
+            else { throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno) }
         }
     }
 
@@ -68,9 +64,9 @@ extension SandboxHooks {
 
     /// Takes everything out of the maps that is of no slot in `kept`, by epoch. No hook may serve those any more.
     public func sweep(keeping kept: [UInt32: UInt64]) throws(KernelError) {
-        for occupant in try occupants() where kept[occupant.slot] != occupant.epoch {
-            vacate(occupant.slot)
-        }
+        let gone = try occupants().filter { kept[$0.slot] != $0.epoch }.map(\.slot)
+        for slot in gone { vacate(slot) }
+        removePolicies(of: gone)
         for map in ["slot_by_cgroup", "slot_by_ifindex"] {
             try removeEntries(of: map, keySize: map == "slot_by_cgroup" ? 8 : 4, valueSize: 4) { _, value in
                 kept[value.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }] == nil

@@ -1,4 +1,5 @@
 internal import CLinux
+internal import CorralPolicy
 internal import Glibc
 
 /// Entries of the instance's maps, as bpf/abi/corral_abi.h lays them out.
@@ -20,6 +21,15 @@ extension SandboxHooks {
 }
 
 extension SandboxIdentity {
+    /// struct corral_flow_key
+    func flowKey(_ proto: IPProtocol, remote: IPAddress, localPort: UInt16, remotePort: UInt16) -> [UInt8] {
+        var key = keyPrefix
+        key.append(contentsOf: remote.networkBytes)
+        for number in [localPort, remotePort] { withUnsafeBytes(of: number) { key.append(contentsOf: $0) } }
+        key += [proto.rawValue, 0, 0, 0]
+        return key
+    }
+
     /// How keys of maps begin that hold entries of many sandboxes: slot, and the low half of the epoch.
     var keyPrefix: [UInt8] {
         var key: [UInt8] = []

@@ -34,29 +34,15 @@ public final class SandboxHooks: Sendable {
     private let slotByCgroup: Int32
     private let slotByIfindex: Int32
     let counters: CounterPage
-    let usesTCX: Bool
 
-    public init(programs: BpfPrograms, usesTCX: Bool) throws(KernelError) {
+    public init(programs: BpfPrograms) throws(KernelError) {
         self.programs = programs
-        self.usesTCX = usesTCX
         policies = try programs.map("policies")
         sandboxes = try programs.map("sandboxes")
         slotByCgroup = try programs.map("slot_by_cgroup")
         slotByIfindex = try programs.map("slot_by_ifindex")
         counters = try CounterPage(map: programs.map("counters"))
         try makeDirectory(programs.directory + "/sandboxes")
-    }
-
-    /// Whether this kernel has tcx: tries it on the loopback interface with a program that the link never outlives.
-    public static func probeTCX(programs: BpfPrograms) throws(KernelError) -> Bool {
-        let program = try programs.vethProgram("to_sandbox")
-        // An interface number that does not exist: a kernel with tcx looks for it first, one without refuses the type.
-        let link = corral_tcx_attach(program, UInt32(Int32.max), 1)
-        if link >= 0 {
-            _ = close(link)
-            return true
-        }
-        return errno == ENODEV
     }
 
     /// One pointer swap: from here on every packet of the slot is judged by `policy`.
@@ -86,7 +72,7 @@ public final class SandboxHooks: Sendable {
     func prepare(_ identity: SandboxIdentity, policy: PolicyMap) throws(KernelError) {
         counters.reset(identity.slot)
         try resetBudget(of: identity.slot)
-        try apply(policy, to: identity.slot)
+        try applyToUnused(policy, to: identity.slot)
         try write(identity, ifindex: 0)
     }
 
@@ -118,17 +104,8 @@ public final class SandboxHooks: Sendable {
         try write(identity.probing, ifindex: ifindex)
         for (program, ingress) in Self.vethHooks {
             let raw = try programs.vethProgram(program)
-            if usesTCX {
-                let link = corral_tcx_attach(raw, ifindex, ingress)
-                guard link >= 0 else {
-                    throw KernelError(call: "bpf_link_create(tcx)", subject: "\(program) of \(name)", errno: errno)
-                }
-                let owner = FileDescriptor(owning: link)
-                try pin(owner, at: "\(pins(of: name))/\(program)")
-            } else {
-                guard corral_clsact_attach(raw, ifindex, ingress, 0) == 0 else {
-                    throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno)
-                }
+            guard corral_clsact_attach(raw, ifindex, ingress, 0) == 0 else {
+                throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno)
             }
         }
         try learn(ifindex: ifindex, slot: identity.slot)
@@ -145,6 +122,12 @@ public final class SandboxHooks: Sendable {
 
     /// Asks the kernel whether each hook is on, and is ours.
     public func verify(name: String, cgroup: borrowing FileDescriptor, ifindex: UInt32) throws(KernelError) {
+        try verifyCalls(name: name, cgroup: cgroup)
+        try verifyFrames(name: name, ifindex: ifindex)
+    }
+
+    /// The hooks of its cgroup; bpf(2) alone.
+    public func verifyCalls(name: String, cgroup: borrowing FileDescriptor) throws(KernelError) {
         for hook in BpfPrograms.cgroupHooks {
             var count: UInt32 = 0
             var first: UInt32 = 0
@@ -153,20 +136,17 @@ public final class SandboxHooks: Sendable {
             }
             try expect(first, count, isProgram: programs.cgroupProgram(hook.name), "\(hook.name) of \(name)")
         }
+    }
+
+    /// Those of its veth; netlink.
+    public func verifyFrames(name: String, ifindex: UInt32) throws(KernelError) {
         for (program, ingress) in Self.vethHooks {
-            var count: UInt32 = 1
             var first: UInt32 = 0
-            if usesTCX {
-                guard corral_tcx_attached(ifindex, ingress, &count, &first) == 0 else {
-                    throw KernelError(call: "BPF_PROG_QUERY", subject: "\(program) of \(name)", errno: errno)
-                }
-            } else {
-                // Others may follow it; what it drops they do not see.
-                guard corral_clsact_attached(ifindex, ingress, &first) == 0 else {
-                    throw KernelError(call: "bpf_tc_query", subject: "\(program) of \(name)", errno: errno)
-                }
+            // Others may follow it; what it drops they do not see.
+            guard corral_clsact_attached(ifindex, ingress, &first) == 0 else {
+                throw KernelError(call: "bpf_tc_query", subject: "\(program) of \(name)", errno: errno)
             }
-            try expect(first, count, isProgram: programs.vethProgram(program), "\(program) of \(name)")
+            try expect(first, 1, isProgram: programs.vethProgram(program), "\(program) of \(name)")
         }
     }
 
@@ -185,14 +165,35 @@ public final class SandboxHooks: Sendable {
         }
     }
 
-    /// Forgets a sandbox whose processes and interface are gone, and takes its hooks off.
-    public func detach(_ identity: SandboxIdentity, name: String, cgroupID: UInt64, ifindex: UInt32) {
-        var interface = ifindex
-        _ = bpf_map_delete_elem(slotByIfindex, &interface)
-        forget(identity, cgroupID: cgroupID)
-        removePins(of: name)
+    /// A sandbox that `detach` takes its hooks off.
+    public struct Occupancy: Sendable {
+        public let identity: SandboxIdentity
+        public let name: String
+        public let cgroupID: UInt64
+        /// 0: it has no interface.
+        public let ifindex: UInt32
+
+        public init(_ identity: SandboxIdentity, name: String, cgroupID: UInt64, ifindex: UInt32) {
+            self.identity = identity
+            self.name = name
+            self.cgroupID = cgroupID
+            self.ifindex = ifindex
+        }
     }
 
+    /// Forgets sandboxes whose processes and interfaces are gone, and takes their hooks off. Takes some milliseconds, for one as
+    /// for many.
+    public func detach(_ sandboxes: [Occupancy]) {
+        for sandbox in sandboxes {
+            var interface = sandbox.ifindex
+            _ = bpf_map_delete_elem(slotByIfindex, &interface)
+            forget(sandbox.identity, cgroupID: sandbox.cgroupID)
+        }
+        removePolicies(of: sandboxes.map(\.identity.slot))
+        for sandbox in sandboxes { removePins(of: sandbox.name) }
+    }
+
+    /// All but the policy.
     func forget(_ identity: SandboxIdentity, cgroupID: UInt64) {
         var cgroup = cgroupID
         _ = bpf_map_delete_elem(slotByCgroup, &cgroup)
@@ -203,7 +204,6 @@ public final class SandboxHooks: Sendable {
         var slot = slot
         let empty = [UInt8](repeating: 0, count: MemoryLayout<corral_sandbox>.size)
         _ = empty.withUnsafeBytes { bpf_map_update_elem(sandboxes, &slot, $0.baseAddress, 0) }
-        _ = bpf_map_delete_elem(policies, &slot)
     }
 
     /// Takes the pinned hooks of a sandbox away, those an earlier daemon left too.

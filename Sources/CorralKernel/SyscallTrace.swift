@@ -90,7 +90,7 @@ public final class SyscallTrace: Sendable {
                     state.sessions[slot] = session
                     try add(cgroup, slot, &state)
                 }
-                session.rows.want(TraceRows.rows(of: selection))
+                session.rows.want(selection)
                 share(state)
                 traces.start(slot, events: selection != .counts, initPid: initPid, rows: session.rows.index)
                 if state.links.isEmpty {

@@ -1,6 +1,7 @@
 internal import CLinux
 internal import CorralABI
 internal import CorralEvents
+internal import CorralPolicy
 internal import Glibc
 internal import Synchronization
 
@@ -84,11 +85,18 @@ final class TraceRowsMap: @unchecked Sendable {
     /// Word `index` of `struct corral_trace_row`.
     func load(_ row: Int, _ index: Int) -> UInt64 { corral_atomic_load(word(row, index)) }
 
-    /// Events are made of these rows, and of no others.
-    func want(_ rows: [UInt32]) {
-        var wanted = [Bool](repeating: false, count: Int(TraceRows.count))
-        for row in rows where row < TraceRows.count { wanted[Int(row)] = true }
-        for (row, isWanted) in wanted.enumerated() { corral_atomic_store(word(row, 4), isWanted ? 1 : 0) }
+    /// Events are made of what is selected, and of nothing else.
+    func want(_ selection: TraceSelection) {
+        let others =
+            switch selection {
+            case .first, .firstAnd: CORRAL_WANT_FIRST
+            case .none, .counts, .calls, .all: CORRAL_WANT_NONE
+            }
+        var wanted = [UInt64](repeating: UInt64(others.rawValue), count: Int(TraceRows.count))
+        for row in TraceRows.rows(of: selection) where row < TraceRows.count {
+            wanted[Int(row)] = UInt64(CORRAL_WANT_EACH.rawValue)
+        }
+        for (row, want) in wanted.enumerated() { corral_atomic_store(word(row, 4), want) }
     }
 
     fileprivate func clear() {

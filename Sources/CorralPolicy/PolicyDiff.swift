@@ -195,7 +195,8 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
             ("limits.memory", limits.memory.map(ByteSize.text)),
             ("limits.pids", limits.pids.map { "\($0)" }), ("limits.disk", limits.disk.map(ByteSize.text)),
             ("limits.openFiles", limits.openFiles.map { "\($0)" }),
-            ("limits.io.read", limits.ioRead.map(ByteSize.text)), ("limits.io.write", limits.ioWrite.map(ByteSize.text)),
+            ("limits.io.read", limits.ioRead.map(ByteSize.text)),
+            ("limits.io.write", limits.ioWrite.map(ByteSize.text)),
             ("limits.timeout", limits.timeout.map(DurationText.text)), ("files.image", policy.files.image),
         ]
     }

@@ -79,6 +79,7 @@ extension FieldReader {
             switch value.value {
             case .scalar("none", _): policy.trace = .none
             case .scalar("counts", _): policy.trace = .counts
+            case .scalar("first", _): policy.trace = .first
             case .scalar("all", _): policy.trace = .all
             case .sequence(let words):
                 var names: Set<String> = []
@@ -97,7 +98,7 @@ extension FieldReader {
             default:
                 note(
                     value, "trace.syscalls", "is \(kind(value))",
-                    "none, counts, all, or a list of system calls and @groups")
+                    "none, counts, first, all, or a list of system calls and @groups")
             }
         }
     }

@@ -57,7 +57,8 @@ public struct PolicyLearner: Sendable {
 
     /// The name that an address was last given for.
     private var names: [Known: String] = [:]
-    private var calls: [String: (use: Use, isRefused: Bool)] = [:]
+    /// By name: those that were made, and those that the profile refused.
+    private var calls: [String: (made: Use?, refused: Use?)] = [:]
     /// Things that were seen, each as often as it was.
     public private(set) var observations: UInt64 = 0
 
@@ -105,10 +106,29 @@ public struct PolicyLearner: Sendable {
 
     /// A system call was made. `isRefused`: the profile did not permit it.
     public mutating func call(_ name: String, isRefused: Bool, _ use: Use) {
-        var entry = calls[name] ?? (use, isRefused)
-        if calls[name] != nil { entry.use.add(use) }
-        entry.isRefused = entry.isRefused || isRefused
+        observations &+= use.count
+        var entry = calls[name] ?? (nil, nil)
+        if isRefused { Self.add(use, to: &entry.refused) } else { Self.add(use, to: &entry.made) }
         calls[name] = entry
+    }
+
+    /// How often a call was made and refused in all: what was not told one by one, too.
+    /// - Parameter use: of those that nothing was told of.
+    public mutating func count(_ name: String, made: UInt64, refused: UInt64, otherwise use: Use) {
+        var entry = calls[name] ?? (nil, nil)
+        if made > 0 {
+            entry.made = entry.made ?? use
+            entry.made?.count = made
+        }
+        if refused > 0 {
+            entry.refused = entry.refused ?? use
+            entry.refused?.count = refused
+        }
+        calls[name] = entry
+    }
+
+    private static func add(_ use: Use, to sum: inout Use?) {
+        if sum == nil { sum = use } else { sum?.add(use) }
     }
 
     private static func add<Key: Hashable>(_ use: Use, to key: Key, in uses: inout [Key: Use]) {
@@ -119,10 +139,12 @@ public struct PolicyLearner: Sendable {
 
     /// How the section `syscalls` is written.
     public enum Calls: Sendable {
-        /// Left out.
+        /// Left out: the default profile.
         case none
-        /// Those that the profile refused are permitted.
-        case beyondProfile
+        /// No call but those that were made.
+        case seen
+        /// Those that the profile refused are permitted too.
+        case tried
     }
 
     /// A policy file. Each line that permits something ends with a comment that says when, how often and by which programs it
@@ -140,12 +162,11 @@ public struct PolicyLearner: Sendable {
         ]
         let rules = rules(time)
         if !rules.isEmpty { lines += ["egress:", "  allow:"] + rules }
-        switch selection {
-        case .none: break
-        case .beyondProfile: lines += syscalls(time)
-        }
-        if !impossible.isEmpty {
+        if selection != .none { lines += syscalls(selection, time) }
+        let refused = selection == .tried ? [] : refusedCalls(time)
+        if !impossible.isEmpty || !refused.isEmpty {
             lines.append("# Tried, and not permitted by this policy:")
+            lines += refused
             lines += impossible.sorted { ($0.value.first, $0.key.what) < ($1.value.first, $1.key.what) }.map {
                 key, use in
                 "#   \(Self.comment(key.what)): \(key.reason.rawValue); \(Self.comment(key.hint)) (\(Self.text(use, time)))"
@@ -188,16 +209,41 @@ public struct PolicyLearner: Sendable {
         }
     }
 
-    /// What the profile lets through is not listed: it is the profile.
-    private func syscalls(_ time: (Int64) -> String) -> [String] {
-        let refused = calls.filter { $0.value.isRefused && !Self.absent.contains($0.key) }.sorted { $0.key < $1.key }
-        guard !refused.isEmpty else { return [] }
-        return ["syscalls:", "  profile: default", "  allow:"]
-            + refused.map { "    - \($0.key)  # \(Self.text($0.value.use, time))" }
+    private func syscalls(_ selection: Calls, _ time: (Int64) -> String) -> [String] {
+        let (base, standard) = (SyscallProfile.named(.none), SyscallProfile.named(.standard))
+        var entries: [String] = []
+        for (name, use) in calls.sorted(by: { $0.key < $1.key }) where SyscallTable.number(name, .amd64) != nil {
+            var permitted = use.made
+            var isAny = false
+            if selection == .tried, let refused = use.refused, standard.rule(for: name).answer != .absent {
+                Self.add(refused, to: &permitted)
+                isAny = standard.rule(for: name).answer.isPermitted
+            }
+            guard let permitted, !base.rule(for: name).answer.isPermitted else { continue }
+            let entry = isAny ? "{ name: \(name), arguments: any }" : name
+            entries.append("    - \(entry)  # \(Self.text(permitted, time, onlyFirst: true))")
+        }
+        let comment = "  # nothing but what follows, and the few calls that every process needs"
+        return ["syscalls:", "  profile: none\(comment)"] + (entries.isEmpty ? [] : ["  allow:"] + entries)
+            + ["# trace: { syscalls: first }  # an event of each call that is refused; every call takes longer"]
     }
 
-    /// Programs do without these, by what they did before there were such calls; the profile tells them that there are none.
-    private static let absent: Set<String> = ["clone3"]
+    /// Comments.
+    private func refusedCalls(_ time: (Int64) -> String) -> [String] {
+        let standard = SyscallProfile.named(.standard)
+        return calls.sorted { $0.key < $1.key }.compactMap { name, use in
+            guard let refused = use.refused else { return nil }
+            let hint =
+                switch standard.rule(for: name).answer {
+                // Programs do without these, by what they did before there were such calls.
+                case .absent: "no policy but an unconfined one has this call; programs do without it"
+                case _ where SyscallTable.number(name, .amd64) == nil: "no profile permits calls of other architectures"
+                default: "--syscalls tried permits it"
+                }
+            return "#   \(Self.comment(name)): \(Reason.syscallNotAllowed.rawValue); \(hint) "
+                + "(\(Self.text(refused, time, onlyFirst: true)))"
+        }
+    }
 
     /// Entries of `ports`, in lists as long as a rule may have; one empty list where there is none.
     private static func ports(_ ports: [UInt16]) -> [[String]] {
@@ -234,9 +280,11 @@ public struct PolicyLearner: Sendable {
     }
 
     /// `12 times, 2026-11-24T05:12:01Z to 2026-11-24T05:13:01Z, by /usr/bin/curl`.
-    private static func text(_ use: Use, _ time: (Int64) -> String) -> String {
-        var text = use.count == 1 ? "once, \(time(use.first))" : "\(use.count) times, \(time(use.first))"
-        if use.last != use.first { text += " to \(time(use.last))" }
+    /// - Parameter onlyFirst: when it was used last is not known.
+    private static func text(_ use: Use, _ time: (Int64) -> String, onlyFirst: Bool = false) -> String {
+        let first = (onlyFirst && use.count > 1 ? "first " : "") + time(use.first)
+        var text = use.count == 1 ? "once, \(first)" : "\(use.count) times, \(first)"
+        if use.last != use.first, !onlyFirst { text += " to \(time(use.last))" }
         let programs = use.programs.sorted()
         guard !programs.isEmpty else { return text }
         text += ", by " + programs.prefix(mostPrograms).map(comment).joined(separator: ", ")

@@ -13,7 +13,7 @@ extension FieldReader {
             let (key, value) = (entry.key, entry.value)
             switch key {
             case "profile":
-                let expected = "default, strict or unconfined"
+                let expected = "default, strict, none or unconfined"
                 guard let text = string(value, "syscalls.profile", expected) else { break }
                 if let profile = SyscallPolicy.Profile(rawValue: text) {
                     syscalls.profile = profile

@@ -68,6 +68,8 @@ public struct SyscallPolicy: Sendable, Hashable {
     public enum Profile: String, Sendable, CaseIterable {
         case standard = "default"
         case strict
+        /// What starts and ends a process, and what depends on chance; the rest is what `allow` names.
+        case none
         case unconfined
     }
 
@@ -87,7 +89,8 @@ public struct SyscallPolicy: Sendable, Hashable {
     }
 
     public var profile: Profile
-    /// Names of calls, on top of the profile. A condition that the profile puts on one stays.
+    /// Names of calls, on top of the profile. A condition that the profile puts on one stays; one that the profile refuses
+    /// and the default permits on a condition is permitted on that condition.
     public var allow: Set<String>
     /// Likewise, and no condition stays.
     public var allowAnyArguments: Set<String>
@@ -111,7 +114,11 @@ public struct SyscallPolicy: Sendable, Hashable {
     /// What all of it comes to. Names that x86-64 does not have are left out.
     public var resolved: SyscallProfile {
         var result = SyscallProfile.named(profile)
-        for call in allow where !result.rule(for: call).answer.isPermitted { result.rules[call] = .init(.allowed) }
+        // A call that the profile leaves out and the default has on conditions comes with these.
+        let conditions = SyscallProfile.named(.standard).rules.compactMapValues(\.condition)
+        for call in allow where !result.rule(for: call).answer.isPermitted {
+            result.rules[call] = .init(.allowed, conditions[call])
+        }
         for call in allowAnyArguments { result.rules[call] = .init(.allowed) }
         for (call, action) in deny {
             let rule = result.rule(for: call)

@@ -3,8 +3,12 @@ public enum TraceSelection: Sendable, Hashable {
     case none
     /// How often each was called, and no events.
     case counts
+    /// An event when a thread makes a call for the first time since it has executed its program, and of each that is refused.
+    case first
     /// Events of these; names of calls, of whatever ABI.
     case calls(Set<String>)
+    /// Of these each, of the others as `first`.
+    case firstAnd(Set<String>)
     case all
 
     public init() { self = .none }
@@ -14,8 +18,14 @@ public enum TraceSelection: Sendable, Hashable {
         switch (self, other) {
         case (.all, _), (_, .all): .all
         case (.calls(let a), .calls(let b)): .calls(a.union(b))
+        case (.firstAnd(let a), .calls(let b)), (.calls(let a), .firstAnd(let b)), (.firstAnd(let a), .firstAnd(let b)):
+            .firstAnd(a.union(b))
+        case (.first, .calls(let names)), (.calls(let names), .first): .firstAnd(names)
+        case (.firstAnd, _): self
+        case (_, .firstAnd): other
         case (.calls, _): self
         case (_, .calls): other
+        case (.first, _), (_, .first): .first
         case (.counts, _), (_, .counts): .counts
         case (.none, .none): .none
         }
@@ -26,7 +36,7 @@ public enum TraceSelection: Sendable, Hashable {
         switch self {
         case .none, .counts: false
         case .calls(let names): names.contains(name)
-        case .all: true
+        case .first, .firstAnd, .all: true
         }
     }
 
@@ -48,8 +58,8 @@ public enum TraceSelection: Sendable, Hashable {
             self = .all
             return
         }
-        if words == ["counts"] {
-            self = .counts
+        if words == ["counts"] || words == ["first"] {
+            self = words == ["first"] ? .first : .counts
             return
         }
         var names: Set<String> = []
@@ -99,8 +109,11 @@ extension TraceSelection: CustomStringConvertible {
         switch self {
         case .none: "none"
         case .counts: "counts"
+        case .first: "first"
         case .all: "all"
         case .calls(let names): "[" + names.sorted().joined(separator: ", ") + "]"
+        // Of several who ask; no policy says so.
+        case .firstAnd(let names): "first, and [" + names.sorted().joined(separator: ", ") + "]"
         }
     }
 }

@@ -52,7 +52,8 @@ extension CreateSandboxRequest: RequestDocument {
         "env": .any,
         "workingDirectory": .any,
         "limits": .object([
-            "cpu": .any, "cpuWeight": .any, "memory": .any, "pids": .any, "disk": .any, "openFiles": .any, "timeout": .any,
+            "cpu": .any, "cpuWeight": .any, "memory": .any, "pids": .any, "disk": .any, "openFiles": .any,
+            "timeout": .any,
         ]),
         "stdin": .any,
         "user": .object(["uid": .any, "gid": .any]),
@@ -62,7 +63,8 @@ extension CreateSandboxRequest: RequestDocument {
         "mounts": .list(.object(["source": .any, "target": .any, "readOnly": .any])),
         "from": .any,
         "imageCommand": .any,
-        "publish": .list(.object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any])),
+        "publish": .list(
+            .object(["hostAddress": .any, "hostPort": .any, "sandboxPort": .any, "protocol": .any])),
         "secrets": .any,
         "testSwitches": .object(["keepCapabilities": .any, "noSeccomp": .any]),
     ])

@@ -123,7 +123,9 @@ extension PortPublication {
         guard let sandboxPort = UInt16(exactly: port.sandboxPort), sandboxPort > 0 else {
             throw .invalidRequest("publish: sandboxPort: expected 1 to 65535")
         }
-        self.init(hostAddress: address, hostPort: hostPort, sandboxPort: sandboxPort)
+        self.init(
+            hostAddress: address, hostPort: hostPort, sandboxPort: sandboxPort,
+            proto: port.protocol == .udp ? .udp : .tcp)
     }
 }
 
@@ -214,7 +216,7 @@ extension Sandbox {
             published: info.published.map {
                 PublishedPort(
                     hostAddress: $0.hostAddress?.description, hostPort: Int($0.hostPort),
-                    sandboxPort: Int($0.sandboxPort))
+                    sandboxPort: Int($0.sandboxPort), protocol: $0.proto == .udp ? .udp : .tcp)
             }
         )
         runningCommands = info.runningCommands

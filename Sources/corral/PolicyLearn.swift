@@ -5,12 +5,27 @@ internal import CorralPolicy
 internal import Glibc
 
 struct PolicyLearn: ClientCommand {
+    enum CallList: String, CaseIterable, ExpressibleByArgument {
+        case seen
+        case tried
+        case none
+
+        var calls: PolicyLearner.Calls {
+            switch self {
+            case .seen: .seen
+            case .tried: .tried
+            case .none: .none
+            }
+        }
+    }
+
     static let configuration = CommandConfiguration(
         commandName: "learn", abstract: "Write the smallest policy that permits what a command does.",
         discussion: """
             Runs the command in a sandbox that refuses nothing of the network and reports everything, and writes a policy with \
-            the names, addresses, ports and protocols that it used; or does so from events that corral tail -o json has saved. \
-            Reserved addresses that it reached for are listed as comments, and stay refused.
+            the names, addresses, ports, protocols and system calls that it used; or does so from events that corral tail \
+            -o json has saved. Reserved addresses that it reached for, and calls that the default profile refused, are listed as \
+            comments, and stay refused.
 
             What the command does while it is watched, it does: run nothing here that you would not run without a policy.
             """
@@ -44,8 +59,12 @@ struct PolicyLearn: ClientCommand {
             valueName: "name=value"))
     var env: [String] = []
 
-    @Flag(help: "Also permit the system calls that the profile refused.")
-    var syscalls = false
+    @Option(
+        help: ArgumentHelp(
+            "System calls that the policy permits: those seen; tried, which is those and the ones that were refused; or "
+                + "none, which leaves it to the default profile. Seen, where it is not given; with --input, none.",
+            valueName: "seen|tried|none"))
+    var syscalls: CallList?
 
     @Flag(name: .short, help: "Pass standard input to the command.")
     var interactive = false
@@ -82,7 +101,7 @@ struct PolicyLearn: ClientCommand {
             Complaint.print("\(learner.lost) events are missing: the policy may permit too little")
         }
         let text = learner.learner.policy(
-            named: name, source: source, calls: syscalls ? .beyondProfile : .none,
+            named: name, source: source, calls: (syscalls ?? (input == nil ? .seen : .none)).calls,
             time: { String(RFC3339.text($0).prefix(19)) + "Z" })
         do {
             _ = try Policy(yaml: text, file: output ?? "learned.yaml")
@@ -142,16 +161,22 @@ struct PolicyLearn: ClientCommand {
         name: learning
         mode: audit
         egress: { allow: [{ domain: nothing.invalid, ports: [53] }] }
-        trace: { syscalls: counts }
+        trace: { syscalls: first }
 
         """
+    /// After the command's end everything that it did has been told. Seconds that the telling may take.
+    private static let patience: UInt32 = 10
 
     private func watch(_ learner: inout EventLearner) throws -> Int32 {
         let client = try connection.client()
-        let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
+        let signals = try SignalPipe([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGALRM])
         Glibc.signal(SIGPIPE, SIG_IGN)
         let begun = Self.now
-        let sandbox = try client.createSandbox(try request())
+        // The journal does not hold calls. Each is told once for every thread that makes it: few enough to be read afterwards.
+        let name = "learn-\(getpid())-\(String(begun & 0xffff_ffff, radix: 36))"
+        var filter = EventFilter(sandboxes: [name], types: [.syscall, .sandbox])
+        let live = try client.events(matching: filter)
+        let sandbox = try client.createSandbox(try request(name))
         // Nobody else knows of it.
         defer { try? client.removeSandbox(sandbox.id, force: true) }
         let exit = try client.attach(
@@ -165,8 +190,7 @@ struct PolicyLearn: ClientCommand {
         // Its last event is told when it goes.
         try client.removeSandbox(sandbox.id, force: true)
         let ended = Self.now
-        var filter = EventFilter()
-        filter.sandboxes = [sandbox.id]
+        filter = EventFilter(sandboxes: [sandbox.id])
         let history = try client.events(matching: filter, Client.EventSpan(since: begun - 1_000_000_000, follow: false))
         var last: UInt64 = 0
         while let piece = try history.next() {
@@ -182,6 +206,10 @@ struct PolicyLearn: ClientCommand {
                 if case .sandbox(.destroyed) = event.body { last = event.seq }
             }
         }
+        // Behind the events of its processes, which say what programs they are.
+        alarm(Self.patience)
+        try learn(from: live, &learner, signals.reading)
+        alarm(0)
         let seen = learner.seen[sandbox.id]?.filter { $0 <= last }.count ?? 0
         if last == 0 || UInt64(seen) < last {
             Complaint.print(
@@ -189,12 +217,32 @@ struct PolicyLearn: ClientCommand {
                     + "the policy may permit too little")
         }
         for call in calls.syscalls {
-            learner.learn(call: call.name, count: call.calls, refused: call.refused, from: begun, to: ended)
+            learner.learn(
+                call: call.name, made: call.calls &- call.refused, refused: call.refused, from: begun, to: ended)
         }
         return exit.code
     }
 
-    private func request() throws -> CreateSandboxRequest {
+    /// Until the sandbox goes. Counts say which calls there were; this says who made them.
+    private func learn(from pieces: EventPieces, _ learner: inout EventLearner, _ interruption: Int32) throws {
+        let records = TraceRecords()
+        while let piece = try pieces.next(orReadable: interruption) {
+            switch piece {
+            case .source(let source): records.learn(source)
+            case .records(let bytes): for event in try records.events(bytes) { learner.learn(event) }
+            case .lines(let lines):
+                if lines.isEmpty { return }
+                for line in lines.split(separator: UInt8(ascii: "\n")) {
+                    guard let event = try? Event(json: Array(line)) else { continue }
+                    if case .lost(let loss) = event.body, loss.place == .reader { continue }
+                    learner.learn(event)
+                    if case .sandbox(.destroyed) = event.body { return }
+                }
+            }
+        }
+    }
+
+    private func request(_ name: String) throws -> CreateSandboxRequest {
         var variables: [String: String] = [:]
         for entry in env {
             let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -202,7 +250,7 @@ struct PolicyLearn: ClientCommand {
             if let value = parts.count == 2 ? parts[1] : Environment[parts[0]] { variables[parts[0]] = value }
         }
         return CreateSandboxRequest(
-            image: image, policy: PolicySource(file: "learning", yaml: Self.watching), command: arguments,
+            name: name, image: image, policy: PolicySource(file: "learning", yaml: Self.watching), command: arguments,
             env: variables.isEmpty ? nil : variables, stdin: interactive ? true : nil, autoRemove: false)
     }
 

@@ -42,8 +42,8 @@ struct StartOptions: ParsableArguments {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "Let connections to a TCP port of the host into the sandbox; without a host port, a free one.",
-            valueName: "[address:][port:]port")
+            "Let what comes to a port of the host into the sandbox, TCP unless it ends in /udp; without a host port, a free one.",
+            valueName: "[address:][port:]port[/udp]")
     )
     var publish: [String] = []
 
@@ -80,7 +80,8 @@ struct StartOptions: ParsableArguments {
     func request() throws -> CreateSandboxRequest {
         let ports = try publish.map { text in
             guard let port = PublishedPort(text) else {
-                throw ValidationError("--publish: expected [address:][port:]port, such as 8080:80 or 127.0.0.1:8080:80")
+                throw ValidationError(
+                    "--publish: expected [address:][port:]port[/udp], such as 8080:80 or 127.0.0.1:5353:53/udp")
             }
             return port
         }

@@ -27,7 +27,8 @@ struct Trace: ClientCommand {
     @Option(
         name: [.customShort("e"), .customLong("syscall")],
         help: ArgumentHelp(
-            "Calls, or groups of them such as @network, separated by commas; all when none is given.",
+            "Calls, or groups of them such as @network, separated by commas; or first: the first of each call that a thread "
+                + "makes, and every one that is refused. All when none is given.",
             valueName: "name|@group"))
     var syscalls: [String] = []
 

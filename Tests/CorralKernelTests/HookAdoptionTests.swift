@@ -8,9 +8,8 @@ import Testing
 /// What a daemon finds that comes after one that was killed.
 @Suite(.serialized, .enabled(if: Kernel.isAvailable, "needs root and a writable cgroup v2"))
 struct HookAdoptionTests {
-    @Test(arguments: SandboxFixture.hasTCX ? [true, false] : [false])
-    func mapsAreTakenOverAndProgramsRenewed(tcx: Bool) throws {
-        let fixture = try SandboxFixture(tcx: tcx, named: "adopt")
+    @Test func mapsAreTakenOverAndProgramsRenewed() throws {
+        let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         #expect(!fixture.programs.isAdopted)
         try fixture.runProbe()
@@ -18,7 +17,7 @@ struct HookAdoptionTests {
 
         let programs = try BpfPrograms(directory: fixture.programs.directory)
         #expect(programs.isAdopted)
-        let hooks = try SandboxHooks(programs: programs, usesTCX: tcx)
+        let hooks = try SandboxHooks(programs: programs)
         #expect(hooks.pinnedSandboxes() == ["one"])
         #expect(hooks.nextSequence(of: 5) == 2)
         let occupant = try #require(try hooks.occupant(of: 5))
@@ -29,25 +28,26 @@ struct HookAdoptionTests {
         #expect(throws: KernelError.self) { try hooks.policy(of: 6, namePorts: [:]) }
 
         // The earlier programs are still the ones that run.
-        let cgroup = try fixture.cgroup.directory()
-        #expect(throws: KernelError.self) { try hooks.verify(name: "one", cgroup: cgroup, ifindex: fixture.ifindex) }
+        #expect(throws: KernelError.self) {
+            try hooks.verify(name: "one", cgroup: fixture.cgroup.directory, ifindex: fixture.ifindex)
+        }
         try hooks.renew(name: "one", ifindex: fixture.ifindex)
-        try hooks.verify(name: "one", cgroup: cgroup, ifindex: fixture.ifindex)
+        try hooks.verify(name: "one", cgroup: fixture.cgroup.directory, ifindex: fixture.ifindex)
         try hooks.probe(
             fixture.identity, name: "one", ifindex: fixture.ifindex, with: fixture.probe, network: fixture.network)
     }
 
     @Test func aSandboxWithoutAHookIsNotRenewed() throws {
-        let fixture = try SandboxFixture(tcx: false, named: "adopt")
+        let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         unlink("\(fixture.programs.directory)/sandboxes/one/connect6")
-        let hooks = try SandboxHooks(programs: BpfPrograms(directory: fixture.programs.directory), usesTCX: false)
+        let hooks = try SandboxHooks(programs: BpfPrograms(directory: fixture.programs.directory))
         let error = #expect(throws: KernelError.self) { try hooks.renew(name: "one", ifindex: fixture.ifindex) }
         #expect(error?.errno == ENOENT && error?.subject.hasSuffix("connect6") == true)
     }
 
     @Test func theCgroupOfAnEarlierDaemonIsFound() throws {
-        let fixture = try SandboxFixture(tcx: false, named: "adopt")
+        let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         let found = try SandboxCgroup.open(hierarchy: fixture.hierarchy, instance: fixture.instance, id: "one")
         #expect(found.id == fixture.cgroup.id && found.path == fixture.cgroup.path && found.isPopulated)
@@ -57,7 +57,7 @@ struct HookAdoptionTests {
     }
 
     @Test func mapsOfAnotherVersionAreLeftAlone() throws {
-        let fixture = try SandboxFixture(tcx: false, named: "adopt")
+        let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         var (key, version): (UInt32, UInt32) = (0, CORRAL_ABI_VERSION + 1)
         #expect(bpf_map_update_elem(try fixture.programs.map("abi"), &key, &version, 0) == 0)
@@ -67,7 +67,7 @@ struct HookAdoptionTests {
     }
 
     @Test func mapsThatAreNotAllThereAreLeftAlone() throws {
-        let fixture = try SandboxFixture(tcx: false, named: "adopt")
+        let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         unlink("\(fixture.programs.directory)/maps/flows")
         let error = #expect(throws: KernelError.self) { try BpfPrograms(directory: fixture.programs.directory) }
@@ -76,7 +76,7 @@ struct HookAdoptionTests {
     }
 
     @Test func aMapOfAnotherLayoutIsLeftAlone() throws {
-        let fixture = try SandboxFixture(tcx: false, named: "adopt")
+        let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         let path = "\(fixture.programs.directory)/maps/published"
         unlink(path)

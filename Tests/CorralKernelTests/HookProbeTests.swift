@@ -8,9 +8,8 @@ import Testing
 /// Each hook that is missing, or that lets pass, is found out before a sandbox could be handed out.
 @Suite(.serialized, .enabled(if: Kernel.isAvailable, "needs root and a writable cgroup v2"))
 struct HookProbeTests {
-    @Test(arguments: SandboxFixture.hasTCX ? [true, false] : [false])
-    func hooksThatRefusePassAndNothingIsCharged(tcx: Bool) throws {
-        let fixture = try SandboxFixture(tcx: tcx)
+    @Test func hooksThatRefusePassAndNothingIsCharged() throws {
+        let fixture = try SandboxFixture()
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         #expect(fixture.hooks.counters(of: 5).denied >= 5)
         try fixture.verify()
@@ -22,7 +21,7 @@ struct HookProbeTests {
 
     @Test(arguments: BpfPrograms.cgroupHooks.map(\.name))
     func aCgroupHookThatIsMissingIsFound(hook: String) throws {
-        let fixture = try SandboxFixture(tcx: false, withoutCall: hook)
+        let fixture = try SandboxFixture(withoutCall: hook)
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         #expect(fixture.probe.silentHooks == [hook])
         let unverified = #expect(throws: KernelError.self) { try fixture.verify() }
@@ -31,9 +30,9 @@ struct HookProbeTests {
         #expect(unproven?.detail?.contains(hook) == true)
     }
 
-    @Test(.enabled(if: SandboxFixture.hasTCX, "this kernel has no tcx"), arguments: ["from_sandbox", "to_sandbox"])
+    @Test(arguments: ["from_sandbox", "to_sandbox"])
     func aVethHookThatIsMissingIsFound(hook: String) throws {
-        let fixture = try SandboxFixture(tcx: true)
+        let fixture = try SandboxFixture()
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         try fixture.takeOffVethHook(hook)
         let unverified = #expect(throws: KernelError.self) { try fixture.verify() }
@@ -46,7 +45,7 @@ struct HookProbeTests {
     @Test func hooksThatLetPassAreFound() throws {
         var policy = CompiledPolicy.denyAll
         policy.audit = true
-        let fixture = try SandboxFixture(tcx: false, policy: policy)
+        let fixture = try SandboxFixture(policy: policy)
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
         try fixture.verify()
         #expect(fixture.probe.silentHooks == ["connect4", "connect6", "sendmsg4", "sendmsg6"])

@@ -23,7 +23,7 @@ final class SandboxFixture {
 
     /// - Parameter withoutCall: a cgroup hook that is taken off before the sandbox's first process runs.
     init(
-        tcx: Bool, policy: CompiledPolicy = .denyAll, withoutCall: String? = nil, named name: String = "probe"
+        policy: CompiledPolicy = .denyAll, withoutCall: String? = nil, named name: String = "probe"
     ) throws {
         instance = "test-\(getpid())-\(name)"
         home = try FileDescriptor.open("/proc/thread-self/ns/net", O_RDONLY)
@@ -31,7 +31,7 @@ final class SandboxFixture {
         hierarchy = try CgroupHierarchy.detect()
         try Bpffs.ensureMounted(at: "/sys/fs/bpf")
         programs = try BpfPrograms(directory: PinDirectory.make(instance))
-        hooks = try SandboxHooks(programs: programs, usesTCX: tcx)
+        hooks = try SandboxHooks(programs: programs)
         network = try HostNetwork()
         spawner = try Spawner()
         cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: instance, id: "one")
@@ -43,19 +43,19 @@ final class SandboxFixture {
         mkdir(root, 0o755)
         for directory in Self.directories { mkdir("\(root)/\(directory)", 0o755) }
 
-        let directory = try cgroup.directory()
         try hooks.attach(
-            identity, name: "one", cgroup: directory, cgroupID: cgroup.id, policy: PolicyMap(policy, number: 1))
+            identity, name: "one", cgroup: cgroup.directory, cgroupID: cgroup.id, policy: PolicyMap(policy, number: 1))
         if let withoutCall {
             unlink("\(programs.directory)/sandboxes/one/\(withoutCall)")
             let type = try #require(BpfPrograms.cgroupHooks.first { $0.name == withoutCall }?.type)
-            try Self.waitUntilGone { corral_bpf_attached(directory.raw, Int32(type), &$0, &$1) }
+            let descriptor = cgroup.directory.raw
+            try Self.waitUntilGone { corral_bpf_attached(descriptor, Int32(type), &$0, &$1) }
         }
         let spawned = try spawner.spawn(
             SpawnRequest(
                 uidBase: 0x6000_0000, uidCount: 65536, upperBytes: 1 << 20, upperInodes: 1000, hostname: "one",
                 image: root, mounts: []),
-            cgroupDirectory: directory)
+            cgroupDirectory: cgroup.directory)
         probe = spawned.probe
         let plan = NetworkPlan(
             interfaceName: "crlprobe", alias: "corral:\(instance):one", ipv4: identity.ipv4, ipv6: identity.ipv6,
@@ -68,7 +68,7 @@ final class SandboxFixture {
     private static let directories = ["proc", "sys", "dev"]
 
     func verify() throws(KernelError) {
-        try hooks.verify(name: "one", cgroup: try cgroup.directory(), ifindex: ifindex)
+        try hooks.verify(name: "one", cgroup: cgroup.directory, ifindex: ifindex)
     }
 
     func runProbe() throws(KernelError) {
@@ -76,9 +76,14 @@ final class SandboxFixture {
     }
 
     func takeOffVethHook(_ hook: String) throws {
-        unlink("\(programs.directory)/sandboxes/one/\(hook)")
-        let index = ifindex
-        try Self.waitUntilGone { corral_tcx_attached(index, hook == "from_sandbox" ? 1 : 0, &$0, &$1) }
+        let words = ["tc", "filter", "del", "dev", "crlprobe", hook == "from_sandbox" ? "ingress" : "egress"]
+        var arguments = words.map { strdup($0) } + [nil]
+        defer { arguments.forEach { free($0) } }
+        var child: pid_t = 0
+        var status: Int32 = -1
+        // It has this thread's network namespace.
+        try #require(posix_spawnp(&child, "tc", nil, nil, &arguments, environ) == 0)
+        try #require(waitpid(child, &status, 0) == child && status == 0)
     }
 
     /// The kernel detaches a link some time after its last pin is gone.
@@ -97,7 +102,7 @@ final class SandboxFixture {
         spawner.stop()
         cgroup.killAll()
         try network.remove(interfaces: [ifindex])
-        hooks.detach(identity, name: "one", cgroupID: cgroup.id, ifindex: ifindex)
+        hooks.detach([SandboxHooks.Occupancy(identity, name: "one", cgroupID: cgroup.id, ifindex: ifindex)])
         try cgroup.remove()
         try hierarchy.removeInstance(instance: instance)
         try PinDirectory.remove(instance)
@@ -105,17 +110,4 @@ final class SandboxFixture {
         let raw = home.raw
         try systemCall("setns") { corral_enter_network_namespace(raw) }
     }
-
-    /// Whether this kernel has tcx; clsact is there in any case.
-    static let hasTCX: Bool = {
-        let instance = "test-\(getpid())-tcx"
-        defer { try? PinDirectory.remove(instance) }
-        do {
-            try Bpffs.ensureMounted(at: "/sys/fs/bpf")
-            return try SandboxHooks.probeTCX(programs: BpfPrograms(directory: PinDirectory.make(instance)))
-        } catch {
-            // The tests that need more than an answer then fail, and say why.
-            return false
-        }
-    }()
 }

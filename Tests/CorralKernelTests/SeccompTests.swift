@@ -108,6 +108,17 @@ import Testing
         #expect(try outcome("prctl", [36, 1], strict) == EPERM)
     }
 
+    @Test func noneHasWhatIsAllowedAlone() throws {
+        let one = try compiled(SyscallPolicy(profile: .none, allow: ["getpid", "socket"]))
+        for call in ["getpid", "sched_yield"] { #expect(try outcome(call, one) == 0) }
+        for call in ["getppid", "mkdirat", "setpriority", "read"] {
+            #expect(try outcome(call, one) == EPERM, "\(call)")
+        }
+        #expect(try outcome("socket", [1, 1, 0], one) == 0)
+        #expect(try outcome("socket", [17, 3, 0], one) == EPERM)
+        #expect(try outcome("clone3", one) == ENOSYS)
+    }
+
     @Test func unconfinedRefusesOtherInstructionSetsAlone() throws {
         let unconfined = try compiled(SyscallPolicy(profile: .unconfined))
         #expect(try outcome("getpid", unconfined) == 0)
@@ -134,7 +145,7 @@ import Testing
 
     @Test(arguments: SyscallPolicy.Profile.allCases)
     func denyBeatsAllow(profile: SyscallPolicy.Profile) throws {
-        var syscalls = SyscallPolicy(profile: profile, allow: ["getppid", "getpid", "sched_yield", "ptrace"])
+        var syscalls = SyscallPolicy(profile: profile, allow: ["getppid", "getpid", "sched_yield", "ptrace", "getuid"])
         syscalls.deny("getppid", .errno)
         syscalls.deny("getpid", .kill)
         syscalls.deny("sched_yield", .log)

@@ -95,7 +95,7 @@ struct SpawnerTests {
     @Test func runsCommandsInASandbox() throws {
         let fixture = try Fixture("run")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
-        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: fixture.cgroup.directory)
         #expect(try CgroupFile.read("/proc/\(sandbox.pid)/cgroup").contains("/corral/\(fixture.instance)/one"))
         let netlink = try NetlinkDescriptorProbe.domain(of: sandbox.netlink)
         #expect(netlink == AF_NETLINK)
@@ -160,7 +160,7 @@ struct SpawnerTests {
     @Test func signalsReachTheCommandAndTheEndOfTheSandboxIsSeen() throws {
         let fixture = try Fixture("signal")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
-        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: fixture.cgroup.directory)
         let channel = InitChannel(control: sandbox.control)
         guard case .hello = try next(channel) else {
             Issue.record("no hello")
@@ -195,9 +195,7 @@ struct SpawnerTests {
         let slow = Mutex<Int32?>(nil)
         let done = DispatchSemaphore(value: 0)
         Thread.detachNewThread {
-            if let directory = try? cgroup.directory(),
-                let sandbox = try? spawner.spawn(request, cgroupDirectory: directory)
-            {
+            if let sandbox = try? spawner.spawn(request, cgroupDirectory: cgroup.directory) {
                 let pid = sandbox.pid
                 slow.withLock { $0 = pid }
             }
@@ -206,7 +204,7 @@ struct SpawnerTests {
         while !spawner.idleHelpers.isEmpty { usleep(1000) }
         let begun = ContinuousClock.now
         for _ in 0..<3 {
-            _ = try spawner.spawn(request, cgroupDirectory: try cgroup.directory())
+            _ = try spawner.spawn(request, cgroupDirectory: cgroup.directory)
         }
         #expect(ContinuousClock.now - begun < .seconds(3))
         #expect(slow.withLock { $0 } == nil)
@@ -218,7 +216,7 @@ struct SpawnerTests {
     @Test func secretsAreTheUsersAloneAndInNoLayer() throws {
         let fixture = try Fixture("secret")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
-        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: fixture.cgroup.directory)
         let channel = InitChannel(control: sandbox.control)
         guard case .hello = try next(channel) else {
             Issue.record("no hello")
@@ -263,7 +261,7 @@ struct SpawnerTests {
     @Test func aSandboxFullOfProcessesTakesACommand() throws {
         let fixture = try Fixture("full")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
-        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        let sandbox = try fixture.spawner.spawn(fixture.request, cgroupDirectory: fixture.cgroup.directory)
         let pid = sandbox.pid
         let channel = InitChannel(control: sandbox.control)
         guard case .hello = try next(channel) else {
@@ -309,7 +307,7 @@ struct SpawnerTests {
         var request = fixture.request
         request.image = "/nonexistent"
         do {
-            _ = try fixture.spawner.spawn(request, cgroupDirectory: try fixture.cgroup.directory())
+            _ = try fixture.spawner.spawn(request, cgroupDirectory: fixture.cgroup.directory)
             Issue.record("made a sandbox of nothing")
         } catch {
             #expect("\(error)".contains("No such file or directory (ENOENT)"))
@@ -317,12 +315,12 @@ struct SpawnerTests {
         }
         request.image = String(repeating: "/x", count: 200)
         #expect(throws: KernelError.self) {
-            _ = try fixture.spawner.spawn(request, cgroupDirectory: try fixture.cgroup.directory())
+            _ = try fixture.spawner.spawn(request, cgroupDirectory: fixture.cgroup.directory)
         }
-        _ = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+        _ = try fixture.spawner.spawn(fixture.request, cgroupDirectory: fixture.cgroup.directory)
         fixture.spawner.stop()
         #expect(throws: KernelError.self) {
-            _ = try fixture.spawner.spawn(fixture.request, cgroupDirectory: try fixture.cgroup.directory())
+            _ = try fixture.spawner.spawn(fixture.request, cgroupDirectory: fixture.cgroup.directory)
         }
     }
 }

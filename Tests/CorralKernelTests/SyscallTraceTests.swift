@@ -55,7 +55,7 @@ import Testing
         init() throws {
             try Bpffs.ensureMounted(at: "/sys/fs/bpf")
             let programs = try BpfPrograms(directory: PinDirectory.make(instance))
-            hooks = try SandboxHooks(programs: programs, usesTCX: false)
+            hooks = try SandboxHooks(programs: programs)
             hierarchy = try CgroupHierarchy.detect()
             var cgroups: [UInt32: SandboxCgroup] = [:]
             for slot: UInt32 in [1, 2] {
@@ -181,6 +181,30 @@ import Testing
         await bench.trace.settle()
         #expect(bench.collector.calls(of: 1).filter { $0.name == "getppid" }.count == 100)
         #expect(bench.calls(of: 1, "getppid") == 200)
+    }
+
+    @Test func theFirstOfEachThreadIsToldAndEveryRefusal() async throws {
+        let bench = try Bench()
+        try bench.select(.first, slot: 1)
+        let filter = try SeccompProgram.compile(SyscallPolicy().resolved)
+        #expect(try bench.run(1, loops: 100, refusals: 5, filter: filter) == 7)
+        #expect(try bench.run(1, loops: 100, refusals: 6) == 7)
+        await bench.trace.settle()
+        var calls = bench.collector.calls(of: 1)
+        #expect(calls.filter { $0.name == "getppid" && !$0.isRefused }.count == 2)
+        #expect(calls.filter { $0.name == "openat" && $0.arguments.contains("\"/etc/passwd\"") }.count == 2)
+        #expect(calls.filter { $0.name == "exit_group" && $0.process.pid == 1 }.count == 2)
+        #expect(calls.filter { $0.name == "add_key" && $0.isRefused }.count == 5)
+        #expect(calls.filter { $0.name == "add_key" && !$0.isRefused }.count == 1)
+        #expect(bench.calls(of: 1, "getppid") == 200 && bench.calls(of: 1, "add_key") == 11)
+        let told = calls.count
+        // Another asks for every one of a call.
+        try bench.select(TraceSelection.first.union(.calls(["getppid"])), slot: 1)
+        #expect(try bench.run(1, loops: 100) == 7)
+        await bench.trace.settle()
+        calls = Array(bench.collector.calls(of: 1)[told...])
+        #expect(calls.filter { $0.name == "getppid" }.count == 100)
+        #expect(calls.filter { $0.name == "exit_group" && $0.process.pid == 1 }.count == 1)
     }
 
     @Test func aSandboxBesideATracedOneIsNotTraced() async throws {

@@ -21,7 +21,7 @@ import Testing
         let instance = "verdict-test-\(getpid())"
         defer { try? PinDirectory.remove(instance) }
         let programs = try BpfPrograms(directory: PinDirectory.make(instance))
-        let hooks = try SandboxHooks(programs: programs, usesTCX: false)
+        let hooks = try SandboxHooks(programs: programs)
         let identity = SandboxIdentity(
             slot: 3, epoch: 77, ipv4: try #require(IPAddress("10.213.0.4")),
             ipv6: try #require(IPAddress("fdc0:44a1:213::4")),

@@ -71,12 +71,24 @@ import Testing
         ("egress: { limits: { connections: 0 } }", "egress.limits.connections"),
         ("egress: { limits: { dnsQueries: -1 } }", "egress.limits.dnsQueries"),
         ("egress: { limits: { packets: 1 } }", "egress.limits.packets: is no field"),
-        ("syscalls: { profile: lax }", "syscalls.profile: \"lax\" is no profile; expected default, strict or unconfined"),
-        ("syscalls: { allow: [ptrase] }", "syscalls.allow[0]: \"ptrase\" is no system call and no group of them; expected ptrace"),
+        (
+            "syscalls: { profile: lax }",
+            "syscalls.profile: \"lax\" is no profile; expected default, strict, none or unconfined"
+        ),
+        (
+            "syscalls: { allow: [ptrase] }",
+            "syscalls.allow[0]: \"ptrase\" is no system call and no group of them; expected ptrace"
+        ),
         ("syscalls: { allow: [\"@netwrk\"] }", "expected @network"),
-        ("syscalls: { allow: [{ name: socket, arguments: some }] }", "syscalls.allow[0].arguments: \"some\" is not known; expected any"),
+        (
+            "syscalls: { allow: [{ name: socket, arguments: some }] }",
+            "syscalls.allow[0].arguments: \"some\" is not known; expected any"
+        ),
         ("syscalls: { allow: [{ name: socket, action: kill }] }", "syscalls.allow[0].action: is no field"),
-        ("syscalls: { deny: [{ name: openat2, action: stop }] }", "syscalls.deny[0].action: \"stop\" is no action; expected errno, kill or log"),
+        (
+            "syscalls: { deny: [{ name: openat2, action: stop }] }",
+            "syscalls.deny[0].action: \"stop\" is no action; expected errno, kill or log"
+        ),
         ("syscalls: { deny: [{ action: kill }] }", "syscalls.deny[0].name: is missing"),
         ("syscalls: { deny: [openat2, execve] }", "syscalls.deny[1]: refuses execve"),
         ("syscalls: { deny: [{ name: \"@process\", action: kill }] }", "syscalls.deny[0]: refuses execve"),

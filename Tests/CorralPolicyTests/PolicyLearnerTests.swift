@@ -13,8 +13,8 @@ import Testing
         learner.policy(named: "learned", source: "a test", calls: calls, time: { "T\($0)" })
     }
 
-    private func rules(_ learner: PolicyLearner) -> [String] {
-        text(learner).split(separator: "\n").filter { $0.hasPrefix("    - ") }.map { String($0.dropFirst(6)) }
+    private func rules(_ learner: PolicyLearner, _ calls: PolicyLearner.Calls = .none) -> [String] {
+        text(learner, calls: calls).split(separator: "\n").filter { $0.hasPrefix("    - ") }.map { String($0.dropFirst(6)) }
     }
 
     @Test func namesStandForTheAddressesThatTheyResolvedTo() throws {
@@ -110,15 +110,43 @@ import Testing
         #expect(policy.name == "learned")
     }
 
-    @Test func callsBeyondTheProfileAreListed() throws {
+    @Test func theCallsThatWereMadeArePermittedAndNoOthers() throws {
         var learner = PolicyLearner()
-        learner.call("read", isRefused: false, use(1))
-        learner.call("ptrace", isRefused: true, use(2))
-        learner.call("ptrace", isRefused: false, use(3))
-        learner.call("clone3", isRefused: true, use(4))
-        #expect(!text(learner).contains("ptrace"))
-        let text = text(learner, calls: .beyondProfile)
-        #expect(text.contains("syscalls:\n  profile: default\n  allow:\n    - ptrace  # 2 times, T2 to T3"))
-        #expect(!text.contains("clone3") && !text.contains("read"))
+        learner.call("openat", isRefused: false, use(2))
+        learner.count("openat", made: 12, refused: 0, otherwise: use(9, nil))
+        learner.count("socket", made: 2, refused: 1, otherwise: use(3, nil))
+        learner.call("ptrace", isRefused: true, use(4))
+        learner.call("clone3", isRefused: true, use(5))
+        learner.call("write", isRefused: false, use(6))
+        learner.call("stat64", isRefused: true, use(7))
+        #expect(!text(learner).contains("syscalls:"))
+
+        let seen = text(learner, calls: .seen)
+        #expect(
+            rules(learner, .seen) == [
+                "openat  # 12 times, first T2, by /usr/bin/curl", "socket  # 2 times, first T3",
+            ])
+        #expect(
+            seen.contains("#   ptrace: syscall_not_allowed; --syscalls tried permits it (once, T4, by /usr/bin/curl)"))
+        #expect(seen.contains("#   clone3: syscall_not_allowed; no policy"))
+        #expect(seen.contains("#   stat64: syscall_not_allowed; no profile"))
+        var profile = try Policy(yaml: seen, file: "t.yaml").syscalls.resolved
+        for call in ["openat", "write", "execve", "exit_group", "futex", "mmap"] {
+            #expect(profile.rule(for: call) == .init(.allowed), "\(call)")
+        }
+        for call in ["mkdirat", "read", "ptrace", "setpriority", "clone"] {
+            #expect(profile.rule(for: call) == .init(.refused), "\(call)")
+        }
+        #expect(profile.rule(for: "clone3") == .init(.absent))
+        // As in the default profile: not every family.
+        #expect(profile.rule(for: "socket").condition != nil)
+
+        #expect(
+            rules(learner, .tried) == [
+                "openat  # 12 times, first T2, by /usr/bin/curl", "ptrace  # once, T4, by /usr/bin/curl",
+                "{ name: socket, arguments: any }  # 3 times, first T3",
+            ])
+        profile = try Policy(yaml: text(learner, calls: .tried), file: "t.yaml").syscalls.resolved
+        #expect(profile.rule(for: "ptrace") == .init(.allowed) && profile.rule(for: "socket") == .init(.allowed))
     }
 }

@@ -21,6 +21,18 @@ import Testing
         }
     }
 
+    @Test func noneHoldsWhatIsAllowedOnTheConditionsOfTheDefault() throws {
+        let (none, strict) = (SyscallProfile.named(.none), SyscallProfile.named(.strict))
+        for call in SyscallTable.names(.amd64).keys where none.rule(for: call).answer.isPermitted {
+            #expect(strict.rule(for: call) == .init(.allowed), "\(call)")
+        }
+        let policy = SyscallPolicy(profile: .none, allow: ["clone", "read"], allowAnyArguments: ["ioctl"]).resolved
+        #expect(policy.rule(for: "clone") == SyscallProfile.named(.standard).rule(for: "clone"))
+        #expect(policy.rule(for: "read") == .init(.allowed) && policy.rule(for: "ioctl") == .init(.allowed))
+        #expect(policy.rule(for: "openat") == .init(.refused) && policy.rule(for: "clone3") == .init(.absent))
+        #expect(SyscallPolicy(profile: .strict, allow: ["socket"]).resolved.rule(for: "socket").condition != nil)
+    }
+
     @Test func theWholeOfAPolicyComesToOneAnswerForEachCall() throws {
         let policy = try Policy(
             yaml: ParserTests.head + """

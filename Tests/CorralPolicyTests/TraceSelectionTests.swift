@@ -19,6 +19,7 @@ import Testing
     @Test func aPolicySaysWhatIsTold() throws {
         #expect(try policy("none").trace == .none)
         #expect(try policy("counts").trace == .counts)
+        #expect(try policy("first").trace == .first)
         #expect(try policy("all").trace == .all)
         #expect(try policy("[openat, execve]").trace == .calls(["openat", "execve"]))
         #expect(try policy("[]").trace == .none)
@@ -34,7 +35,7 @@ import Testing
                 "trace.syscalls[0]: \"opneat\" is no system call and no group of them; expected openat"))
         #expect(problem("[openat, \"@netwrk\"]").contains("expected @network"))
         #expect(problem("[xyzzyxyzzyxyzzy]").contains("expected a name such as openat"))
-        #expect(problem("some").contains("expected none, counts, all, or a list"))
+        #expect(problem("some").contains("expected none, counts, first, all, or a list"))
         #expect(problem("[[openat]]").contains("trace.syscalls[0]"))
     }
 
@@ -44,6 +45,11 @@ import Testing
         #expect(TraceSelection.calls(["a"]).union(.calls(["b"])) == .calls(["a", "b"]))
         #expect(TraceSelection.calls(["a"]).union(.all) == .all)
         #expect(TraceSelection.none.union(.none) == .none)
+        #expect(TraceSelection.counts.union(.first) == .first)
+        #expect(TraceSelection.calls(["a"]).union(.first) == .firstAnd(["a"]))
+        #expect(TraceSelection.firstAnd(["a"]).union(.calls(["b"])) == .firstAnd(["a", "b"]))
+        #expect(TraceSelection.counts.union(.firstAnd(["a"])) == .firstAnd(["a"]))
+        #expect(TraceSelection.firstAnd(["a"]).union(.all) == .all)
     }
 
     @Test func everyGroupHoldsCallsThatExist() {

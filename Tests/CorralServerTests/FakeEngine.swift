@@ -259,7 +259,7 @@ actor FakeEngine: SandboxEngine {
     func pool() async -> PoolState { PoolState(target: 8, warm: 7, filling: 1, inUse: 2, coldStarts: 3, warmStarts: 4) }
 
     func doctor() async -> [HostCheck] {
-        [HostCheck(feature: "tcx", answer: .couldNotTell, detail: "not asked", without: "clsact is used")]
+        [HostCheck(feature: "BPF LSM", answer: .couldNotTell, detail: "not asked", without: "fewer events")]
     }
 }
 

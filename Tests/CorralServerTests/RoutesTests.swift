@@ -130,6 +130,7 @@ import Testing
         ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":70000}]}", "publish: sandboxPort: expected"),
         ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostPort\":-1}]}", "publish: hostPort: expected"),
         ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":0}]}", "publish: sandboxPort: expected"),
+        ("{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":1,\"protocol\":\"sctp\"}]}", "publish[0].protocol"),
         (
             "{\"command\":[\"a\"],\"publish\":[{\"sandboxPort\":80,\"hostAddress\":\"x\"}]}",
             "publish: hostAddress: expected"

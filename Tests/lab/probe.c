@@ -414,6 +414,11 @@ int main(int argc, char **argv) {
 	if (needs_other && !other) finish("usage", EINVAL, 0);
 	if (starts("tcp")) stream(0, 0);
 	if (starts("mptcp")) stream(0, MPTCP);
+	/* The system call of the number PORT, with no arguments. */
+	if (is_mode("call")) {
+		if (syscall(port, 0, 0, 0, 0, 0, 0) < 0) failed("call");
+		finish("", 0, 1);
+	}
 	if (is_mode("mapped-tcp")) stream(1, 0);
 	if (starts("udp")) datagram(0, has("connected"), 4);
 	if (starts("mapped-udp")) datagram(1, has("connected"), 4);

@@ -98,6 +98,23 @@ section_live() {
 # What a port of the host answers: FAMILY-AGNOSTIC URL, from the plain machine.
 fetch_published() { in_ns "$LAB_CLIENT" curl -s --max-time 3 --noproxy '*' "http://$1/"; }
 
+# NAMESPACE ADDRESS PORT [COUNT]: what a UDP port answers, from the address that was asked and no other.
+ask_datagram() {
+    in_ns "$1" python3 - "$2" "$3" "${4:-1}" <<'PYTHON'
+import socket, sys
+family, _, _, _, peer = socket.getaddrinfo(sys.argv[1], int(sys.argv[2]), type=socket.SOCK_DGRAM)[0]
+client = socket.socket(family, socket.SOCK_DGRAM)
+client.settimeout(1.5)
+client.connect(peer)
+for number in range(int(sys.argv[3])):
+    try:
+        client.send(b"datagram %d" % number)
+        print(client.recv(100).decode())
+    except OSError:
+        break
+PYTHON
+}
+
 # PORTS RUN-FLAG...: a server in the sandbox published$$, whose client is $SERVING.
 serve_published() {
     local ports=$1 i
@@ -115,12 +132,20 @@ serve_published() {
     done
 }
 
+# TRANSPORT PORT: the host's port that leads there.
+published_port() {
+    "$CORRAL_BIN/corral" inspect "published$$" | python3 -c '
+import json, sys
+for port in json.load(sys.stdin)[0]["published"]:
+    if (port["protocol"], port["sandboxPort"]) == (sys.argv[1], int(sys.argv[2])): print(port["hostPort"])' "$1" "$2"
+}
+
 section_publish() {
     local result port i
     serve_published "80 8000 9000" --policy "$POLICY" --publish 7080:80 --publish 127.0.0.1::8000
     equal "a published port answers from outside, IPv4" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
     equal "a published port answers from outside, IPv6" "hello from inside" "$(fetch_published '[2001:db8:f3::1]:7080')"
-    port=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"hostPort":[0-9]+,"sandboxPort":8000' | grep -oE '[0-9]+' | head -1)
+    port=$(published_port tcp 8000)
     equal "a port published on loopback answers the host" "hello from inside" \
         "$(in_ns "$LAB_HOST" curl -s --max-time 3 --noproxy '*' "http://127.0.0.1:$port/")"
     equal "and nobody else" "" "$(fetch_published "192.0.2.13:$port")"
@@ -135,16 +160,43 @@ section_publish() {
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
     wait $SERVING 2>/dev/null
     equal "gone with its sandbox" "" "$(fetch_published 192.0.2.13:7080)"
+    section_publish_datagrams
     # What it answers counts as sent.
     printf 'apiVersion: corral/v1\nname: brief\negress:\n  limits: { bytes: 4KiB }\n' >"$LAB_DIR/brief.yaml"
-    serve_published 80 --policy "$LAB_DIR/brief.yaml" --publish 7080:80
+    serve_published "80 5300" --policy "$LAB_DIR/brief.yaml" --publish 7080:80 --publish 7080:5300/udp
+    equal "within the budget a published UDP port answers" "datagram 0" "$(ask_datagram "$LAB_CLIENT" 192.0.2.13 7080)"
     equal "within the budget a published port answers" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
     for ((i = 0; i < 20; i++)); do fetch_published 192.0.2.13:7080 >/dev/null || break; done
+    equal "beyond the budget of bytes a published UDP port does not answer" "" "$(ask_datagram "$LAB_CLIENT" 192.0.2.13 7080)"
     expect "beyond the budget of bytes it does not" test $i -lt 20
     result=$("$CORRAL_BIN/corral" inspect "published$$" | tr -d ' \n' | grep -oE '"exhausted":[0-9]+')
     DETAIL=$result expect "and that is counted" test "${result#*:}" -gt 0
     "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
     wait $SERVING 2>/dev/null
+}
+
+section_publish_datagrams() {
+    local result inside number
+    serve_published "80 5300 9000" --policy "$POLICY" --publish 7080:80 --publish 7080:5300/udp --publish 127.0.0.1::9000/udp
+    inside=$("$CORRAL_BIN/corral" inspect "published$$" | grep -oE '"ipv4" ?: ?"[0-9.]+"' | grep -oE '[0-9.]{7,}')
+    equal "a published UDP port answers from outside, IPv4" "datagram 0 datagram 1 datagram 2" \
+        "$(ask_datagram "$LAB_CLIENT" 192.0.2.13 7080 3 | xargs)"
+    equal "a published UDP port answers from outside, IPv6" "datagram 0 datagram 1 datagram 2" \
+        "$(ask_datagram "$LAB_CLIENT" 2001:db8:f3::1 7080 3 | xargs)"
+    equal "and from another address of the host" "datagram 0 datagram 1" \
+        "$(ask_datagram "$LAB_CLIENT" "192.0.2.5" 7080 2 | xargs)"
+    equal "TCP on the same number is a port of its own" "hello from inside" "$(fetch_published 192.0.2.13:7080)"
+    number=$(published_port udp 9000)
+    equal "a UDP port published on loopback answers the host" "datagram 0" "$(ask_datagram "$LAB_HOST" 127.0.0.1 "$number")"
+    equal "and nobody else" "" "$(ask_datagram "$LAB_CLIENT" 192.0.2.13 "$number")"
+    equal "the host reaches the published UDP port itself" "datagram 0" "$(ask_datagram "$LAB_HOST" "$inside" 5300)"
+    equal "a port published for TCP is none for UDP" "" "$(ask_datagram "$LAB_HOST" "$inside" 80)"
+    expect "one published for UDP is none for TCP" test -z "$(in_ns "$LAB_HOST" curl -s --max-time 1 --noproxy '*' "http://$inside:5300/")"
+    result=$("$CORRAL_BIN/corral" run --publish 7080:81/udp -- true 2>&1)
+    DETAIL=$result expect "a UDP port that is taken is refused" grep -q '7080' <<<"$result"
+    "$CORRAL_BIN/corral" rm -f "published$$" >/dev/null
+    wait $SERVING 2>/dev/null
+    equal "the UDP port is gone with its sandbox" "" "$(ask_datagram "$LAB_CLIENT" 192.0.2.13 7080)"
 }
 
 section_refusals() {

@@ -252,6 +252,41 @@ section_secrets() {
     unset DETAIL
 }
 
+# Whoever rules the host's interfaces can take a hook off; what is then without is ended.
+section_unhooked() {
+    local victim interface i
+    corral run -q --name "unhooked$$" -- sleep 60 >/dev/null 2>&1 &
+    victim=$!
+    LAB_PIDS+=($victim)
+    corral run -q --name "hooked$$" -- sleep 60 >/dev/null 2>&1 &
+    LAB_PIDS+=($!)
+    for ((i = 0; i < 50; i++)); do
+        [ "$("$CORRAL_BIN/corral" ps -q | wc -l)" -ge 2 ] && break
+        sleep 0.1
+    done
+    interface=$(ip -n "$LAB_HOST" -o link show | grep "alias corral:$LAB:$("$CORRAL_BIN/corral" inspect "unhooked$$" | grep -oE 'sb-[a-z0-9]{6}' | head -1)" | grep -oE 'crl[^:@ ]*' | head -1)
+    DETAIL=$interface expect "a veth hook can be taken off by the host's root" in_ns "$LAB_HOST" tc filter del dev "${interface:-none}" ingress
+    for ((i = 0; i < 50; i++)); do
+        kill -0 $victim 2>/dev/null || break
+        sleep 0.1
+    done
+    wait $victim
+    equal "a sandbox that lost a veth hook is ended" 137 $?
+    expect "and corrald says so" grep -q 'has lost a hook and is ended' "$LAB_DIR/corrald.log"
+    equal "the one beside it runs on" running "$("$CORRAL_BIN/corral" inspect "hooked$$" | grep -oE '"state" ?: ?"[a-z]+"' | grep -oE '[a-z]+"$' | tr -d '"')"
+    # Those that wait in the pool too.
+    for interface in $(ip -n "$LAB_HOST" -o link show | grep "alias corral:$LAB:" | grep -v "$("$CORRAL_BIN/corral" inspect "hooked$$" | grep -oE 'sb-[a-z0-9]{6}' | head -1)" | grep -oE ': crl[^:@ ]*' | tr -d ': '); do
+        in_ns "$LAB_HOST" tc filter del dev "$interface" egress
+    done
+    for ((i = 0; i < 50; i++)); do
+        [ "$(grep -c 'has lost a hook' "$LAB_DIR/corrald.log")" -ge 2 ] && break
+        sleep 0.1
+    done
+    expect "neither is it handed out from the pool" test "$(grep -c 'has lost a hook' "$LAB_DIR/corrald.log")" -ge 2
+    equal "the next start has all of them" "ok" "$(run -- sh -c 'curl -s --max-time 3 --noproxy "*" http://$0/ >/dev/null && ! curl -s --max-time 1 --noproxy "*" http://$1/ >/dev/null && echo ok' "$PERMITTED4" "$REFUSED4")"
+    "$CORRAL_BIN/corral" rm -f "hooked$$" >/dev/null
+}
+
 section_pool() {
     local i time helper stuck begun
     lab_stop_corrald

@@ -1,14 +1,29 @@
 # shellcheck shell=bash
 # Section of bypass.sh about learned policies.
 
-# POLICY SCRIPT: the workload under a policy; what it was refused stands in LEARN_DENIALS.
+# POLICY SCRIPT [plain]: the workload, with the probe unless it is plain, under a policy; what it was refused stands in LEARN_DENIALS.
 learn_replay() {
+    local traced=$LAB_DIR/replay.yaml
+    # What is refused is to be told.
+    { cat "$1"; echo 'trace: { syscalls: first }'; } >"$traced"
     LEARN_REPLAYS=$((${LEARN_REPLAYS:-0} + 1))
     local id="replay$LEARN_REPLAYS-$$"
-    LEARN_OUT=$(NAMED_POLICY=$1 named "$2" --name "$id")
+    "$CORRAL_BIN/corral" tail -o json -e syscall --verdict deny "$id" >"$LAB_DIR/replay.calls" 2>/dev/null &
+    local tail=$!
+    sleep 0.3
+    if [ "${3:-}" = plain ]; then
+        LEARN_OUT=$("$CORRAL_BIN/corral" run -q --name "$id" --policy "$traced" -- sh -c "$2" 2>&1)
+    else
+        LEARN_OUT=$(NAMED_POLICY=$traced named "$2" --name "$id")
+    fi
     sleep 0.3
     LEARN_DENIALS=$("$CORRAL_BIN/corral" tail -o json --no-follow --since 30s --verdict deny "$id")
     LEARN_DENIALS=$(grep -F '"verdict":"deny"' <<<"$LEARN_DENIALS")
+    kill $tail
+    wait $tail 2>/dev/null
+    # Those of calls, by their names: what the default profile answers with ENOSYS is so here, and programs do without it.
+    LEARN_CALLS=$(grep -F '"reason":"syscall_not_allowed"' "$LAB_DIR/replay.calls" | grep -v '"error":"ENOSYS"' | grep -oE '"name":"[a-z0-9_]+","abi"' |
+        cut -d'"' -f4 | sort | uniq -c | tr -s ' \n' ' ')
 }
 
 section_learn() {
@@ -35,7 +50,11 @@ section_learn() {
     expect "learn: a datagram" grep -qE "\\{ cidr: $REFUSED4B/32, ports: \\[8003\\], protocol: udp \\}  # once, .* by /tmp/probe" "$policy"
     expect "learn: a name that was only asked for" grep -qF '{ domain: brief.test, ports: [53] }' "$policy"
     expect "learn: a name that does not exist" grep -qF '{ domain: none.test, ports: [53] }' "$policy"
-    equal "learn: no more rules than that" 7 "$(grep -c '^    - ' "$policy")"
+    equal "learn: no more rules than that" 7 "$(grep -c '^    - {' "$policy")"
+    expect "learn: a call, how often it was made, since when and by which programs" grep -qE \
+        '^    - socket  # [0-9]+ times, first 20[0-9T:-]+Z, by .*/usr/bin/curl.*' "$policy"
+    expect "learn: a call of one program" grep -qE '^    - getppid  # .*, by /usr/bin/(da)?sh' "$policy"
+    expect "learn: no call that was not made" test -z "$(grep -E '^    - (mkdirat|mkdir|setpriority|symlinkat|inotify_init1) ' "$policy")"
     expect "learn: what is reserved is a comment with its reason" grep -qE "^#   $METADATA:80/udp: reserved_address; " "$policy"
     unset DETAIL
     expect "the learned policy is valid" "$CORRAL_BIN/corral" policy validate "$policy"
@@ -45,6 +64,13 @@ section_learn() {
     DETAIL=$LEARN_OUT
     equal "the same workload: reaches the same" 3 "$(grep -c 'hello from permitted' <<<"$LEARN_OUT")"
     equal "the same workload: no denial" "" "$LEARN_DENIALS"
+    DETAIL=$(cat "$policy" "$LAB_DIR/replay.calls") equal "the same workload: no call is refused" "" "$LEARN_CALLS"
+    learn_replay "$policy" "$work; /tmp/probe call setpriority 141"
+    DETAIL="$LEARN_OUT $(cat "$LAB_DIR/replay.calls")" equal "one call more: that is refused, and nothing else" " 1 setpriority " "$LEARN_CALLS"
+    expect "one call more: told with its process" grep -qE '"comm":"probe".*"name":"setpriority"' "$LAB_DIR/replay.calls"
+    learn_replay "$policy" "$work; /tmp/probe call mkdirat 258"
+    equal "another call more: that is refused, and nothing else" " 1 mkdirat " "$LEARN_CALLS"
+    DETAIL=$LEARN_OUT
     learn_replay "$policy" "$work; /tmp/probe tcp4 $REFUSED4 8000"
     equal "one port more: that is refused, and nothing else" 1 "$(wc -l <<<"$LEARN_DENIALS")"
     expect "one port more: refused there" grep -q "\"reason\":\"port_not_allowed\".*\"ip\":\"$REFUSED4\",\"port\":8000" <<<"$LEARN_DENIALS"
@@ -62,12 +88,40 @@ section_learn() {
     "$CORRAL_BIN/corral" policy learn --input "$saved" --name again >"$again" 2>"$LAB_DIR/learn.err"
     equal "from saved events: exit status" 0 $?
     DETAIL=$(diff <(sed 's/  #.*//' "$policy") <(sed 's/  #.*//' "$again"))
-    equal "from saved events of the same workload: the same rules" "$(grep '^    - ' "$policy" | sed 's/  #.*//' | sort)" \
-        "$(grep '^    - ' "$again" | sed 's/  #.*//' | sort)"
+    equal "from saved events of the same workload: the same rules" "$(grep '^    - {' "$policy" | sed 's/  #.*//' | sort)" \
+        "$(grep '^    - {' "$again" | sed 's/  #.*//' | sort)"
     unset DETAIL
-    "$CORRAL_BIN/corral" policy learn --syscalls -- sh -c 'exit 3' >"$again" 2>/dev/null
+    "$CORRAL_BIN/corral" policy learn --syscalls none -- sh -c 'exit 3' >"$again" 2>/dev/null
     equal "learn: an exit status that is not 0" 3 $?
-    equal "learn: nothing used, nothing permitted" 0 "$(grep -c egress "$again")"
+    equal "learn: nothing used, nothing permitted" 0 "$(grep -cE 'egress|syscalls' "$again")"
+    section_learn_calls
+}
+
+# Real programs: what they were seen to call is enough for them; a call that the profile refused is permitted on request.
+section_learn_calls() {
+    local policy=$LAB_DIR/calls.yaml work name
+    # shellcheck disable=SC2016
+    for work in 'python3 -c "import json, threading, subprocess; t = threading.Thread(target=print, args=(6 * 7,)); t.start(); t.join(); print(subprocess.run([\"ls\", \"/etc\"], capture_output=True).returncode)"' \
+        'cd /tmp && mkdir d && echo x >d/f && tar cf - d | tar tf - && ls -R d && rm -r d' \
+        'cd /tmp && echo "c b a" | tr " " "\n" | sort | md5sum; date +%s >/dev/null; find / -maxdepth 2 2>/dev/null | wc -l'; do
+        name=$(grep -oE 'python3|tar|sort' <<<"$work" | head -1)
+        "$CORRAL_BIN/corral" policy learn --output "$policy" -- sh -c "$work" >"$LAB_DIR/learn.out" 2>"$LAB_DIR/learn.err"
+        equal "learn $name: exit status" 0 $?
+        learn_replay "$policy" "$work" plain
+        DETAIL="$LEARN_OUT $(cat "$policy")" equal "$name: again under it: no call is refused" "" "$LEARN_CALLS"
+        equal "$name: again under it: the same output" "$(cat "$LAB_DIR/learn.out")" "$LEARN_OUT"
+    done
+    work="/tmp/probe call acct 163; true"
+    "$CORRAL_BIN/corral" policy learn -i --output "$policy" -- sh -c 'head -c "$1" >/tmp/probe && chmod +x /tmp/probe && eval "$2"' learn \
+        "$(stat -c %s "$LAB_BIN/probe")" "$work" <"$LAB_BIN/probe" >/dev/null 2>&1
+    DETAIL=$(cat "$policy")
+    expect "learn: a call that the profile refused is a comment" grep -qE '^#   acct: syscall_not_allowed; .* \(once, .*, by /tmp/probe\)' "$policy"
+    equal "learn: and not permitted" 0 "$(grep -cE '^    - acct' "$policy")"
+    "$CORRAL_BIN/corral" policy learn -i --syscalls tried --output "$policy" -- sh -c 'head -c "$1" >/tmp/probe && chmod +x /tmp/probe && eval "$2"' learn \
+        "$(stat -c %s "$LAB_BIN/probe")" "$work" <"$LAB_BIN/probe" >/dev/null 2>&1
+    DETAIL=$(cat "$policy")
+    expect "learn --syscalls tried: it is permitted" grep -qE '^    - acct  # once' "$policy"
+    unset DETAIL
 }
 
 # Policies that are replaced, as readers are told of them.

@@ -240,7 +240,7 @@ section_timing() {
     command -v strace >/dev/null || { skip "the start path under strace" "no strace"; return; }
     "$CORRAL" run -- true
     sleep 0.5
-    strace -f -tt -e trace=execve,fork,vfork,clone,clone3,openat,open,socket,sendto,sendmsg,connect,epoll_wait -o "$LAB_DIR/strace" -p "$LAB_DAEMON" 2>/dev/null &
+    strace -f -tt -e trace=execve,fork,vfork,clone,clone3,openat,open,socket,sendto,sendmsg,connect,epoll_wait,read,recvfrom -o "$LAB_DIR/strace" -p "$LAB_DAEMON" 2>/dev/null &
     local tracer=$!
     sleep 1
     "$CORRAL" run -- true
@@ -251,7 +251,8 @@ section_timing() {
         skip "the start path under strace" "strace saw no start: $(head -c 200 "$LAB_DIR/strace")"
         return
     fi
-    # Up to the message that has the command executed.
+    # From the request to the message that has the command executed.
+    expect "strace saw the request" grep -q 'POST /v1/sandboxes' "$LAB_DIR/strace"
     equal "before a warm start: no process, no file, no netlink message" "" \
-        "$(awk '/\\1\\0\\21\\0/ { exit } /execve|fork|clone|open|nlmsg/ { print }' "$LAB_DIR/strace")"
+        "$(awk '/POST \/v1\/sandboxes/ { asked = 1 } /\\1\\0\\21\\0/ { exit } asked && /execve|fork|clone|open|nlmsg/ { print }' "$LAB_DIR/strace")"
 }

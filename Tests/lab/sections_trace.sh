@@ -142,6 +142,8 @@ trace_beside_strace() {
     strace -f -c -U name,calls,errors -o "$LAB_DIR/beside.strace" -p "$pid" 2>"$LAB_DIR/strace.err" &
     tool=$!
     trace_await "$LAB_DIR/strace.err" attached
+    # It interrupts the call that it finds; the end of that is not ours to count.
+    sleep 0.3
     "$CORRAL_BIN/corral" trace "beside-$name" -c >"$LAB_DIR/beside.table" 2>&1 &
     table=$!
     sleep 0.4

@@ -9,8 +9,6 @@ export CORRAL_REQUIRE_KERNEL=1
 . Tests/lab/lab.sh
 release=$(uname -r)
 IFS=.- read -r major minor _ <<<"$release"
-# Each machine has what its kernel can; the checks say which they expect.
-if [ $((major * 1000 + minor)) -ge 6006 ]; then TCX=yes; else TCX=no; fi
 
 passed=0 failed=0 skipped=0 summary=
 pass() {
@@ -69,11 +67,7 @@ check_kernel() {
 
 # NAME PROGRAM in|egress-ward of the sandbox's interface, as the kernel tells it, whichever way it was attached.
 hook_is_on() { # INTERFACE ingress|egress PROGRAM
-    if [ "$TCX" = yes ]; then
-        test -n "$(find "/sys/fs/bpf/corral/$LAB/sandboxes" -name "$3")"
-    else
-        in_ns "$LAB_HOST" tc filter show dev "$1" "$2" | grep -qE "bpf .*$3.* direct-action"
-    fi
+    in_ns "$LAB_HOST" tc filter show dev "$1" "$2" | grep -qE "bpf .*$3.* direct-action"
 }
 
 # A corrald of its own, from the first sandbox to one that outlives it.
@@ -83,7 +77,6 @@ check_start() {
     pass "corrald starts"
     "$CORRAL_BIN/corral" doctor
     answer() { "$CORRAL_BIN/corral" doctor | awk -v feature="$1" 'index($0, "  " feature "  ") { print $1 }'; }
-    equal "doctor: tcx" $TCX "$(answer tcx)"
     equal "doctor: cgroup v2 alone" yes "$(answer 'cgroup v2 alone')"
     equal "doctor: BPF LSM" yes "$(answer 'BPF LSM')"
     expect "the BPF file system has been mounted" grep -q ' /sys/fs/bpf bpf ' /proc/mounts

@@ -1,6 +1,7 @@
 /*
  * Makes getppid calls at a rate: producer CALLS-A-SECOND SECONDS. A rate of 0 is as fast as it can. Prints how many it made,
- * how long it took, and what the calls cost on average while it made them, in nanoseconds.
+ * how long it took, and what the calls cost while it made them, in nanoseconds: on average, and in the quickest batch. A batch of
+ * 1,000 takes so little time that among many some are disturbed by nobody.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ static uint64_t now(void)
 
 int main(int count, char **arguments)
 {
-	uint64_t rate, end, start, calls = 0, busy = 0;
+	uint64_t rate, end, start, calls = 0, busy = 0, best = UINT64_MAX;
 
 	if (count != 3)
 		return 2;
@@ -39,12 +40,15 @@ int main(int count, char **arguments)
 		for (uint64_t i = 0; i < batch; i++)
 			syscall(SYS_getppid);
 		calls += batch;
-		busy += now() - begun;
+		uint64_t took = now() - begun;
+		busy += took;
+		if (batch >= 1000 && took / batch < best)
+			best = took / batch;
 		if (rate)
 			usleep(500);
 	}
-	printf("%llu calls in %llu ms, %llu ns each\n", (unsigned long long)calls,
+	printf("%llu calls in %llu ms, %llu ns each, %llu ns at best\n", (unsigned long long)calls,
 	       (unsigned long long)((now() - (end - strtoull(arguments[2], NULL, 10) * 1000000000)) / 1000000),
-	       (unsigned long long)(calls ? busy / calls : 0));
+	       (unsigned long long)(calls ? busy / calls : 0), (unsigned long long)best);
 	return 0;
 }

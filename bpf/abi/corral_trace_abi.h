@@ -26,7 +26,7 @@ enum corral_syscall_abi {
 enum corral_trace_mode {
 	CORRAL_TRACE_OFF = 0,
 	CORRAL_TRACE_COUNTS = 1, /* no events of calls */
-	CORRAL_TRACE_EVENTS = 2, /* of the calls whose rows say so */
+	CORRAL_TRACE_EVENTS = 2, /* of the calls whose rows want them */
 };
 
 /* Value of `traces`, one a slot, memory-mapped by the controller. */
@@ -48,7 +48,14 @@ struct corral_trace_row {
 	corral_u64 errors;
 	corral_u64 refused; /* by seccomp; in `errors` too */
 	corral_u64 duration_ns;
-	corral_u64 wanted; /* not 0: each call is an event */
+	corral_u64 wanted; /* enum corral_trace_want */
+};
+
+/* Which calls of a row are events. */
+enum corral_trace_want {
+	CORRAL_WANT_NONE = 0,
+	CORRAL_WANT_EACH = 1,
+	CORRAL_WANT_FIRST = 2, /* the first that a thread makes since it executed, and those that seccomp refuses */
 };
 
 /* What to copy of one argument. */

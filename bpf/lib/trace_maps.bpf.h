@@ -59,6 +59,8 @@ struct thread {
 	__u8 identified; /* the head of the record names the process */
 	__u8 own;	 /* Corral's own code: pid 1, and its children until they execute */
 	__u8 unreadable; /* some capture of the call at hand failed */
+	/* A bit for each native call that has been told since the thread was identified. */
+	__u64 told[CORRAL_SYSCALLS / 64];
 	struct corral_syscall call;
 };
 

@@ -21,12 +21,9 @@ const char *corral_bpf_log_end(void);
 struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t count);
 
 /*
- * Attaches a SCHED_CLS program to an interface by tcx (kernel 6.6 and newer). The result is a link's descriptor. EINVAL where the
- * kernel has no tcx.
+ * Attaches a SCHED_CLS program to an interface through a clsact qdisc, in direct-action mode. It goes with the interface. Not by tcx:
+ * the kernel holds the lock of all interfaces while it waits for a grace period, some 10 ms for each attachment.
  */
-int corral_tcx_attach(int program, uint32_t ifindex, int ingress);
-
-/* The same through a clsact qdisc, in direct-action mode, for kernels without tcx. It goes with the interface. */
 int corral_clsact_attach(int program, uint32_t ifindex, int ingress, int replace);
 
 /* 1 when the map of that descriptor is laid out as `map` asks, 0 when it is not, -1 with errno. */
@@ -35,9 +32,8 @@ int corral_map_fits(const struct bpf_map *map, int fd);
 /* The number of the program that a link has attached. */
 int corral_link_program(int link, uint32_t *id);
 
-/* Programs attached to a cgroup (or, with a tcx type, an interface): how many, and the number of the first. */
-int corral_bpf_attached(int target, int type, uint32_t *count, uint32_t *first_id);
-int corral_tcx_attached(uint32_t ifindex, int ingress, uint32_t *count, uint32_t *first_id);
+/* Programs attached to a cgroup: how many, and the number of the first. */
+int corral_bpf_attached(int cgroup, int type, uint32_t *count, uint32_t *first_id);
 
 /* Number of the program that `corral_clsact_attach` put on an interface. ENOENT: there is none. */
 int corral_clsact_attached(uint32_t ifindex, int ingress, uint32_t *id);
