@@ -60,7 +60,8 @@ extension Engine {
             try deliver(spec.secrets, to: sandbox, tag: LiveCommand.mainTag)
             timing.end(.bind)
             // While it starts: until both are done nobody is told of it.
-            async let isWritten: Void = write(picture(of: sandbox))
+            let first = picture(of: sandbox)
+            async let isWritten: Void = write(first)
             try await start(sandbox)
             timing.end(.exec)
             try await isWritten
