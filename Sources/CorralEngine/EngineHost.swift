@@ -72,7 +72,8 @@ final class EngineHost: Sendable {
         } catch let error as KernelError where error.errno == EEXIST {
             guard kept.isEmpty else {
                 throw EngineError(
-                    .conflict, "\(kept.count) sandboxes of another corrald are here, and this one cannot go on with them",
+                    .conflict,
+                    "\(kept.count) sandboxes of another corrald are here, and this one cannot go on with them",
                     detail: [
                         "\(error)",
                         "they stay under their policies; end them with the corrald that made them, or start that one again",

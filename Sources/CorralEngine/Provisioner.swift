@@ -110,7 +110,8 @@ final class Provisioner: Sendable {
             }
             try channel.offer(at: initSocket(of: id))
             return WarmSandbox(
-                id: id, identity: identity, process: try ProcessIdentity(pid: pid), ifindex: ifindex, interface: interface,
+                id: id, identity: identity, process: try ProcessIdentity(pid: pid), ifindex: ifindex,
+                interface: interface,
                 cgroup: cgroup, channel: channel, refusals: refusals, image: image, layout: layout
             )
         } catch {
