@@ -60,6 +60,7 @@ extension Engine {
             try deliver(spec.secrets, to: sandbox, tag: LiveCommand.mainTag)
             timing.end(.bind)
             // While it starts: until both are done nobody is told of it.
+            sandbox.deadline = spec.limits.timeout.map(Self.deadline)
             let first = picture(of: sandbox)
             async let isWritten: Void = write(first)
             try await start(sandbox)
@@ -144,11 +145,15 @@ extension Engine {
         armTimeout(of: sandbox)
     }
 
-    /// From now on, or until the deadline that an earlier daemon set.
+    private static func deadline(after timeout: Duration) -> UInt64 {
+        Clock.boottime() &+ UInt64(clamping: timeout.milliseconds) &* 1_000_000
+    }
+
+    /// An earlier daemon may have set the deadline.
     func armTimeout(of sandbox: LiveSandbox) {
         guard let timeout = sandbox.spec.limits.timeout, sandbox.aliveSince != nil else { return }
         let now = Clock.boottime()
-        let deadline = sandbox.deadline ?? now &+ UInt64(clamping: timeout.milliseconds) &* 1_000_000
+        let deadline = sandbox.deadline ?? Self.deadline(after: timeout)
         sandbox.deadline = deadline
         let rest = Duration.nanoseconds(Int64(clamping: deadline > now ? deadline - now : 0))
         let id = sandbox.id
