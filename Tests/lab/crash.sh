@@ -6,7 +6,7 @@
 # done. A probe in a sandbox sends to a refused address a thousand times a second all the while.
 #
 #   Tests/lab/crash.sh [TABLE]     writes the table of docs/RELIABILITY.md to TABLE; `N passed, N failed, N skipped` is the last line
-set -uo pipefail
+set -uo pipefail +m
 . "$(dirname "$0")/lab.sh"
 lab_require
 command -v strace >/dev/null || lab_skip "needs strace"
