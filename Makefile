@@ -38,7 +38,7 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/producer
 
-.PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest soak bypass-doc demo lint fmt check clean
+.PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest soak bypass-doc crash-test demo lint fmt check clean
 all: build
 
 include packaging/install.mk bench/bench.mk
@@ -130,6 +130,10 @@ soak: build lab
 
 bypass-doc: build lab
 	Tests/lab/bypass_doc.sh
+
+# corrald killed at some sixty steps; the table of docs/RELIABILITY.md is build/crash-table.md then.
+crash-test: setup-tests build lab
+	Tests/lab/crash.sh build/crash-table.md
 
 demo: build
 	@$(MAKE) --no-print-directory lab

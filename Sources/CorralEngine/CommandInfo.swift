@@ -29,7 +29,7 @@ public struct CommandInfo: Sendable, Equatable {
 }
 
 /// Numbers inside the sandbox.
-public struct CommandUser: Sendable, Equatable {
+public struct CommandUser: Sendable, Equatable, Codable {
     public var uid: UInt32
     public var gid: UInt32
 
@@ -45,7 +45,7 @@ public struct CommandUser: Sendable, Equatable {
 }
 
 /// In characters.
-public struct TerminalSize: Sendable, Equatable {
+public struct TerminalSize: Sendable, Equatable, Codable {
     public var rows: UInt16
     public var columns: UInt16
 

@@ -27,6 +27,7 @@ final class CommandSession: Sendable {
 
     fileprivate struct State: Sendable {
         var pipes: Pipes
+        var onOver: (@Sendable () -> Void)?
         var readers: [UInt64: Reader] = [:]
         var nextReader: UInt64 = 0
         /// The reader that may write stdin.
@@ -62,6 +63,15 @@ final class CommandSession: Sendable {
     func finish(_ result: CommandResult) {
         ending.finish(result)
         wakePump()
+    }
+
+    /// Calls `body` once everything that the command wrote has been taken.
+    func whenOver(_ body: @escaping @Sendable () -> Void) {
+        let isOver = state.withLock { state in
+            if !state.isOver { state.onOver = body }
+            return state.isOver
+        }
+        if isOver { body() }
     }
 
     // MARK: Readers
@@ -289,6 +299,11 @@ final class CommandSession: Sendable {
     private func end(_ result: CommandResult) {
         hand(.exit(result), count: 0)
         log?.finish()
+        let onOver = state.withLock { state in
+            defer { state.onOver = nil }
+            return state.onOver
+        }
+        onOver?()
     }
 
     private func fail(_ error: KernelError) {

@@ -22,6 +22,7 @@ public actor Engine {
     let measuring = WorkQueue("corral.measure")
     let freezing = WorkQueue("corral.freeze")
     let checking = WorkQueue("corral.check")
+    let recording = WorkQueue("corral.records")
     var filters = SyscallFilters()
     let names: SandboxNames
     let nameService: NameService
@@ -33,6 +34,10 @@ public actor Engine {
     /// Why the list of enforced cgroups could not be read at the start.
     var enforcementDamage: (any Error)?
     var epoch: UInt64 = 0
+    /// Up to which numbers are written down as given out.
+    var reserved = RecordStore.Numbers(epoch: 0, policy: 0)
+    /// While sandboxes of an earlier daemon are taken over.
+    var inheritedPolicies: [UInt32: InheritedPolicy] = [:]
     /// For the pool.
     var fills = 0
     var doomed: [WarmSandbox] = []
@@ -61,7 +66,8 @@ public actor Engine {
     /// Sandboxes that are made at once: enough that a few slow ones do not stop the others.
     static let parallelism = max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
 
-    /// Makes ready what the host needs and removes what an earlier daemon left. Throws before anything is half on.
+    /// Makes ready what the host needs, goes on with the sandboxes of a daemon that was killed, and removes what else it left.
+    /// Throws before anything is half on.
     public init(configuration: EngineConfiguration) async throws {
         self.configuration = configuration
         let hub = EventHub()
@@ -90,7 +96,11 @@ public actor Engine {
         _ = try await syscallFilter(for: nil)
         _ = warmPool.use("host", host.provisioner.hostImage)
         record(AuditRecord(.start, by: .thisProcess))
-        await adoptEnforced()
+        try await adoptSandboxes()
+        try await nameService.serve()
+        try host.readDecisions(for: hub)
+        let isComplete = await adoptEnforced()
+        try sweepAdopted(enforced: isComplete)
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.
@@ -223,6 +233,7 @@ public actor Engine {
         guard lost > sandbox.lostReported else { return }
         let count = lost - sandbox.lostReported
         sandbox.lostReported = lost
+        if live[sandbox.id] === sandbox, !sandbox.isBeingDestroyed { remember(sandbox) }
         hub.count(kernelLoss: count)
         hub.publish(
             Event(

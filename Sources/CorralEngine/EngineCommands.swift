@@ -24,6 +24,8 @@ extension Engine {
         sandbox.nextTag += 1
         sandbox.commands[command.tag] = command
         do {
+            // Before it can run, so that no daemon comes upon a command that it knows nothing of.
+            try rememberNow(sandbox)
             try await launch(command, in: sandbox)
         } catch {
             sandbox.commands[command.tag] = nil
@@ -101,7 +103,14 @@ extension Engine {
         command.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
         command.session?.finish(result)
         let ended = sandbox.commands.values.filter { $0.hasEnded && !$0.isMain }.sorted { $0.tag < $1.tag }
-        for old in ended.dropLast(Self.mostEnded) { sandbox.commands[old.tag] = nil }
+        for old in ended.dropLast(Self.mostEnded) {
+            sandbox.commands[old.tag] = nil
+            try? sandbox.warm.channel.forget(tag: old.tag)
+        }
+        guard sandbox.aliveSince != nil else { return }
+        let (session, channel, tag) = (command.session, sandbox.warm.channel, command.tag)
+        // Once its output has been taken too, corral-init need not keep it any more.
+        remember(sandbox) { session?.whenOver { try? channel.forget(tag: tag) } }
     }
 
     /// The streams of the main command, or of `command`, from now on; of one that nobody has read yet, all of them.
@@ -186,6 +195,7 @@ extension Engine {
         guard case .paused = sandbox.state else {
             throw EngineError(.conflict, "sandbox \(sandbox.name) has ended meanwhile")
         }
+        remember(sandbox)
         emit(.sandbox(.paused), sandbox)
         return info(sandbox)
     }
@@ -207,6 +217,7 @@ extension Engine {
         }
         guard case .paused = sandbox.state else { return info(sandbox) }
         sandbox.state = .running(startedAt: startedAt)
+        remember(sandbox)
         emit(.sandbox(.resumed), sandbox)
         return info(sandbox)
     }

@@ -96,11 +96,10 @@ extension Engine {
     ) async throws -> EnforcedCgroup {
         let map = try await policyMap(for: policy)
         guard let slot = slots.take() else { throw EngineError(.exhausted, "no slot is left") }
-        epoch += 1
-        let identity = slots.identity(slot: slot, epoch: epoch)
+        let identity = slots.identity(slot: slot, epoch: takeEpoch())
         let entry = EnforcedCgroup(
             id: id, cgroup: cgroup, identity: identity, text: text,
-            applied: LiveSandbox.AppliedPolicy(policy: policy, generation: generation), policyMap: map,
+            applied: LiveSandbox.AppliedPolicy(policy: policy, text: text, generation: generation), policyMap: map,
             names: CgroupNames(
                 identity: identity, hooks: host.provisioner.hooks, resolver: nameService.resolver)
         )
@@ -109,7 +108,7 @@ extension Engine {
             hub.learn(
                 EventHub.Known(
                     // Its processes are the host's, with the host's uids.
-                    epoch: epoch,
+                    epoch: identity.epoch,
                     context: DecisionContext(sandbox: entry.reference, bootTime: 0, uidBase: 0, uidCount: .max),
                     policies: [
                         map.number: EventHub.Terms(
@@ -143,7 +142,8 @@ extension Engine {
         await serveNames(to: entry, under: policy)
         guard enforced[entry.id] === entry else { throw EngineError(.notFound, "the cgroup has been released") }
         let before = (entry.text, entry.applied)
-        entry.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: entry.applied.generation + 1)
+        entry.applied = LiveSandbox.AppliedPolicy(
+            policy: policy, text: text, generation: entry.applied.generation + 1)
         entry.text = text
         do {
             try saveEnforced()
@@ -223,7 +223,8 @@ extension Engine {
     }
 
     /// Takes over what an earlier daemon enforced. What cannot be taken over stays under that daemon's hooks.
-    func adoptEnforced() async {
+    /// - Returns: whether nothing is needed any more of what that daemon left for them.
+    func adoptEnforced() async -> Bool {
         var isComplete = true
         let records: [EnforcementStore.Record]
         do {
@@ -231,7 +232,7 @@ extension Engine {
         } catch {
             host.report("\(error); enforced cgroups stay under the hooks of the last corrald")
             enforcementDamage = error
-            return
+            return false
         }
         for record in records {
             let cgroup: ForeignCgroup
@@ -250,10 +251,11 @@ extension Engine {
                 host.report("enforced cgroup \(record.path) stays under the hooks of the last corrald: \(error)")
             }
         }
-        guard isComplete else { return }
+        guard isComplete else { return false }
         host.removeEarlierEnforcedPins()
         // Those that are gone are forgotten.
         try? saveEnforced()
+        return true
     }
 }
 

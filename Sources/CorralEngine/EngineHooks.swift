@@ -7,7 +7,8 @@ extension Engine {
 
     /// Asks of the veth hooks of some sandboxes, warm and in use, in turn.
     func watchHooks() async {
-        let all = (live.values.map(\.warm) + warmPool.shapes.values.flatMap(\.warm)).sorted { $0.id < $1.id }
+        let all = (live.values.filter { $0.aliveSince != nil }.map(\.warm) + warmPool.shapes.values.flatMap(\.warm))
+            .sorted { $0.id < $1.id }
         guard !all.isEmpty else { return }
         let looks = (0..<min(all.count, Self.mostVerified)).map { all[(nextVerified + $0) % all.count] }
         nextVerified = (nextVerified + looks.count) % all.count

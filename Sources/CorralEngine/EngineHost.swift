@@ -10,7 +10,10 @@ final class EngineHost: Sendable {
     let images: ImageStore
     let snapshots: SnapshotStore
     private let programs: BpfPrograms
-    private let ring: DecisionRing
+    private let ring = Mutex<DecisionRing?>(nil)
+    let records: RecordStore
+    /// Sandboxes of a daemon that was killed, as far as they are written down and not gone.
+    let inherited: [SandboxRecord]
     let addressChanges: HostAddressChanges
     let enforcements: EnforcementStore
     /// Where this daemon pins the hooks of enforced cgroups.
@@ -28,18 +31,9 @@ final class EngineHost: Sendable {
         let network = try HostNetwork()
         // Before the addresses are read for the first time, so that no change falls between.
         addressChanges = try HostAddressChanges()
-        try Self.removeLeftovers(instance, hierarchy, network)
-        programs = try BpfPrograms(directory: PinDirectory.make(instance))
+        records = try RecordStore(directory: configuration.runDirectory + "/sandboxes")
+        (programs, inherited) = try Self.takeOver(configuration, records, hierarchy, network)
         let hooks = try SandboxHooks(programs: programs)
-        ring = try DecisionRing(programs: programs) { result in
-            switch result {
-            case .success(let decision): hub.receive(decision)
-            case .failure(let error): Self.print("a record of the kernel could not be read: \(error)")
-            }
-        }
-        // What an earlier daemon left there, its sandboxes are gone.
-        try Files.removeTree(configuration.runDirectory + "/denials")
-        try Files.makeDirectories(configuration.runDirectory + "/denials")
         enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
         enforcedPins = try PinDirectory.makeEnforced(instance)
         try Forwarding.enable()
@@ -53,12 +47,59 @@ final class EngineHost: Sendable {
         )
     }
 
-    private static func removeLeftovers(_ instance: String, _ hierarchy: CgroupHierarchy, _ network: HostNetwork) throws
-    {
-        try hierarchy.removeLeftovers(instance: instance)
-        let links = try network.interfaces(aliasPrefix: Provisioner.aliasPrefix(instance))
-        try network.remove(interfaces: links.map(\.index))
+    /// The programs, over the maps that an earlier daemon has pinned where there are any, and the sandboxes that may be gone on with.
+    /// What else that daemon has left is removed. Throws when there are sandboxes whose maps this daemon cannot use: they go on
+    /// under the hooks they have.
+    private static func takeOver(
+        _ configuration: EngineConfiguration, _ records: RecordStore, _ hierarchy: CgroupHierarchy,
+        _ network: HostNetwork
+    ) throws -> (BpfPrograms, [SandboxRecord]) {
+        let instance = configuration.instance
+        let directory = try PinDirectory.make(instance)
+        let written = try records.load(report: print)
+        let pinned = Set(PinDirectory.sandboxes(of: instance))
+        let found = PinDirectory.hasMaps(instance) ? pinned.intersection(try hierarchy.sandboxes(of: instance)) : []
+        let kept = written.filter { found.contains($0.id) }
+        for record in written where !found.contains(record.id) {
+            print("sandbox \(record.id) is gone")
+            records.remove(record.id)
+            records.settle(record.id)
+        }
+        do {
+            let programs = try BpfPrograms(directory: directory)
+            try Provisioner.removeLeftovers(except: Set(kept.map(\.id)), configuration, hierarchy, network)
+            return (programs, kept)
+        } catch let error as KernelError where error.errno == EEXIST {
+            guard kept.isEmpty else {
+                throw EngineError(
+                    .conflict,
+                    "\(kept.count) sandboxes of another corrald are here, and this one cannot go on with them",
+                    detail: [
+                        "\(error)",
+                        "they stay under their policies; end them with the corrald that made them, or start that one again",
+                    ])
+            }
+        }
+        // Nobody is left who needs them.
+        try Provisioner.removeLeftovers(except: [], configuration, hierarchy, network)
         try PinDirectory.remove(instance)
+        return (try BpfPrograms(directory: PinDirectory.make(instance)), [])
+    }
+
+    /// Blocks; for a work queue. What of earlier daemons could not be gone on with after all.
+    func removeLeftovers(except kept: Set<String>) throws {
+        try Provisioner.removeLeftovers(except: kept, configuration, provisioner.hierarchy, provisioner.network)
+    }
+
+    /// What the kernel has decided from here on, and what it kept of it while there was no daemon.
+    func readDecisions(for hub: EventHub) throws(KernelError) {
+        let reader = try DecisionRing(programs: programs) { result in
+            switch result {
+            case .success(let decision): hub.receive(decision)
+            case .failure(let error): Self.print("a record of the kernel could not be read: \(error)")
+            }
+        }
+        ring.withLock { $0 = reader }
     }
 
     /// What the host's addresses make reserved. Blocks.
@@ -81,13 +122,15 @@ final class EngineHost: Sendable {
     /// Once no sandbox is left.
     func close() throws {
         provisioner.spawner.stop()
-        ring.stop()
+        ring.withLock { $0 }?.stop()
         try PoolNAT.remove(instance: configuration.instance)
         try PinDirectory.remove(configuration.instance)
         // Those in use stay: an enforced cgroup is under its policy without a daemon too.
         PinDirectory.removeEmptyEnforced(configuration.instance)
         try provisioner.hierarchy.removeInstance(instance: configuration.instance)
-        try Files.removeTree(configuration.runDirectory + "/denials")
+        for name in ["denials", "init", "sandboxes"] {
+            try Files.removeTree("\(configuration.runDirectory)/\(name)")
+        }
     }
 
     /// Once this daemon's own hooks are on all enforced cgroups.

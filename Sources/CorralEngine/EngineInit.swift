@@ -31,15 +31,27 @@ extension Engine {
         case .hello:
             break
         case .started(let tag, let pid, let stdin, let stdout, let stderr):
-            guard let command = sandbox.commands[tag] else { break }
+            guard let command = sandbox.commands[tag] else {
+                // Of a daemon that did not come to write it down.
+                try? sandbox.warm.channel.signal(tag: tag, SIGKILL)
+                break
+            }
             let pipes = CommandSession.Pipes(
                 stdin: stdin, stdout: stdout, stderr: stderr, isTerminal: command.spec.terminal != nil)
-            commandStarted(command, pid: pid, pipes, sandbox)
+            if case .starting = command.state {
+                commandStarted(command, pid: pid, pipes, sandbox)
+            } else {
+                commandRetold(command, pipes, sandbox)
+            }
         case .execFailed(let tag, let number, let stage):
             guard let command = sandbox.commands[tag] else { break }
             command.settle(.failure(Self.startFailure(command.spec, errno: number, stage: stage)))
         case .exited(let tag, let status, _, _, _):
-            if let command = sandbox.commands[tag] { commandEnded(command, sandbox, status: status) }
+            if let command = sandbox.commands[tag] {
+                commandEnded(command, sandbox, status: status)
+            } else {
+                try? sandbox.warm.channel.forget(tag: tag)
+            }
         case .closed:
             initIsGone(sandbox)
             return false
@@ -63,6 +75,23 @@ extension Engine {
         command.session = try? result.get()
         command.settle(result)
         command.state = .running(startedAt: startedAt)
+        remember(sandbox)
+    }
+
+    /// A command that an earlier daemon has started: its streams are those it wrote to meanwhile.
+    private func commandRetold(_ command: LiveCommand, _ pipes: CommandSession.Pipes, _ sandbox: LiveSandbox) {
+        guard command.session == nil else { return }
+        do {
+            command.session = try CommandSession(
+                pipes: pipes, poller: poller, log: command.isMain ? OutputLog() : nil, drains: command.spec.detached)
+        } catch {
+            host.report("sandbox \(sandbox.id), command \(command.id): its output cannot be read: \(error)")
+        }
+        if case .exited(_, _, let result) = command.state {
+            command.session?.finish(result)
+            let (channel, tag) = (sandbox.warm.channel, command.tag)
+            command.session?.whenOver { try? channel.forget(tag: tag) }
+        }
     }
 
     /// What corral-init could not do for a command.
@@ -80,6 +109,8 @@ extension Engine {
     }
 
     private func commandEnded(_ command: LiveCommand, _ sandbox: LiveSandbox, status: Int32) {
+        // Told again: an earlier daemon had it written down.
+        if command.hasEnded { return }
         let signal = status & 0x7f
         var result = CommandResult(
             exitCode: signal == 0 ? status >> 8 & 0xff : 128 + signal, cause: signal == 0 ? .exited : .signalled
@@ -93,7 +124,7 @@ extension Engine {
         sandbox.warm.cgroup.killAll()
     }
 
-    private func initIsGone(_ sandbox: LiveSandbox) {
+    func initIsGone(_ sandbox: LiveSandbox) {
         let cause = sandbox.endCause ?? .signalled
         abandonStarts(of: sandbox)
         conclude(sandbox, CommandResult(exitCode: cause == .timeout ? 124 : 137, cause: cause))

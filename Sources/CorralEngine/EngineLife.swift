@@ -59,8 +59,13 @@ extension Engine {
             try await publish(sandbox)
             try deliver(spec.secrets, to: sandbox, tag: LiveCommand.mainTag)
             timing.end(.bind)
+            // While it starts: until both are done nobody is told of it.
+            sandbox.deadline = spec.limits.timeout.map(Self.deadline)
+            let first = picture(of: sandbox)
+            async let isWritten: Void = write(first)
             try await start(sandbox)
             timing.end(.exec)
+            try await isWritten
         } catch {
             destroy(sandbox, cause: .removed)
             throw error
@@ -82,16 +87,18 @@ extension Engine {
     }
 
     private func publish(_ sandbox: LiveSandbox) async throws {
-        for publication in sandbox.spec.publish {
-            do {
-                try host.provisioner.hooks.publish(
-                    publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
-                sandbox.published.append((publication, try await forward(publication, to: sandbox.warm.identity)))
-            } catch {
-                throw EngineError(
-                    .conflict, "port \(publication.hostPort) of the host could not be published",
-                    detail: [(error as? IOError).map { KernelError.describe($0.errnoCode) } ?? "\(error)"])
-            }
+        for publication in sandbox.spec.publish { try await publish(publication, of: sandbox) }
+    }
+
+    func publish(_ publication: PortPublication, of sandbox: LiveSandbox) async throws {
+        do {
+            try host.provisioner.hooks.publish(
+                publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
+            sandbox.published.append((publication, try await forward(publication, to: sandbox.warm.identity)))
+        } catch {
+            throw EngineError(
+                .conflict, "port \(publication.hostPort) of the host could not be published",
+                detail: [(error as? IOError).map { KernelError.describe($0.errnoCode) } ?? "\(error)"])
         }
     }
 
@@ -120,7 +127,7 @@ extension Engine {
             throw EngineError(.invalidRequest, "limits: this host cannot keep one", detail: ["\(error)"])
         }
         timing.end(.limits)
-        try putInForce(sandbox.policyMap, on: sandbox, isFirst: true)
+        try putInForce(sandbox.policyMap, on: sandbox, how: .first)
         try retrace(sandbox)
         emit(.sandbox(.claimed), sandbox)
         listen(to: sandbox)
@@ -135,21 +142,30 @@ extension Engine {
             sandbox.commands[main.tag] = main
             try await launch(main, in: sandbox)
         }
-        if let timeout = sandbox.spec.limits.timeout, sandbox.aliveSince != nil {
-            let id = sandbox.id
-            sandbox.timeout = Task { [weak self] in
-                try? await Task.sleep(for: timeout)
-                if !Task.isCancelled { await self?.timeOut(id, after: timeout) }
-            }
+        armTimeout(of: sandbox)
+    }
+
+    private static func deadline(after timeout: Duration) -> UInt64 {
+        Clock.boottime() &+ UInt64(clamping: timeout.milliseconds) &* 1_000_000
+    }
+
+    /// An earlier daemon may have set the deadline.
+    func armTimeout(of sandbox: LiveSandbox) {
+        guard let timeout = sandbox.spec.limits.timeout, sandbox.aliveSince != nil else { return }
+        let now = Clock.boottime()
+        let deadline = sandbox.deadline ?? Self.deadline(after: timeout)
+        sandbox.deadline = deadline
+        let rest = Duration.nanoseconds(Int64(clamping: deadline > now ? deadline - now : 0))
+        let id = sandbox.id
+        sandbox.timeout = Task { [weak self] in
+            try? await Task.sleep(for: rest)
+            if !Task.isCancelled { await self?.timeOut(id, after: timeout) }
         }
     }
 
     func timeOut(_ id: String, after timeout: Duration) {
         guard let sandbox = live[id], sandbox.aliveSince != nil else { return }
-        let milliseconds =
-            UInt64(max(0, timeout.components.seconds)) * 1000
-            + UInt64(max(0, timeout.components.attoseconds)) / 1_000_000_000_000_000
-        emit(.limit(LimitReached(.timeout, value: milliseconds)), sandbox)
+        emit(.limit(LimitReached(.timeout, value: UInt64(clamping: timeout.milliseconds))), sandbox)
         end(sandbox, cause: .timeout)
     }
 
@@ -173,12 +189,16 @@ extension Engine {
         }
         report(result, of: sandbox)
         finishWatchers(of: sandbox)
+        // Before anything is ended of it that could tell again.
+        if !sandbox.isBeingDestroyed {
+            do { try rememberNow(sandbox) } catch { host.report("\(error)") }
+        }
         removeIfUnwanted(sandbox, after: sandbox.spec.command.detached ? .zero : .seconds(30))
     }
 
     /// Removes a sandbox that is to leave nothing behind. Its output has to be read first; a client that never comes does
     /// not keep it for ever.
-    private func removeIfUnwanted(_ sandbox: LiveSandbox, after delay: Duration) {
+    func removeIfUnwanted(_ sandbox: LiveSandbox, after delay: Duration) {
         guard sandbox.spec.autoRemove, sandbox.main?.readers ?? 0 == 0 else { return }
         let id = sandbox.id
         Task { [weak self] in
@@ -227,6 +247,7 @@ extension Engine {
         reportKernelLosses(of: sandbox)
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
+        forget(sandbox)
         names.remove(sandbox.warm.identity)
         nameService.resolver.forget(ResolverClient(sandbox.warm.identity))
         for (publication, forwarder) in sandbox.published {
@@ -260,5 +281,15 @@ extension Engine {
             throw EngineError(.conflict, "sandbox \(sandbox.name) is running; kill it first, or force")
         }
         destroy(sandbox, cause: .removed)
+    }
+}
+
+extension Duration {
+    /// Whole ones, as far as they can be counted.
+    var milliseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (product, isTooLarge) = seconds.multipliedReportingOverflow(by: 1000)
+        guard !isTooLarge else { return seconds < 0 ? .min : .max }
+        return product.addingReportingOverflow(attoseconds / 1_000_000_000_000_000).partialValue
     }
 }

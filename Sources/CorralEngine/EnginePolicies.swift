@@ -10,6 +10,7 @@ extension Engine {
             if let map = policies.map(for: policy) { return map }
             let context = policies.host
             let number = policies.takeNumber()
+            reserveNumbers()
             let map = try await compiling.run {
                 try PolicyMap(policy.compile(host: context), number: number)
             }
@@ -44,6 +45,7 @@ extension Engine {
                 // Another policy may have come meanwhile, or the sandbox have gone.
                 guard live[sandbox.id] === sandbox, sandbox.applied?.generation == applied.generation else { continue }
                 try putInForce(map, on: sandbox)
+                remember(sandbox)
             } catch {
                 host.report("sandbox \(sandbox.id): nothing is allowed any more, its policy does not compile: \(error)")
                 try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: sandbox.warm.identity.slot)
@@ -54,7 +56,8 @@ extension Engine {
     /// Replaces the policy of a sandbox: from one packet to the next the new one decides. Connections that it refuses are
     /// ended; whatever else it refuses is dropped. Its system calls hold for commands that start from now on: a filter that is on a
     /// process stays. Limits on resources, files and environment stay those of the start.
-    public func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
+    /// - Parameter text: what the policy was read from.
+    public func apply(_ policy: Policy, from text: PolicyText, to reference: String) async throws -> SandboxInfo {
         let id = try find(reference).id
         let map = try await policyMap(for: policy)
         let syscallFilter = try await syscallFilter(for: policy)
@@ -64,9 +67,14 @@ extension Engine {
             throw EngineError(.conflict, "the command of sandbox \(sandbox.name) has ended")
         }
         let before = sandbox.applied
-        sandbox.applied = LiveSandbox.AppliedPolicy(policy: policy, generation: (before?.generation ?? 0) + 1)
+        let mapBefore = sandbox.policyMap
+        sandbox.applied = LiveSandbox.AppliedPolicy(
+            policy: policy, text: text, generation: (before?.generation ?? 0) + 1)
         do {
             try retrace(sandbox)
+            // Before it is in force, so that no daemon puts an earlier one back.
+            sandbox.policyMap = map
+            try rememberNow(sandbox)
             try putInForce(map, on: sandbox)
             sandbox.budgetsReported = []
             sandbox.syscallFilter = syscallFilter
@@ -74,7 +82,9 @@ extension Engine {
                 applied: policy, generation: sandbox.applied?.generation ?? 0, after: before?.policy, of: sandbox)
         } catch {
             sandbox.applied = before
+            sandbox.policyMap = mapBefore
             try? retrace(sandbox)
+            remember(sandbox)
             throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
         }
         let (hooks, warm, host) = (host.provisioner.hooks, sandbox.warm, host)
@@ -92,9 +102,16 @@ extension Engine {
         return info(sandbox)
     }
 
+    enum Change {
+        case swap
+        /// Nothing has run in it yet, under the deny-all policy.
+        case first
+        /// The kernel has it already.
+        case isInForce
+    }
+
     /// One pointer swap.
-    /// - Parameter isFirst: nothing has run in it yet, under the deny-all policy.
-    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox, isFirst: Bool = false) throws {
+    func putInForce(_ map: PolicyMap, on sandbox: LiveSandbox, how: Change = .swap) throws {
         let slot = sandbox.warm.identity.slot
         if let applied = sandbox.applied {
             let reference = PolicyReference(name: applied.policy.name, generation: applied.generation)
@@ -110,10 +127,10 @@ extension Engine {
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
         try names.change(terms, of: sandbox.warm.identity) {
-            if !isFirst {
-                try hooks.apply(map, to: slot)
-            } else if map !== host.provisioner.denyAll {
-                try hooks.applyToUnused(map, to: slot)
+            switch how {
+            case .swap: try hooks.apply(map, to: slot)
+            case .first: if map !== host.provisioner.denyAll { try hooks.applyToUnused(map, to: slot) }
+            case .isInForce: break
             }
         }
         sandbox.policyMap = map

@@ -43,8 +43,7 @@ extension Engine {
         guard let slot = slots.take() else {
             throw EngineError(.exhausted, "no address is left in \(configuration.subnet)")
         }
-        epoch += 1
-        let identity = slots.identity(slot: slot, epoch: epoch)
+        let identity = slots.identity(slot: slot, epoch: takeEpoch())
         let id = "sb-" + Self.randomText(6)
         let provisioner = host.provisioner
         let refusals: RefusalLog
@@ -56,7 +55,7 @@ extension Engine {
         }
         hub.learn(
             EventHub.Known(
-                epoch: epoch,
+                epoch: identity.epoch,
                 context: DecisionContext(
                     sandbox: SandboxReference(id: id, name: id), bootTime: 0,
                     uidBase: Provisioner.firstUID(of: slot), uidCount: Provisioner.uidCount

@@ -12,7 +12,15 @@ extension Engine {
         guard let base = sandbox.base else { throw EngineError(.conflict, "sandbox \(sandbox.name) is not running") }
         let files = try files(of: sandbox)
         let wasRunning = if case .running = sandbox.state { true } else { false }
-        if wasRunning { _ = try await pause(sandbox.id) }
+        if wasRunning {
+            sandbox.isPausedForCopy = true
+            do {
+                _ = try await pause(sandbox.id)
+            } catch {
+                sandbox.isPausedForCopy = false
+                throw error
+            }
+        }
         sandbox.copies += 1
         let use = begin(using: base)
         let (store, slot) = (host.snapshots, sandbox.warm.identity.slot)
@@ -30,6 +38,7 @@ extension Engine {
         }
         end(use)
         sandbox.copies -= 1
+        if sandbox.copies == 0 { sandbox.isPausedForCopy = false }
         if wasRunning, sandbox.copies == 0, case .paused = sandbox.state { _ = try? await resume(sandbox.id) }
         return try result.get()
     }

@@ -14,6 +14,8 @@ final class LiveSandbox {
     /// A policy that a caller gave. Its first one is generation 1; each that replaces it counts one more.
     struct AppliedPolicy {
         var policy: Policy
+        /// What it was read from.
+        var text: PolicyText
         var generation: UInt32
     }
 
@@ -52,6 +54,12 @@ final class LiveSandbox {
     var endCause: CommandResult.Cause?
     var timing: StartTiming?
     var timeout: Task<Void, Never>?
+    /// When that ends it: CLOCK_BOOTTIME, nanoseconds.
+    var deadline: UInt64?
+    /// It stands still for a snapshot, not because somebody asked for that.
+    var isPausedForCopy = false
+    /// Counts what was written down of it.
+    var pictures: UInt64 = 0
     var lostReported: UInt64 = 0
     var watchers: [UInt64: Watcher] = [:]
     /// Those of the policy in force that have taken effect.
@@ -69,7 +77,9 @@ final class LiveSandbox {
         self.spec = spec
         self.createdAt = createdAt
         self.image = image
-        applied = spec.policy.map { AppliedPolicy(policy: $0, generation: 1) }
+        applied = spec.policy.map {
+            AppliedPolicy(policy: $0, text: spec.policyText ?? PolicyText(file: $0.file, yaml: ""), generation: 1)
+        }
         self.policyMap = policyMap
         self.syscallFilter = syscallFilter
     }

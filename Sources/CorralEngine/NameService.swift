@@ -11,7 +11,7 @@ final class NameService: Sendable {
     private let hooks: SandboxHooks
     private let mark: UInt32
 
-    /// Serves from here on.
+    /// Ready; `serve` leads queries to it.
     static func start(
         _ configuration: NameConfiguration, instance: String, names: SandboxNames, hooks: SandboxHooks
     ) async throws -> NameService {
@@ -36,7 +36,11 @@ final class NameService: Sendable {
                     payload, from: (source.address, source.port), to: (destination.address, destination.port))
             }
         )
-        let mark = ResolverRoute.mark(of: instance)
+        return NameService(
+            resolver: resolver, server: server, hooks: hooks, mark: ResolverRoute.mark(of: instance))
+    }
+
+    func serve() async throws {
         do {
             try ResolverRoute.install(mark: mark)
             let (ipv4, ipv6) = (server.endpoints[0].port, server.endpoints[1].port)
@@ -45,7 +49,6 @@ final class NameService: Sendable {
             await server.stop()
             throw error
         }
-        return NameService(resolver: resolver, server: server, hooks: hooks, mark: mark)
     }
 
     private init(resolver: Resolver, server: ResolverServer, hooks: SandboxHooks, mark: UInt32) {

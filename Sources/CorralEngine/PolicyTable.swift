@@ -9,7 +9,7 @@ struct PolicyTable {
 
     private var entries: [Policy: Entry] = [:]
     /// 1 is the deny-all policy's.
-    private var lastNumber: UInt32 = 1
+    private(set) var lastNumber: UInt32 = 1
     /// What is reserved beside the fixed ranges. A map is good only for the host it was compiled for.
     private(set) var host: HostContext
 
@@ -34,6 +34,9 @@ struct PolicyTable {
         entries[policy] = Entry(map: map)
         return map
     }
+
+    /// Numbers begin above it.
+    mutating func begin(above number: UInt32) { lastNumber = max(lastNumber, number) }
 
     /// False when nothing changes; otherwise every policy has to be compiled anew.
     mutating func change(host: HostContext) -> Bool {

@@ -1,5 +1,6 @@
 internal import CorralKernel
 internal import CorralPolicy
+internal import Glibc
 
 /// Makes and unmakes sandboxes. Every call blocks: for a work queue only.
 final class Provisioner: Sendable {
@@ -46,6 +47,9 @@ final class Provisioner: Sendable {
 
     /// Of the host; the sandbox sees it at `RefusalLog.inside`.
     func refusalFile(of id: String) -> String { "\(configuration.runDirectory)/denials/\(id).jsonl" }
+
+    /// Where the next daemon connects to the sandbox's corral-init.
+    func initSocket(of id: String) -> String { "\(configuration.runDirectory)/init/\(id)" }
 
     /// Hooks first, then processes, then the wire, so that nothing is ever without a policy.
     func make(
@@ -104,8 +108,10 @@ final class Provisioner: Sendable {
             guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
                 throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")
             }
+            try channel.offer(at: initSocket(of: id))
             return WarmSandbox(
-                id: id, identity: identity, hostPid: pid, ifindex: ifindex, interface: interface,
+                id: id, identity: identity, process: try ProcessIdentity(pid: pid), ifindex: ifindex,
+                interface: interface,
                 cgroup: cgroup, channel: channel, refusals: refusals, image: image, layout: layout
             )
         } catch {
@@ -148,6 +154,7 @@ final class Provisioner: Sendable {
         for sandbox in unwired {
             do { try sandbox.cgroup.remove() } catch { failures[sandbox.id] = error }
             sandbox.refusals.remove()
+            _ = unlink(initSocket(of: sandbox.id))
         }
         return failures
     }

@@ -32,6 +32,16 @@ final class RefusalLog: Sendable {
         try Files.write(path, [], mode: 0o644)
     }
 
+    /// One that an earlier daemon began. `heard`: refusals that need not be waited for.
+    init(continuing path: String, heard: UInt64) throws(FileError) {
+        self.path = path
+        let bytes = try Files.content(path).count
+        state.withLock { state in
+            state.bytes = bytes
+            state.heard = heard
+        }
+    }
+
     /// Refusals that were heard of.
     var heard: UInt64 { state.withLock { $0.heard } }
 

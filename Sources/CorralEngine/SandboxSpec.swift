@@ -7,6 +7,8 @@ public struct SandboxSpec: Sendable {
     public var image: String?
     /// Absent: the sandbox keeps the deny-all policy.
     public var policy: Policy?
+    /// What `policy` was read from.
+    public var policyText: PolicyText?
     /// Without arguments the sandbox waits for commands until it is removed or its time is over.
     public var command: CommandSpec
     public var autoRemove: Bool
@@ -22,7 +24,7 @@ public struct SandboxSpec: Sendable {
     public var runsImageCommand: Bool
 
     /// The policy's limits, each replaced by the request's where that one gives it.
-    public struct Limits: Sendable, Equatable {
+    public struct Limits: Sendable, Equatable, Codable {
         /// CPUs' worth of time: 0.5 is half of one.
         public var cpu: Double?
         public var cpuWeight: UInt32?
@@ -48,13 +50,15 @@ public struct SandboxSpec: Sendable {
     }
 
     public init(
-        name: String?, image: String?, policy: Policy?, command: CommandSpec, autoRemove: Bool, limits: Limits,
+        name: String?, image: String?, policy: Policy?, policyText: PolicyText? = nil, command: CommandSpec,
+        autoRemove: Bool, limits: Limits,
         publish: [PortPublication] = [], mounts: [Policy.Files.Mount] = [], snapshot: String? = nil,
         runsImageCommand: Bool = false
     ) {
         self.name = name
         self.image = image
         self.policy = policy
+        self.policyText = policyText
         self.command = command
         self.autoRemove = autoRemove
         self.limits = limits
@@ -152,7 +156,7 @@ extension CommandSpec {
 }
 
 /// A command to run in a sandbox.
-public struct CommandSpec: Sendable {
+public struct CommandSpec: Sendable, Codable {
     public var arguments: [String]
     public var environment: [String: String]
     public var workingDirectory: String?
@@ -186,8 +190,8 @@ public struct CommandSpec: Sendable {
 }
 
 /// How a command ended.
-public struct CommandResult: Sendable, Equatable {
-    public enum Cause: String, Sendable {
+public struct CommandResult: Sendable, Equatable, Codable {
+    public enum Cause: String, Sendable, Codable {
         case exited
         case signalled
         case timeout

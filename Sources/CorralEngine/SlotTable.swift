@@ -29,6 +29,12 @@ struct SlotTable {
         return free[nextFree]
     }
 
+    /// They are given out no more until they are given back.
+    mutating func reserve(_ taken: Set<UInt32>) {
+        free = free[nextFree...].filter { !taken.contains($0) }
+        nextFree = 0
+    }
+
     mutating func give(back slot: UInt32) {
         free.append(slot)
         if nextFree > 4096 {

@@ -4,7 +4,7 @@ internal import CorralKernel
 final class WarmSandbox: Sendable {
     let id: String
     let identity: SandboxIdentity
-    let hostPid: Int32
+    let process: ProcessIdentity
     let ifindex: UInt32
     let interface: String
     let cgroup: SandboxCgroup
@@ -14,13 +14,15 @@ final class WarmSandbox: Sendable {
     let image: String
     let layout: ImageLayout
 
+    var hostPid: Int32 { process.pid }
+
     init(
-        id: String, identity: SandboxIdentity, hostPid: Int32, ifindex: UInt32, interface: String,
+        id: String, identity: SandboxIdentity, process: ProcessIdentity, ifindex: UInt32, interface: String,
         cgroup: SandboxCgroup, channel: InitChannel, refusals: RefusalLog, image: String, layout: ImageLayout
     ) {
         self.id = id
         self.identity = identity
-        self.hostPid = hostPid
+        self.process = process
         self.ifindex = ifindex
         self.interface = interface
         self.cgroup = cgroup

@@ -22,6 +22,11 @@ extension SandboxCgroup {
         }
     }
 
+    /// Whether it was told to stop.
+    public var isFrozen: Bool {
+        (try? CgroupFile.read("\(path)/cgroup.freeze"))?.hasPrefix("1") ?? false
+    }
+
     public func thaw() throws(KernelError) {
         try CgroupFile.write("0", to: "\(path)/cgroup.freeze")
     }

@@ -76,18 +76,28 @@ public struct CgroupHierarchy: Sendable, Equatable {
         try CgroupFile.directories(in: v2 + "/corral")
     }
 
-    /// Kills everything in the sandboxes' cgroups that an earlier daemon of this instance left, and removes them.
-    public func removeLeftovers(instance: String) throws(KernelError) {
+    /// The sandboxes that have a cgroup, in v2 or in a v1 hierarchy.
+    public func sandboxes(of instance: String) throws(KernelError) -> Set<String> {
+        try Self.check(instance, named: "instance")
+        var names: Set<String> = []
+        for mount in [v2] + v1.values { names.formUnion(try CgroupFile.directories(in: "\(mount)/corral/\(instance)")) }
+        return names
+    }
+
+    /// Kills everything in the sandboxes' cgroups that an earlier daemon of this instance left, and removes them, but for
+    /// the sandboxes in `kept`.
+    public func removeLeftovers(instance: String, except kept: Set<String> = []) throws(KernelError) {
         try Self.check(instance, named: "instance")
         let parent = "\(v2)/corral/\(instance)"
-        for name in try CgroupFile.directories(in: parent) {
-            try CgroupFile.write("1", to: "\(parent)/\(name)/cgroup.kill")
-            try CgroupFile.removeTree("\(parent)/\(name)")
-        }
+        let names = try CgroupFile.directories(in: parent).filter { !kept.contains($0) }
+        for name in names { try CgroupFile.write("1", to: "\(parent)/\(name)/cgroup.kill") }
+        for name in names { try CgroupFile.removeTree("\(parent)/\(name)") }
         // Their processes were those of the v2 cgroups, so these are empty by now.
         for mount in Set(v1.values).sorted() {
             let parent = "\(mount)/corral/\(instance)"
-            for name in try CgroupFile.directories(in: parent) { try CgroupFile.removeTree("\(parent)/\(name)") }
+            for name in try CgroupFile.directories(in: parent) where !kept.contains(name) {
+                try CgroupFile.removeTree("\(parent)/\(name)")
+            }
         }
     }
 

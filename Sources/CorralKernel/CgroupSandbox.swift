@@ -178,6 +178,13 @@ public final class SandboxCgroup: Sendable {
         return 0
     }
 
+    /// Whether a process, as the host counts, is in it or below.
+    public func contains(_ pid: Int32) throws(KernelError) -> Bool {
+        try CgroupFile.read("/proc/\(pid)/cgroup").split(separator: "\n").contains {
+            $0.hasPrefix("0::") && ($0.hasSuffix("/\(relativePath)") || $0.contains("/\(relativePath)/"))
+        }
+    }
+
     /// Whether a process is in it that has not ended.
     public var isPopulated: Bool {
         guard let content = try? CgroupFile.read("\(path)/cgroup.events") else { return false }

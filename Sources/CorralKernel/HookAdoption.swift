@@ -42,6 +42,80 @@ extension SandboxHooks {
         }
     }
 
+    /// A slot that the maps know.
+    public struct Occupant: Sendable, Equatable {
+        public var slot: UInt32
+        public var epoch: UInt64
+        /// 0: of a cgroup that Corral did not make.
+        public var ifindex: UInt32
+        /// Its hooks had not shown yet that they refuse.
+        public var isUnproven: Bool { epoch & SandboxIdentity.unprovenBit != 0 }
+    }
+
+    /// All of them.
+    public func occupants() throws(KernelError) -> [Occupant] {
+        var found: [Occupant] = []
+        for slot in 0..<UInt32(CORRAL_MAX_SLOTS) {
+            guard let (epoch, ifindex) = try occupant(of: slot) else { continue }
+            found.append(Occupant(slot: slot, epoch: epoch, ifindex: ifindex))
+        }
+        return found
+    }
+
+    /// Takes everything out of the maps that is of no slot in `kept`, by epoch. No hook may serve those any more.
+    public func sweep(keeping kept: [UInt32: UInt64]) throws(KernelError) {
+        let gone = try occupants().filter { kept[$0.slot] != $0.epoch }.map(\.slot)
+        for slot in gone { vacate(slot) }
+        removePolicies(of: gone)
+        for map in ["slot_by_cgroup", "slot_by_ifindex"] {
+            try removeEntries(of: map, keySize: map == "slot_by_cgroup" ? 8 : 4, valueSize: 4) { _, value in
+                kept[value.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }] == nil
+            }
+        }
+        let sizes = [
+            ("pins", MemoryLayout<corral_pin_key>.size), ("published", MemoryLayout<corral_port_key>.size),
+            ("cgroup_resolver", MemoryLayout<corral_cgroup_resolver_key>.size),
+            ("resolver_ports", MemoryLayout<corral_port_key>.size),
+        ]
+        for (map, size) in sizes {
+            try removeEntries(of: map, keySize: size, valueSize: 0) { key, _ in
+                let (slot, epoch) = key.withUnsafeBytes {
+                    ($0.loadUnaligned(as: UInt32.self), $0.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+                }
+                return kept[slot].map { UInt32(truncatingIfNeeded: $0) } != epoch
+            }
+        }
+    }
+
+    /// - Parameter valueSize: 0 when the value is not needed.
+    private func removeEntries(
+        of map: String, keySize: Int, valueSize: Int, where isUnwanted: ([UInt8], [UInt8]) -> Bool
+    ) throws(KernelError) {
+        let descriptor = try programs.map(map)
+        var key = [UInt8](repeating: 0, count: keySize)
+        var unwanted: [[UInt8]] = []
+        var isFirst = true
+        while true {
+            let before = key
+            let found = key.withUnsafeMutableBytes { next in
+                before.withUnsafeBytes {
+                    bpf_map_get_next_key(descriptor, isFirst ? nil : $0.baseAddress, next.baseAddress)
+                }
+            }
+            guard found == 0 else { break }
+            isFirst = false
+            var value = [UInt8](repeating: 0, count: valueSize)
+            if valueSize > 0 {
+                let isThere = key.withUnsafeBytes { key in
+                    value.withUnsafeMutableBytes { bpf_map_lookup_elem(descriptor, key.baseAddress, $0.baseAddress) }
+                }
+                guard isThere == 0 else { continue }
+            }
+            if isUnwanted(key, value) { unwanted.append(key) }
+        }
+        for key in unwanted { remove(map, key) }
+    }
+
     /// What the maps say of a slot; nil for an empty one.
     public func occupant(of slot: UInt32) throws(KernelError) -> (epoch: UInt64, ifindex: UInt32)? {
         var key = slot

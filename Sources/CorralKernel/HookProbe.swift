@@ -25,9 +25,12 @@ extension SandboxIdentity {
     /// meanwhile is nobody's.
     var probing: SandboxIdentity {
         var identity = self
-        identity.epoch |= 1 << 63
+        identity.epoch |= Self.unprovenBit
         return identity
     }
+
+    /// In the epoch of a slot whose hooks have not shown yet that they refuse.
+    public static let unprovenBit: UInt64 = 1 << 63
 
     /// A datagram from nowhere to the sandbox. Its checksum is wrong, so that the sandbox's own network would drop it.
     var unsolicitedFrame: [UInt8] {

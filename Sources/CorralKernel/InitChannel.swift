@@ -4,8 +4,8 @@ internal import Glibc
 
 /// What corral-init tells about its sandbox.
 public enum InitMessage: Sendable {
-    /// Parked and ready for commands.
-    case hello
+    /// Parked and ready for commands. `commands`: how many of an earlier daemon's it will tell of.
+    case hello(commands: UInt64)
     /// `pid` is the one inside. `stdin` is the write end of a pipe, the others are read ends. Of a command with a terminal
     /// `stdin` and `stdout` are both its master, and `stderr` is nil.
     case started(
@@ -124,7 +124,7 @@ public final class InitChannel: Sendable {
         switch corral_control_type(rawValue: message.type) {
         case CORRAL_HELLO:
             try message.expect(size: MemoryLayout<corral_hello>.size, descriptors: 0...0, from: name)
-            return .hello
+            return .hello(commands: message.tag)
         case CORRAL_STARTED:
             try message.expect(size: MemoryLayout<corral_started>.size, descriptors: 1...3, from: name)
             guard message.int32(at: 16) > 0 else {

@@ -26,6 +26,17 @@ public enum PinDirectory {
         _ = rmdir(root)
     }
 
+    /// The sandboxes of an instance whose hooks are pinned.
+    public static func sandboxes(of instance: String) -> [String] { entries(of: "\(root)/\(instance)/sandboxes") }
+
+    /// Takes the hooks of one sandbox off.
+    public static func remove(sandbox: String, of instance: String) {
+        SandboxHooks.removePins(in: "\(root)/\(instance)/sandboxes/\(sandbox)")
+    }
+
+    /// Whether an earlier daemon has left maps.
+    public static func hasMaps(_ instance: String) -> Bool { !entries(of: "\(root)/\(instance)/maps").isEmpty }
+
     /// Hooks of enforced cgroups, apart from the rest: they stay when a daemon ends, until the next has put its own on.
     public static func enforced(_ instance: String) -> String { "\(root)/\(instance)+enforced" }
 

@@ -197,7 +197,11 @@ public final class SandboxHooks: Sendable {
     func forget(_ identity: SandboxIdentity, cgroupID: UInt64) {
         var cgroup = cgroupID
         _ = bpf_map_delete_elem(slotByCgroup, &cgroup)
-        var slot = identity.slot
+        vacate(identity.slot)
+    }
+
+    func vacate(_ slot: UInt32) {
+        var slot = slot
         let empty = [UInt8](repeating: 0, count: MemoryLayout<corral_sandbox>.size)
         _ = empty.withUnsafeBytes { bpf_map_update_elem(sandboxes, &slot, $0.baseAddress, 0) }
     }

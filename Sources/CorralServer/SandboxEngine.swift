@@ -19,7 +19,8 @@ public protocol SandboxEngine: FileEngine {
     func kill(_ reference: String, command: String?, signal: Int32) async throws
     func pause(_ reference: String) async throws -> SandboxInfo
     func resume(_ reference: String) async throws -> SandboxInfo
-    func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo
+    /// - Parameter text: what the policy was read from.
+    func apply(_ policy: Policy, from text: PolicyText, to reference: String) async throws -> SandboxInfo
     /// Tells readers that a policy which was to replace a sandbox's was refused.
     func refused(policy error: String, of reference: String) async
     func remove(_ reference: String, force: Bool) async throws

@@ -79,7 +79,8 @@ struct SandboxRoutes: Sendable {
             entry.record.policyHash = SHA256(of: source.yaml.utf8)
             do {
                 let policy = try Policy(yaml: source.yaml, file: source.file)
-                let info = try await engine.apply(policy, to: routed.reference)
+                let info = try await engine.apply(
+                    policy, from: PolicyText(file: source.file, yaml: source.yaml), to: routed.reference)
                 entry.apply(info)
                 return .json(Sandbox(info))
             } catch {

@@ -20,6 +20,7 @@ extension SandboxSpec {
         let waitsForCommands = request.command == nil && request.imageCommand != true
         self.init(
             name: request.name, image: request.image ?? policy?.files.image, policy: policy,
+            policyText: request.policy.map { PolicyText(file: $0.file, yaml: $0.yaml) },
             command: CommandSpec(
                 arguments: request.command ?? [],
                 environment: request.env ?? [:],

@@ -11,15 +11,19 @@
 /* How many children one call collects: a flood of orphans must not keep us from the socket. */
 #define REAP_BATCH 256
 
+/* Bytes that any pipe may hold without a privilege (/proc/sys/fs/pipe-max-size, as the kernel sets it). */
+#define HELD_OUTPUT (1 << 20)
+
 enum state {
 	FREE = 0,
 	STARTING, /* forked; its report pipe is open */
 	STARTED,  /* executed; corrald has not been told */
 	FAILED,	  /* not executed; corrald has not been told */
 	RUNNING,
+	TOLD, /* ended, and corrald has been told; kept for a successor until corrald says that it needs it no more */
 };
 
-/* One command, until corrald has been told of its end. */
+/* One command, until corrald forgets it. */
 static struct command {
 	enum state state;
 	_Bool ended; /* reaped: its number may be another's by now */
@@ -32,7 +36,7 @@ static struct command {
 	int stdout_read, stderr_read;
 	int status;
 	uint64_t user_us, system_us, max_rss_kib;
-} commands[COMMANDS_MAX];
+} commands[COMMANDS_HELD];
 
 /* The answer to an EXEC that got no place above. */
 static struct {
@@ -50,19 +54,12 @@ void refuse(uint64_t tag, struct failure failure)
 
 static struct command *find(uint64_t tag)
 {
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++)
 		if (c->state != FREE && c->tag == tag)
 			return c;
 	return NULL;
 }
 
-static struct command *find_free(void)
-{
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
-		if (c->state == FREE)
-			return c;
-	return NULL;
-}
 
 static void release(struct command *command)
 {
@@ -71,6 +68,53 @@ static void release(struct command *command)
 	close_fd(&command->stdout_read);
 	close_fd(&command->stderr_read);
 	memset(command, 0, sizeof *command);
+}
+
+/* The place of one that has ended, when there is no other. NULL: as many run as may. */
+static struct command *find_free(void)
+{
+	struct command *place = NULL;
+	unsigned running = 0;
+
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++) {
+		running += c->state != FREE && c->state != TOLD;
+		if (place && place->state == FREE)
+			continue;
+		if (c->state == FREE || (c->state == TOLD && (!place || c->tag < place->tag)))
+			place = c;
+	}
+	if (running >= COMMANDS_MAX || !place)
+		return NULL;
+	if (place->state == TOLD)
+		release(place);
+	return place;
+}
+
+void forget_command(uint64_t tag)
+{
+	struct command *command = find(tag);
+
+	if (command && command->state == TOLD)
+		release(command);
+}
+
+/* Where the kernel grants no more they stay as they are. */
+void hold_output(void)
+{
+	for (const struct command *c = commands; c < commands + COMMANDS_HELD; c++)
+		if (c->state != FREE) {
+			fcntl(c->stdout_read, F_SETPIPE_SZ, HELD_OUTPUT);
+			fcntl(c->stderr_read, F_SETPIPE_SZ, HELD_OUTPUT);
+		}
+}
+
+unsigned held_commands(void)
+{
+	unsigned count = 0;
+
+	for (const struct command *c = commands; c < commands + COMMANDS_HELD; c++)
+		count += c->state != FREE;
+	return count;
 }
 
 static _Bool open_pipe(int *read_end, int *write_end)
@@ -161,7 +205,7 @@ unsigned starting_commands(struct pollfd *entries, unsigned room)
 {
 	unsigned count = 0;
 
-	for (const struct command *c = commands; c < commands + COMMANDS_MAX && count < room; c++)
+	for (const struct command *c = commands; c < commands + COMMANDS_HELD && count < room; c++)
 		if (c->state == STARTING)
 			entries[count++] = (struct pollfd){c->report, POLLIN, 0};
 	return count;
@@ -169,7 +213,7 @@ unsigned starting_commands(struct pollfd *entries, unsigned room)
 
 void command_reported(int report)
 {
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++) {
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++) {
 		if (c->state != STARTING || c->report != report)
 			continue;
 		struct failure failure = {0};
@@ -194,7 +238,7 @@ _Bool reap(void)
 
 		if (pid <= 0)
 			return 1;
-		for (struct command *c = commands; c < commands + COMMANDS_MAX; c++) {
+		for (struct command *c = commands; c < commands + COMMANDS_HELD; c++) {
 			if (c->state == FREE || c->ended || c->pid != pid)
 				continue;
 			c->ended = 1;
@@ -246,35 +290,47 @@ static enum sent tell_exited(const struct command *command)
 	return send_control(&message, sizeof message, NULL, 0);
 }
 
-/* False: corrald could not be told now. */
+/* False: corrald could not be told now. When it is gone, everything is kept for its successor. */
 static _Bool report(struct command *command)
 {
+	enum sent sent;
+
 	if (command->state == FAILED && command->ended) {
-		if (tell_failed(command->tag, command->failure) == SENT_FULL)
-			return 0;
-		release(command);
-		return 1;
+		sent = tell_failed(command->tag, command->failure);
+		if (sent == SENT)
+			release(command);
+		return sent != SENT_FULL;
 	}
 	if (command->state == STARTED) {
-		if (tell_started(command) == SENT_FULL)
-			return 0;
+		sent = tell_started(command);
+		if (sent != SENT)
+			return sent != SENT_FULL;
 		close_fd(&command->stdin_write);
 		command->state = RUNNING;
 	}
 	if (command->state == RUNNING && command->ended) {
-		if (tell_exited(command) == SENT_FULL)
-			return 0;
-		release(command);
+		sent = tell_exited(command);
+		if (sent == SENT)
+			command->state = TOLD;
+		return sent != SENT_FULL;
 	}
 	return 1;
 }
 
+void retell_commands(void)
+{
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++)
+		if (c->state == RUNNING || c->state == TOLD)
+			c->state = STARTED;
+}
+
 _Bool report_commands(void)
 {
+	/* A successor did not ask. */
 	if (refusal.pending && tell_failed(refusal.tag, refusal.failure) == SENT_FULL)
 		return 0;
 	refusal.pending = 0;
-	for (struct command *c = commands; c < commands + COMMANDS_MAX; c++)
+	for (struct command *c = commands; c < commands + COMMANDS_HELD; c++)
 		if (!report(c))
 			return 0;
 	return 1;

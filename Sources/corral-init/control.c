@@ -1,6 +1,7 @@
 #include "init.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,18 +12,44 @@
 #define SIGNAL_MAX 64
 
 static _Bool gone;
+static int listening = -1;
 
 _Bool control_is_open(void)
 {
 	return !gone;
 }
 
+int successor_socket(void)
+{
+	return listening;
+}
+
+/* The one that connected last is corrald: nobody but the host's root can, and an instance has one at a time. */
+_Bool take_successor(void)
+{
+	int control = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+
+	if (control < 0)
+		return 0;
+	/* The number is free when its predecessor is known to be gone. */
+	if (control != CORRAL_CONTROL_FD) {
+		int there = dup3(control, CORRAL_CONTROL_FD, O_CLOEXEC);
+		close_fd(&control);
+		if (there < 0)
+			return 0;
+	}
+	gone = 0;
+	return 1;
+}
+
 /* corrald died. What runs goes on; there is just nobody to tell. */
 static void lose_control(void)
 {
 	int control = CORRAL_CONTROL_FD;
-	if (!gone)
+	if (!gone) {
 		close_fd(&control);
+		hold_output();
+	}
 	gone = 1;
 }
 
@@ -137,20 +164,52 @@ static void receive_signal(const struct corral_signal *message)
 		signal_command(message->header.tag, message->signal);
 }
 
+/* A socket that listens; what else may come is closed by the caller. */
+static void receive_listen(int *descriptor)
+{
+	int is_listening = 0;
+	socklen_t size = sizeof is_listening;
+
+	if (listening < 0 && *descriptor >= 0 &&
+	    getsockopt(*descriptor, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) == 0 && is_listening) {
+		listening = *descriptor;
+		*descriptor = -1;
+	}
+}
+
+/* The descriptor of a message, or -1. */
+static int received_descriptor(struct msghdr *message)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(message);
+	int descriptor = -1;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof descriptor))
+		memcpy(&descriptor, CMSG_DATA(c), sizeof descriptor);
+	return descriptor;
+}
+
 void receive_control(void)
 {
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr alignment;
+	} ancillary;
+
 	/* Only the pages that a message fills are ever backed by memory, and only until it has been dealt with. */
 	void *buffer = mmap(NULL, CORRAL_CONTROL_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct iovec vector = {buffer, CORRAL_CONTROL_MAX};
-	/* No room for descriptors: the kernel drops any that come, and says so. */
-	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+	/* Room for one descriptor: the kernel drops any more that come, and says so. */
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = CMSG_LEN(sizeof(int)),
+	};
 	const struct corral_control_header *header = buffer;
 
 	if (buffer == MAP_FAILED) {
 		poll(NULL, 0, 1);
 		return;
 	}
-	ssize_t length = recvmsg(CORRAL_CONTROL_FD, &message, MSG_DONTWAIT);
+	ssize_t length = recvmsg(CORRAL_CONTROL_FD, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int descriptor = length < 0 ? -1 : received_descriptor(&message);
 	if (length < 0 && errno != EAGAIN && errno != EINTR)
 		lose_control();
 	if (length == 0) {
@@ -161,12 +220,19 @@ void receive_control(void)
 	}
 	if (length >= (ssize_t)sizeof *header && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
 	    header->version == CORRAL_CONTROL_VERSION && header->size == (size_t)length) {
-		if (header->type == CORRAL_EXEC && header->size >= sizeof(struct corral_exec))
+		if (header->type == CORRAL_LISTEN && header->size == sizeof(struct corral_listen))
+			receive_listen(&descriptor);
+		else if (descriptor >= 0)
+			; /* no other message has one */
+		else if (header->type == CORRAL_EXEC && header->size >= sizeof(struct corral_exec))
 			receive_exec(buffer);
 		else if (header->type == CORRAL_SECRET && header->size >= sizeof(struct corral_secret))
 			receive_secret(buffer);
 		else if (header->type == CORRAL_SIGNAL && header->size == sizeof(struct corral_signal))
 			receive_signal(buffer);
+		else if (header->type == CORRAL_FORGET && header->size == sizeof(struct corral_forget))
+			forget_command(header->tag);
 	}
+	close_fd(&descriptor);
 	munmap(buffer, CORRAL_CONTROL_MAX);
 }

@@ -85,6 +85,18 @@ _Bool reap(void);
 /* Tells corrald all that it does not know yet. False: the socket is full. */
 _Bool report_commands(void);
 
+/* A corrald that has just come is told anew of every command, whatever its predecessor knew. */
+void retell_commands(void);
+
+/* How many those are. */
+unsigned held_commands(void);
+
+/* Nobody reads what commands write: their pipes are to hold as much as pipes can. */
+void hold_output(void);
+
+/* Lets go of a command whose end has been told. */
+void forget_command(uint64_t tag);
+
 /* Queues an EXEC_FAILED for an EXEC that never became a command. */
 void refuse(uint64_t tag, struct failure failure);
 
@@ -95,7 +107,9 @@ unsigned starting_commands(struct pollfd *entries, unsigned room);
 /* A command's report pipe has something, or has closed. */
 void command_reported(int report);
 
+/* That run at once, and with those that have ended. */
 #define COMMANDS_MAX 64u
+#define COMMANDS_HELD 96u
 
 enum sent { SENT, SENT_FULL, SENT_GONE };
 
@@ -107,5 +121,11 @@ void receive_control(void);
 
 /* Whether corrald is still at the other end, as far as is known. */
 _Bool control_is_open(void);
+
+/* Where the next corrald connects; -1 when it cannot. */
+int successor_socket(void);
+
+/* Speaks to who has connected there from now on. False: nobody has. */
+_Bool take_successor(void);
 
 #endif

@@ -41,7 +41,7 @@ static uint32_t parse_uid(const char *text)
 
 static _Bool say_hello(void)
 {
-	const struct corral_hello hello = {{CORRAL_CONTROL_VERSION, CORRAL_HELLO, sizeof hello, 0}};
+	const struct corral_hello hello = {{CORRAL_CONTROL_VERSION, CORRAL_HELLO, sizeof hello, held_commands()}};
 	return send_control(&hello, sizeof hello, NULL, 0) == SENT;
 }
 
@@ -50,18 +50,19 @@ static _Noreturn void run(int children)
 	_Bool all_reaped = 1;
 
 	for (;;) {
-		struct pollfd wait[2 + COMMANDS_MAX];
+		struct pollfd wait[3 + COMMANDS_MAX];
 		struct signalfd_siginfo news;
 		/* Nothing new is taken up before corrald has heard of the old: that bounds what we hold. */
 		_Bool all_told = report_commands();
 
 		wait[0] = (struct pollfd){all_told && control_is_open() ? CORRAL_CONTROL_FD : -1, POLLIN, 0};
 		wait[1] = (struct pollfd){children, POLLIN, 0};
-		unsigned count = 2 + starting_commands(wait + 2, COMMANDS_MAX);
+		wait[2] = (struct pollfd){successor_socket(), POLLIN, 0};
+		unsigned count = 3 + starting_commands(wait + 3, COMMANDS_MAX);
 
 		if (poll(wait, count, !all_reaped ? 0 : !all_told ? RETRY_MS : -1) < 0)
 			continue;
-		for (unsigned i = 2; i < count; i++)
+		for (unsigned i = 3; i < count; i++)
 			if (wait[i].revents)
 				command_reported(wait[i].fd);
 		if (wait[1].revents)
@@ -70,6 +71,9 @@ static _Noreturn void run(int children)
 			all_reaped = reap();
 		if (wait[0].revents)
 			receive_control();
+		/* Its buffer is empty: the greeting fits. */
+		if (wait[2].revents && take_successor() && say_hello())
+			retell_commands();
 	}
 }
 

@@ -14,7 +14,9 @@ import Testing
     }
 
     private func rules(_ learner: PolicyLearner, _ calls: PolicyLearner.Calls = .none) -> [String] {
-        text(learner, calls: calls).split(separator: "\n").filter { $0.hasPrefix("    - ") }.map { String($0.dropFirst(6)) }
+        text(learner, calls: calls).split(separator: "\n").filter { $0.hasPrefix("    - ") }.map {
+            String($0.dropFirst(6))
+        }
     }
 
     @Test func namesStandForTheAddressesThatTheyResolvedTo() throws {

@@ -153,7 +153,7 @@ actor FakeEngine: SandboxEngine {
         return info
     }
 
-    func apply(_ policy: Policy, to reference: String) async throws -> SandboxInfo {
+    func apply(_ policy: Policy, from text: PolicyText, to reference: String) async throws -> SandboxInfo {
         var info = try await sandbox(reference)
         applied.append((reference, policy))
         info.policyName = policy.name

@@ -487,8 +487,16 @@ section_killed() {
     lab_count refused-capture
     DETAIL=$LAB_CAPTURED equal "corrald killed: the refused traffic stays refused" 0 "$LAB_FRAMES"
     expect "corrald killed: the permitted traffic goes on" test "$permitted" -gt 0
-    lab_sweep
+    lab_count refused-capture
     lab_corrald --allow-test-switches || fail "corrald starts again after it was killed"
+    equal "the next corrald: all three go on trying" 3 "$(probes)"
+    lab_count permitted-capture
+    sleep 1
+    lab_count permitted-capture
+    expect "the next corrald: the permitted traffic goes on" test "$LAB_FRAMES" -gt 0
+    lab_count refused-capture
+    DETAIL=$LAB_CAPTURED equal "the next corrald: the refused traffic stays refused" 0 "$LAB_FRAMES"
     run -- true
     equal "a new corrald serves" 0 $?
+    "$CORRAL_BIN/corral" ps -q | xargs -r "$CORRAL_BIN/corral" rm -f >/dev/null
 }

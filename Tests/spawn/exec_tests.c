@@ -177,6 +177,7 @@ static void test_terminal(struct sandbox *sandbox)
 		      exited.status == 9 << 8 && read(came[0], text, 1) < 0 && errno == EIO,
 	      "the master reads EIO once the command has ended");
 	close(came[0]);
+	send_forget(sandbox, 300);
 	sleep_ms(20);
 	check(count_fds(sandbox->reply.pid) == before, "and init keeps nothing of it");
 	command.flags |= CORRAL_EXEC_STDIN;
@@ -296,9 +297,12 @@ static void test_many(struct sandbox *sandbox)
 		send_bytes(sandbox->control, &message, sizeof message, NULL, 0);
 	}
 	while (ended < most && receive(sandbox->control, buffer, sizeof buffer, NULL, NULL) > 0)
-		ended += header->type == CORRAL_EXITED;
+		if (header->type == CORRAL_EXITED) {
+			ended++;
+			send_forget(sandbox, header->tag);
+		}
 	check(ended == most, "each end is reported");
-	sleep_ms(20); /* the last one is released after its end has been told */
+	sleep_ms(20); /* the last one is released after corrald has forgotten it */
 	check(count_fds(sandbox->reply.pid) == before, "init holds no descriptor of a command that has ended");
 	check_shell(sandbox, "true", 0, "and there is room again");
 }

@@ -87,6 +87,9 @@ void send_exec(struct sandbox *sandbox, const struct command *command, uint64_t 
 ssize_t receive(int fd, void *message, size_t room, int *descriptors, unsigned *count);
 void send_bytes(int fd, const void *message, size_t length, const int *descriptors, unsigned count);
 
+/* Nothing of a command that has ended is kept. */
+void send_forget(struct sandbox *sandbox, uint64_t tag);
+
 /* Runs to the end, feeding its input and collecting its output. */
 struct result run(struct sandbox *sandbox, const struct command *command);
 struct result run_shell(struct sandbox *sandbox, const char *script);
@@ -99,5 +102,6 @@ void test_isolation(void);
 void test_exec(void);
 void test_hostile(void);
 void test_endurance(void);
+void test_successor(void);
 
 #endif

@@ -16,6 +16,7 @@ int main(int argc, char **argv)
 	test_exec();
 	test_hostile();
 	test_endurance();
+	test_successor();
 	clean_host();
 	printf("%u passed, %u failed\n", passed(), failed());
 	return failed() != 0;

@@ -226,7 +226,15 @@ struct result run(struct sandbox *sandbox, const struct command *command)
 	if (receive(sandbox->control, &result.exited, sizeof result.exited, NULL, NULL) != sizeof result.exited ||
 	    result.exited.header.type != CORRAL_EXITED || result.exited.header.tag != tag)
 		die("no EXITED");
+	send_forget(sandbox, tag);
 	return result;
+}
+
+void send_forget(struct sandbox *sandbox, uint64_t tag)
+{
+	const struct corral_forget message = {{CORRAL_CONTROL_VERSION, CORRAL_FORGET, sizeof message, tag}};
+
+	send_bytes(sandbox->control, &message, sizeof message, NULL, 0);
 }
 
 struct result run_shell(struct sandbox *sandbox, const char *script)

@@ -34,6 +34,10 @@ const char *corral_errno_text(int number);
 
 /* SOCK_SEQPACKET over AF_UNIX. */
 int corral_socketpair(int *first, int *second);
+/* Sockets of the same kind with a name in the file system: one that listens there, in the place of what is there, and one that
+ * connects. */
+int corral_socket_listen(const char *path);
+int corral_socket_connect(const char *path);
 
 /* One message with `fd_count` descriptors (at most 16). Never raises SIGPIPE. */
 ssize_t corral_send_message(int fd, const void *bytes, size_t count, const int *fds, size_t fd_count);

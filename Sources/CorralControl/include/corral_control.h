@@ -9,9 +9,12 @@
  *   corrald -> corral-spawn   SPAWN_REQUEST  + cgroup descriptors
  *   corral-spawn -> corrald   SPAWN_REPLY    + pidfd, control socket, rtnetlink socket, netns, UDP socket (none on error)
  *   corral-init -> corrald    HELLO          when it is parked
- *   corrald -> corral-init    SECRET, EXEC, SIGNAL
+ *   corrald -> corral-init    LISTEN + listening socket; SECRET, EXEC, SIGNAL, FORGET
  *   corral-init -> corrald    STARTED + stdin write end, stdout and stderr read ends, or a terminal's master |
  *                             EXEC_FAILED; later EXITED
+ * When corrald is gone its successor connects to the socket that came with LISTEN. corral-init then speaks to that one: HELLO,
+ * then STARTED of each command that it has not been told to FORGET, with its streams but for stdin, and EXITED of each of them
+ * that has ended. Commands do not notice.
  */
 #ifndef CORRAL_CONTROL_H
 #define CORRAL_CONTROL_H
@@ -42,6 +45,8 @@ enum corral_control_type {
 	CORRAL_EXITED = 20,
 	CORRAL_SIGNAL = 21,
 	CORRAL_SECRET = 22,
+	CORRAL_FORGET = 23,
+	CORRAL_LISTEN = 24,
 };
 
 struct corral_control_header {
@@ -154,6 +159,7 @@ struct corral_spawn_reply {
 	uint32_t refused; /* enum corral_probe: calls of the child that failed with EPERM */
 };
 
+/* The tag counts the commands that a successor will be told of. */
 struct corral_hello {
 	struct corral_control_header header;
 };
@@ -217,6 +223,19 @@ struct corral_signal {
 	uint32_t zero;
 };
 
+/*
+ * The end of the command `tag` is written down and its output taken: no successor needs to hear of it. Until then it is kept with
+ * what it wrote, unless its place is needed for another.
+ */
+struct corral_forget {
+	struct corral_control_header header;
+};
+
+/* One descriptor: a SOCK_SEQPACKET socket that listens, where nobody but the host's root can connect. Once. */
+struct corral_listen {
+	struct corral_control_header header;
+};
+
 #define CORRAL_SECRET_NAME_BYTES 64u
 #define CORRAL_SECRET_BYTES (64u * 1024u)
 
@@ -245,5 +264,7 @@ CORRAL_CONTROL_ASSERT(struct corral_exec_failed, 24);
 CORRAL_CONTROL_ASSERT(struct corral_exited, 48);
 CORRAL_CONTROL_ASSERT(struct corral_signal, 24);
 CORRAL_CONTROL_ASSERT(struct corral_secret, 96);
+CORRAL_CONTROL_ASSERT(struct corral_forget, 16);
+CORRAL_CONTROL_ASSERT(struct corral_listen, 16);
 
 #endif

@@ -1,0 +1,89 @@
+internal import CorralKernel
+internal import CorralPolicy
+internal import Glibc
+
+/// Sandboxes that an earlier daemon has left. Every call blocks: for a work queue only.
+extension Provisioner {
+    /// A sandbox that is known again, and what its corral-init holds.
+    struct Adopted: Sendable {
+        var sandbox: WarmSandbox
+        var messages: [InitMessage]
+        /// Nothing in it runs, so that its corral-init could not tell yet.
+        var isFrozen: Bool
+        /// corral-init is gone, and everything with it.
+        var hasEnded: Bool
+    }
+
+    private static let patience: Int32 = 5_000
+
+    /// Puts this daemon's programs on the sandbox's hooks, each in one step, sees that they are on, and takes its corral-init over.
+    /// Throws when something of it is not as its record says: then it is not to be trusted.
+    func adopt(
+        _ record: SandboxRecord, _ identity: SandboxIdentity, refusals: RefusalLog, layout: ImageLayout
+    ) throws -> Adopted {
+        let cgroup = try SandboxCgroup.open(
+            hierarchy: hierarchy, instance: configuration.instance, id: record.id)
+        guard let occupant = try hooks.occupant(of: identity.slot), occupant.epoch == identity.epoch else {
+            throw KernelError(
+                call: "adopt", subject: record.id, errno: 0, detail: "the maps do not know it as slot \(identity.slot)")
+        }
+        func sandbox(_ channel: InitChannel, ifindex: UInt32) -> WarmSandbox {
+            WarmSandbox(
+                id: record.id, identity: identity, process: record.process, ifindex: ifindex,
+                interface: record.interface, cgroup: cgroup, channel: channel, refusals: refusals,
+                image: record.image, layout: layout)
+        }
+        guard record.process.isAlive else {
+            // What it left behind had nobody to answer to.
+            cgroup.killAll()
+            return Adopted(
+                sandbox: sandbox(try .ended(), ifindex: 0), messages: [], isFrozen: false, hasEnded: true)
+        }
+        guard try cgroup.contains(record.process.pid) else {
+            throw KernelError(
+                call: "adopt", subject: record.id, errno: 0,
+                detail: "process \(record.process.pid) is not in its cgroup")
+        }
+        let alias = Self.aliasPrefix(configuration.instance) + record.id
+        let link = try network.interfaces(aliasPrefix: alias).first { $0.alias == alias }
+        guard let link, link.index == occupant.ifindex else {
+            throw KernelError(call: "adopt", subject: record.id, errno: 0, detail: "its interface is not there")
+        }
+        try hooks.renew(name: record.id, ifindex: link.index)
+        try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: link.index)
+        let channel = try InitChannel.succeed(at: initSocket(of: record.id))
+        let isFrozen = cgroup.isFrozen
+        let messages = isFrozen ? [] : try channel.recount(timeoutMilliseconds: Self.patience)
+        return Adopted(
+            sandbox: sandbox(channel, ifindex: link.index), messages: messages, isFrozen: isFrozen, hasEnded: false)
+    }
+
+    /// Ends and removes everything of this instance that carries a sandbox's name, but for those in `kept`: processes first, then
+    /// wires, hooks, cgroups. Nothing that an instance of another name made is touched.
+    static func removeLeftovers(
+        except kept: Set<String>, _ configuration: EngineConfiguration, _ hierarchy: CgroupHierarchy,
+        _ network: HostNetwork
+    ) throws {
+        let instance = configuration.instance
+        try hierarchy.removeLeftovers(instance: instance, except: kept)
+        let prefix = aliasPrefix(instance)
+        let links = try network.interfaces(aliasPrefix: prefix).filter {
+            !kept.contains(String($0.alias.dropFirst(prefix.count)))
+        }
+        try network.remove(interfaces: links.map(\.index))
+        for id in PinDirectory.sandboxes(of: instance) where !kept.contains(id) {
+            PinDirectory.remove(sandbox: id, of: instance)
+        }
+        for (directory, suffix) in [("denials", ".jsonl"), ("init", ""), ("names", "")] {
+            let path = "\(configuration.runDirectory)/\(directory)"
+            try Files.makeDirectories(path)
+            for file in try Files.names(in: path) where !kept.contains(String(file.dropLast(suffix.count))) {
+                try Files.removeTree("\(path)/\(file)")
+            }
+        }
+        // Who connects there is corral-init's daemon.
+        if chmod("\(configuration.runDirectory)/init", 0o700) != 0 {
+            throw FileError(call: "chmod", path: "\(configuration.runDirectory)/init", errno: errno)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+internal import CLinux
+internal import CorralControl
+internal import Glibc
+
+/// How the next daemon comes to speak to a corral-init whose daemon is gone.
+extension InitChannel {
+    /// Makes a socket at `path` that corral-init listens on from now on. Its directory lets nobody but root in. Once.
+    public func offer(at path: String) throws(KernelError) {
+        let listener = FileDescriptor(
+            owning: try systemCall("listen", on: path) { corral_socket_listen(path) })
+        let bytes = try ControlMessage(CORRAL_LISTEN, tag: 0).finish()
+        let (socket, offered) = (descriptor.raw, [listener.raw])
+        try systemCall("sendmsg", on: "corral-init") {
+            corral_send_message(socket, bytes, bytes.count, offered, offered.count)
+        }
+    }
+
+    /// Connects where an earlier daemon's `offer` was. Throws ECONNREFUSED when that corral-init is gone.
+    public static func succeed(at path: String) throws(KernelError) -> InitChannel {
+        InitChannel(
+            control: FileDescriptor(owning: try systemCall("connect", on: path) { corral_socket_connect(path) }))
+    }
+
+    /// To a corral-init that is gone.
+    public static func ended() throws(KernelError) -> InitChannel {
+        var (ours, theirs): (Int32, Int32) = (-1, -1)
+        try systemCall("socketpair") { corral_socketpair(&ours, &theirs) }
+        _ = close(theirs)
+        return InitChannel(control: FileDescriptor(owning: ours))
+    }
+
+    /// The end of a command is written down, and what it wrote is taken: no successor needs to hear of it.
+    public func forget(tag: UInt64) throws(KernelError) {
+        try send(try ControlMessage(CORRAL_FORGET, tag: tag).finish())
+    }
+
+    /// What corral-init holds of its commands, told anew after `succeed`: all that come within the time given.
+    public func recount(timeoutMilliseconds: Int32) throws(KernelError) -> [InitMessage] {
+        guard case .hello(let count)? = try receive(timeoutMilliseconds: timeoutMilliseconds) else {
+            throw KernelError(call: "corral-init", errno: ETIMEDOUT, detail: "did not greet its new daemon")
+        }
+        var messages: [InitMessage] = []
+        var tags: Set<UInt64> = []
+        while let message = try receive(timeoutMilliseconds: tags.count < count ? timeoutMilliseconds : 0) {
+            messages.append(message)
+            switch message {
+            case .started(let tag, _, _, _, _), .execFailed(let tag, _, _): tags.insert(tag)
+            case .exited, .hello: break
+            case .closed: return messages
+            }
+        }
+        return messages
+    }
+}
+
+/// A process of the host, which its number alone does not tell from a later one.
+public struct ProcessIdentity: Sendable, Equatable, Codable {
+    public var pid: Int32
+    /// Clock ticks from the host's start to the process's.
+    public var startTime: UInt64
+
+    public init(pid: Int32, startTime: UInt64) {
+        self.pid = pid
+        self.startTime = startTime
+    }
+
+    /// As it is now. Throws ENOENT when there is none.
+    public init(pid: Int32) throws(KernelError) {
+        let path = "/proc/\(pid)/stat"
+        // The name, in parentheses, may hold anything; the start time is the 20th field behind it (proc(5)).
+        let fields = try CgroupFile.read(path).split(separator: ")").last?.split(separator: " ") ?? []
+        guard fields.count > 19, let time = UInt64(fields[19]) else {
+            throw KernelError(call: "read", subject: path, errno: EBADMSG)
+        }
+        self.init(pid: pid, startTime: time)
+    }
+
+    public var isAlive: Bool { (try? ProcessIdentity(pid: pid)) == self }
+}
