@@ -207,18 +207,24 @@ import Testing
     @Test func wrongKeysAreLimitedByAddressAndRightOnesAreNot() async throws {
         try await TestServer.run(listens: true) { server in
             let key = try await Self.key(server, .read)
-            for _ in 0..<FailedAttempts.burst {
-                let client = try server.tcpClient()
-                #expect(await client.request("GET", "/v1/pool", fields: Self.bearer("corral_x_y")).status == 401)
+            // On a busy machine some are forgiven before the last of them.
+            let begun = ContinuousClock.now
+            var told = 0
+            var client = try server.tcpClient()
+            var answer = await client.request("GET", "/v1/pool", fields: Self.bearer("corral_x_y"))
+            while answer.status == 401, told < 10 * FailedAttempts.burst {
+                told += 1
+                client = try server.tcpClient()
+                answer = await client.request("GET", "/v1/pool", fields: Self.bearer("corral_x_y"))
             }
-            let client = try server.tcpClient()
-            let answer = await client.request("GET", "/v1/pool", fields: Self.bearer("corral_x_y"))
             #expect(answer.status == 429)
+            let forgiven = Int((ContinuousClock.now - begun) / .seconds(FailedAttempts.secondsPerAttempt))
+            #expect((FailedAttempts.burst...FailedAttempts.burst + forgiven + 1).contains(told))
             #expect(answer.fields["retry-after"] == "\(FailedAttempts.secondsPerAttempt)")
             #expect(await client.isAtEnd())
             let other = try server.tcpClient()
             #expect(await other.request("GET", "/v1/pool", fields: Self.bearer(key.token)).status == 200)
-            #expect(server.engine.recorded.count == FailedAttempts.burst)
+            #expect(server.engine.recorded.count == told)
         }
     }
 

@@ -129,9 +129,11 @@ access_socket() {
     equal "socket-group: owner, group, mode" "root nogroup 660" "$(stat -c '%U %G %a' "$LAB_DIR/run/corral.sock")"
     equal "socket-group: its members may" 0 "$(code_of as_reader "$LAB_DIR/corral" run -- true)"
     equal "socket-group: others may not" 125 "$(code_of as_other "$LAB_DIR/corral" run -- true)"
-    text=$(corral tail -o json --no-follow --since 1m -e audit)
-    DETAIL=$text expect "the journal has the peer's uid, gid and pid" \
-        grep -qE '"action":"create","outcome":"done","by":\{"uid":65534,"gid":65534,"pid":[1-9][0-9]*\}' <<<"$text"
+    journal_has_the_peer() {
+        corral tail -o json --no-follow --since 1m -e audit |
+            grep -E '"action":"create","outcome":"done","by":\{"uid":65534,"gid":65534,"pid":[1-9][0-9]*\}' >/dev/null
+    }
+    expect "the journal has the peer's uid, gid and pid" within 5 journal_has_the_peer
     access_restart --socket-group nogroup --socket-mode 0600
     equal "socket-mode: is set" 600 "$(stat -c %a "$LAB_DIR/run/corral.sock")"
     equal "socket-mode 0600: the group may not" 125 "$(code_of as_reader "$LAB_DIR/corral" run -- true)"

@@ -25,7 +25,7 @@ lasted() {
 import datetime, json, sys
 sandbox = json.load(sys.stdin)
 sandbox = sandbox[0] if isinstance(sandbox, list) else sandbox
-start, end = (datetime.datetime.fromisoformat(sandbox[key][:26].rstrip("Z")) for key in ("startedAt", "exitedAt"))
+start, end = (datetime.datetime.fromisoformat(sandbox[key][:26].rstrip("Z")) for key in ("createdAt", "exitedAt"))
 print(round((end - start).total_seconds() * 1000))'
 }
 

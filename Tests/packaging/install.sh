@@ -76,7 +76,7 @@ mkdir "$dir/root"
 check "make install" "${install[@]}" install
 check "the installed client runs" "$dir/root/opt/corral/bin/corral" --version
 check "and the program beside it that speaks TLS" \
-    eval "\"$dir/root/opt/corral/libexec/corral/corral-tls\" 2>&1 | grep -q '^corral-tls: started by corral'"
+    grep -q '^corral-tls: started by corral' <<<"$("$dir/root/opt/corral/libexec/corral/corral-tls" 2>&1)"
 check "the installed daemon takes the installed settings" "$dir/root/opt/corral/bin/corrald" --check --config "$dir/root/etc/corral/corrald.yaml"
 check "the unit starts what was installed" grep -q '^ExecStart=/opt/corral/bin/corrald ' "$dir/root/opt/corral/lib/systemd/system/corrald.service"
 if command -v systemd-analyze >/dev/null; then
