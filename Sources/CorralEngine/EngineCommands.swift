@@ -195,7 +195,7 @@ extension Engine {
         guard case .paused = sandbox.state else {
             throw EngineError(.conflict, "sandbox \(sandbox.name) has ended meanwhile")
         }
-        remember(sandbox)
+        await rememberBeforeAnswer(sandbox)
         emit(.sandbox(.paused), sandbox)
         return info(sandbox)
     }
@@ -217,7 +217,7 @@ extension Engine {
         }
         guard case .paused = sandbox.state else { return info(sandbox) }
         sandbox.state = .running(startedAt: startedAt)
-        remember(sandbox)
+        await rememberBeforeAnswer(sandbox)
         emit(.sandbox(.resumed), sandbox)
         return info(sandbox)
     }

@@ -77,6 +77,11 @@ extension Engine {
         try await recording.run { try Self.write(picture, to: records) }
     }
 
+    /// What has happened already cannot be refused for want of room on a disk.
+    func rememberBeforeAnswer(_ sandbox: LiveSandbox) async {
+        do { try await write(picture(of: sandbox)) } catch { host.report("\(error)") }
+    }
+
     static func write(_ picture: Picture, to records: RecordStore) throws {
         do {
             try records.write(picture.record, picture.policy, picture: picture.number)

@@ -174,3 +174,53 @@ section_orphans() {
         "/sys/fs/bpf/corral/$instance/sandboxes" "/sys/fs/bpf/corral/$instance"
     "$CORRAL" rm -f $whole >/dev/null
 }
+
+# How many of this instance's sandboxes run the probe.
+probes() {
+    lab_cgroups | sed 's,$,/cgroup.procs,' | xargs -r cat 2>/dev/null | sort -u | sed 's,.*,/proc/&/comm,' |
+        xargs -r grep -shx probe | wc -l
+}
+
+section_killed() {
+    local permitted control i
+    lab_count refused-capture
+    control=$(lab_control udp4 "$REFUSED4" 8000)
+    settle
+    lab_count refused-capture
+    expect "control: the refused server is within reach of the host" test "$LAB_FRAMES" -gt 0
+    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 60 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 60 >/dev/null 2>&1 &
+    lab_probe "$POLICY" "${SWITCHES[@]}" -- loop "$REFUSED4" 8000 60 >/dev/null 2>&1 &
+    for ((i = 0; i < 100; i++)); do
+        [ "$(probes)" -eq 3 ] && break
+        sleep 0.1
+    done
+    lab_count permitted-capture
+    sleep 1
+    lab_count permitted-capture
+    expect "before: the permitted traffic flows" test "$LAB_FRAMES" -gt 0
+    lab_count refused-capture
+    kill -KILL "$LAB_DAEMON"
+    wait "$LAB_DAEMON" 2>/dev/null
+    LAB_DAEMON=
+    lab_count permitted-capture
+    sleep 1.5
+    equal "corrald killed: all three go on trying" 3 "$(probes)"
+    lab_count permitted-capture
+    permitted=$LAB_FRAMES
+    lab_count refused-capture
+    DETAIL=$LAB_CAPTURED equal "corrald killed: the refused traffic stays refused" 0 "$LAB_FRAMES"
+    expect "corrald killed: the permitted traffic goes on" test "$permitted" -gt 0
+    lab_count refused-capture
+    lab_corrald --allow-test-switches || fail "corrald starts again after it was killed"
+    equal "the next corrald: all three go on trying" 3 "$(probes)"
+    lab_count permitted-capture
+    sleep 1
+    lab_count permitted-capture
+    expect "the next corrald: the permitted traffic goes on" test "$LAB_FRAMES" -gt 0
+    lab_count refused-capture
+    DETAIL=$LAB_CAPTURED equal "the next corrald: the refused traffic stays refused" 0 "$LAB_FRAMES"
+    run -- true
+    equal "a new corrald serves" 0 $?
+    "$CORRAL_BIN/corral" ps -q | xargs -r "$CORRAL_BIN/corral" rm -f >/dev/null
+}
