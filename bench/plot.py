@@ -17,13 +17,14 @@ def bars(title, chosen):
     """One bar a series up to its p50, and a line on to its p99; a logarithmic scale where they are far apart."""
     values = [series["summary"]["p50"] for series in chosen]
     most = max(max(series["summary"]["p99"], series["summary"]["p50"]) for series in chosen)
-    logarithmic = most / max(min(values), 1e-12) > 50
+    # Differences of memory may be nothing, or less.
+    logarithmic = min(values) > 0 and most / min(values) > 50
     least = 10 ** math.floor(math.log10(min(values))) if logarithmic else 0
 
     def position(value):
         if logarithmic:
             return WIDTH * math.log(max(value, least) / least) / math.log(most / least)
-        return WIDTH * value / most
+        return WIDTH * max(value, 0) / most
 
     floors = {series.get("floor") for series in chosen}
     unit = chosen[0]["unit"] + (", logarithmic" if logarithmic else "")
