@@ -21,6 +21,8 @@ for name in "${names[@]}"; do
     echo "== $name ($mode)"
     : >"$work/$name.lines"
     from=$SECONDS
+    BENCH_LOAD=$(cut -d' ' -f1 /proc/loadavg)
+    export BENCH_LOAD
     if BENCH_MODE=$mode BENCH_LINES=$work/$name.lines "bench/$name/bench.sh"; then
         python3 -B bench/report.py assemble "$name" "$mode" "$work/$name.lines" "$results/$name.json"
         echo "== $name: $((SECONDS - from)) s"
