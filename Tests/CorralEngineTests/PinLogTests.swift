@@ -6,11 +6,9 @@ import Testing
 
 @Suite struct PinLogTests {
     private static func withLog(_ body: (inout PinLog, String) throws -> Void) throws {
-        var template = Array("/tmp/corral-pins.XXXXXX".utf8CString)
-        let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
-        defer { try? Files.removeTree(directory) }
-        var log = PinLog(path: directory + "/sb-1")
-        try body(&log, directory + "/sb-1")
+        let directory = try TemporaryDirectory()
+        var log = PinLog(path: directory.path + "/sb-1")
+        try body(&log, directory.path + "/sb-1")
     }
 
     private static let first = IPAddress(ipv4: 0xcb00_710a)

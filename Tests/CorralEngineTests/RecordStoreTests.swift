@@ -7,11 +7,11 @@ import Testing
 
 /// What the next daemon finds written down.
 struct RecordStoreTests {
-    private let directory: String
+    private let place: TemporaryDirectory
+    private var directory: String { place.path }
 
     init() throws {
-        var template = Array("/tmp/corral-records-XXXXXX".utf8CString)
-        directory = try #require(mkdtemp(&template).map { String(cString: $0) })
+        place = try TemporaryDirectory()
     }
 
     private static func record(_ id: String, policy: UInt32? = nil) -> SandboxRecord {

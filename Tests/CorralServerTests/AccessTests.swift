@@ -127,7 +127,9 @@ import Testing
     @Test func anExpiredKeyOpensNothing() async throws {
         let directory = try TemporaryDirectory()
         let now = TestClock(1_000_000)
-        let keys = ApiKeys(file: ApiKeyFile(directory: directory.path), clock: { now.value }) { Issue.record("\($0)") }
+        let keys = ApiKeys(file: ApiKeyFile(directory: directory.path), clock: { now.value }) { [directory] in
+            Issue.record("\(directory.path): \($0)")
+        }
         let created = try await keys.create(.init(name: "t", scope: .run, expiresIn: "1h"))
         now.value += 3599
         #expect(keys.authenticate(created.token)?.id == created.key.id)

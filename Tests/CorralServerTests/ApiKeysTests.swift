@@ -22,7 +22,10 @@ final class TestClock: Sendable {
     private static func keys(
         _ directory: TemporaryDirectory, clock: TestClock = TestClock(1_000_000), log: EventLog = EventLog()
     ) -> ApiKeys {
-        ApiKeys(file: ApiKeyFile(directory: directory.path), clock: { clock.value }) { log.add($0) }
+        // The directory stays while something is to be written there.
+        ApiKeys(file: ApiKeyFile(directory: directory.path), clock: { clock.value }) { [directory] text in
+            withExtendedLifetime(directory) { log.add(text) }
+        }
     }
 
     private static func content(_ directory: TemporaryDirectory) throws -> String {

@@ -33,7 +33,8 @@ struct TestServer: Sendable {
         var logger = Logger(label: "test") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = .critical
         let (ready, continuation) = AsyncStream<Int>.makeStream()
-        let keys = ApiKeys(stateDirectory: directory.path) { Issue.record("\($0)") }
+        // The directory stays while something is to be written there.
+        let keys = ApiKeys(stateDirectory: directory.path) { [directory] in Issue.record("\(directory.path): \($0)") }
         let server = APIServer(
             engine: engine, socket: socket, keys: keys,
             configuration: .init(

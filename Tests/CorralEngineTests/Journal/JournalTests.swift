@@ -8,18 +8,13 @@ import Testing
 
 /// A directory of its own for a journal, removed at the end, and a clock that the test sets.
 final class JournalPlace: Sendable {
-    let path: String
+    private let place: TemporaryDirectory
+    var path: String { place.path }
     let time = Atomic<Int64>(1_795_497_121_000_000_000)
     let complaints = Mutex<[String]>([])
 
     init() throws {
-        var template = Array("/tmp/corral-journal-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw FileError(call: "mkdtemp", path: "/tmp", errno: errno) }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    deinit {
-        try? Files.removeTree(path)
+        place = try TemporaryDirectory()
     }
 
     var directory: JournalDirectory { JournalDirectory(path: path + "/audit") }
