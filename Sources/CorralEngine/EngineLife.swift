@@ -250,10 +250,11 @@ extension Engine {
         forget(sandbox)
         names.remove(sandbox.warm.identity)
         nameService.resolver.forget(ResolverClient(sandbox.warm.identity))
-        for (publication, forwarder) in sandbox.published {
+        // Those too that nothing could be bound for.
+        for publication in sandbox.spec.publish + sandbox.published.map(\.publication) {
             host.provisioner.hooks.unpublish(publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
-            Task { await forwarder.stop() }
         }
+        for (_, forwarder) in sandbox.published { Task { await forwarder.stop() } }
         discard(sandbox.warm)
     }
 
