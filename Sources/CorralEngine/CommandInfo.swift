@@ -1,6 +1,6 @@
 /// A command as it was when asked for. Times: nanoseconds since 1970, UTC.
 public struct CommandInfo: Sendable, Equatable {
-    public enum State: Sendable, Equatable {
+    public enum State: Sendable, Equatable, Codable {
         case starting
         case running(startedAt: Int64)
         case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)

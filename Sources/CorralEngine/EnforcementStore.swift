@@ -43,9 +43,6 @@ struct EnforcementStore: Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let bytes = Array(try encoder.encode(Document(version: Self.version, enforced: records)))
-        let temporary = path + ".new"
-        try? Files.removeTree(temporary)
-        try Files.write(temporary, bytes, mode: 0o600)
-        try Files.rename(temporary, to: path)
+        try Files.replace(path, with: bytes, mode: 0o600)
     }
 }

@@ -141,23 +141,8 @@ extension Engine {
         sandbox.nextTag = record.nextTag
         sandbox.isDiskLimited = true
         for command in record.commands { sandbox.commands[command.tag] = command.live }
-        sandbox.state =
-            switch record.state {
-            case .claimed: .claimed
-            case .running(let startedAt): .running(startedAt: startedAt)
-            case .paused(let startedAt): .paused(startedAt: startedAt)
-            case .exited(let startedAt, let exitedAt, let result):
-                .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
-            }
-        let identity = warm.identity
-        hub.learn(
-            EventHub.Known(
-                epoch: identity.epoch,
-                context: DecisionContext(
-                    sandbox: sandbox.reference, bootTime: 0, uidBase: Provisioner.firstUID(of: identity.slot),
-                    uidCount: Provisioner.uidCount),
-                policies: [:], refusals: warm.refusals),
-            slot: identity.slot)
+        sandbox.state = record.state
+        learn(warm.identity, sandbox.reference, warm.refusals)
         return sandbox
     }
 

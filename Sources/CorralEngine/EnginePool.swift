@@ -53,17 +53,7 @@ extension Engine {
             slots.give(back: slot)
             throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
         }
-        hub.learn(
-            EventHub.Known(
-                epoch: identity.epoch,
-                context: DecisionContext(
-                    sandbox: SandboxReference(id: id, name: id), bootTime: 0,
-                    uidBase: Provisioner.firstUID(of: slot), uidCount: Provisioner.uidCount
-                ),
-                policies: [:], refusals: refusals
-            ),
-            slot: slot
-        )
+        learn(identity, SandboxReference(id: id, name: id), refusals)
         do {
             return try await makers.run(isUrgent: isUrgent) {
                 try provisioner.make(
@@ -75,6 +65,18 @@ extension Engine {
             slots.give(back: slot)
             throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
         }
+    }
+
+    /// What the kernel tells of the slot from now on is this sandbox's.
+    func learn(_ identity: SandboxIdentity, _ reference: SandboxReference, _ refusals: RefusalLog) {
+        hub.learn(
+            EventHub.Known(
+                epoch: identity.epoch,
+                context: DecisionContext(
+                    sandbox: reference, bootTime: 0, uidBase: Provisioner.firstUID(of: identity.slot),
+                    uidCount: Provisioner.uidCount),
+                policies: [:], refusals: refusals),
+            slot: identity.slot)
     }
 
     static func randomText(_ count: Int) -> String {

@@ -14,15 +14,8 @@ extension Engine {
     func picture(of sandbox: LiveSandbox) -> Picture {
         sandbox.pictures += 1
         let (identity, spec) = (sandbox.warm.identity, sandbox.spec)
-        let state: SandboxRecord.State =
-            switch sandbox.state {
-            case .claimed: .claimed
-            case .running(let startedAt): .running(startedAt: startedAt)
-            case .paused(let startedAt):
-                sandbox.isPausedForCopy ? .running(startedAt: startedAt) : .paused(startedAt: startedAt)
-            case .exited(let startedAt, let exitedAt, let result):
-                .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
-            }
+        var state = sandbox.state
+        if sandbox.isPausedForCopy, case .paused(let startedAt) = state { state = .running(startedAt: startedAt) }
         var commands = sandbox.commands.values.sorted { $0.tag < $1.tag }.map(SandboxRecord.Command.init)
         if sandbox.main == nil, !spec.command.arguments.isEmpty {
             commands.append(
@@ -122,16 +115,10 @@ extension Engine {
 
 extension SandboxRecord.Command {
     init(_ command: LiveCommand) {
-        let state: State =
-            switch command.state {
-            case .starting: .starting
-            case .running(let startedAt): .running(startedAt: startedAt)
-            case .exited(let startedAt, let exitedAt, let result):
-                .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
-            }
         self.init(
             tag: command.tag, id: command.id, arguments: command.spec.arguments,
-            hasTerminal: command.spec.terminal != nil, detached: command.spec.detached, pid: command.pid, state: state)
+            hasTerminal: command.spec.terminal != nil, detached: command.spec.detached, pid: command.pid,
+            state: command.state.info)
     }
 
     /// As far as it is written down.
@@ -142,13 +129,7 @@ extension SandboxRecord.Command {
                 arguments: arguments, terminal: hasTerminal ? TerminalSize(rows: 0, columns: 0) : nil,
                 detached: detached))
         command.pid = pid
-        command.state =
-            switch state {
-            case .starting: .starting(nil)
-            case .running(let startedAt): .running(startedAt: startedAt)
-            case .exited(let startedAt, let exitedAt, let result):
-                .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
-            }
+        command.state = LiveCommand.State(state)
         // Whoever was attached to it has gone with the last daemon.
         command.wasAttached = true
         return command

@@ -6,6 +6,26 @@ final class LiveCommand {
         case starting(CheckedContinuation<CommandSession, any Error>?)
         case running(startedAt: Int64)
         case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
+
+        /// Without whoever waits for its start.
+        init(_ state: CommandInfo.State) {
+            self =
+                switch state {
+                case .starting: .starting(nil)
+                case .running(let startedAt): .running(startedAt: startedAt)
+                case .exited(let startedAt, let exitedAt, let result):
+                    .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
+                }
+        }
+
+        var info: CommandInfo.State {
+            switch self {
+            case .starting: .starting
+            case .running(let startedAt): .running(startedAt: startedAt)
+            case .exited(let startedAt, let exitedAt, let result):
+                .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
+            }
+        }
     }
 
     /// corral-init's number for it.
@@ -47,15 +67,8 @@ final class LiveCommand {
     }
 
     func info(in sandbox: String) -> CommandInfo {
-        let state: CommandInfo.State =
-            switch state {
-            case .starting: .starting
-            case .running(let startedAt): .running(startedAt: startedAt)
-            case .exited(let startedAt, let exitedAt, let result):
-                .exited(startedAt: startedAt, exitedAt: exitedAt, result: result)
-            }
-        return CommandInfo(
-            id: id, sandbox: sandbox, command: spec.arguments, pid: pid, state: state,
+        CommandInfo(
+            id: id, sandbox: sandbox, command: spec.arguments, pid: pid, state: state.info,
             hasTerminal: spec.terminal != nil)
     }
 }

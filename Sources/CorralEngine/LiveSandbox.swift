@@ -4,7 +4,8 @@ internal import CorralPolicy
 
 /// A sandbox that somebody has claimed. The engine's actor alone touches it.
 final class LiveSandbox {
-    enum State {
+    enum State: Codable, Sendable, Equatable {
+        /// Nobody has heard yet that its command runs.
         case claimed
         case running(startedAt: Int64)
         case paused(startedAt: Int64)

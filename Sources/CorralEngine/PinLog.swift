@@ -53,10 +53,7 @@ struct PinLog: Sendable {
                 written += 1
             }
         }
-        let unfinished = path + ".new"
-        try Files.removeTree(unfinished)
-        try Files.write(unfinished, content, mode: 0o600)
-        try Files.rename(unfinished, to: path)
+        try Files.replace(path, with: content, mode: 0o600)
         lines = written
     }
 

@@ -145,11 +145,7 @@ final class RecordStore: Sendable {
     private func replace(_ path: String, with value: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let bytes = Array(try encoder.encode(value))
-        let unfinished = path + ".new"
-        _ = unlink(unfinished)
-        try Files.write(unfinished, bytes, mode: 0o600)
-        try Files.rename(unfinished, to: path)
+        try Files.replace(path, with: Array(try encoder.encode(value)), mode: 0o600)
     }
 }
 

@@ -7,21 +7,7 @@ struct SandboxRecord: Codable, Sendable {
     /// Goes up when what stands here changes its meaning.
     static let version = 1
 
-    enum State: Codable, Sendable, Equatable {
-        /// Nobody has heard yet that its command runs.
-        case claimed
-        case running(startedAt: Int64)
-        case paused(startedAt: Int64)
-        case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
-    }
-
     struct Command: Codable, Sendable, Equatable {
-        enum State: Codable, Sendable, Equatable {
-            case starting
-            case running(startedAt: Int64)
-            case exited(startedAt: Int64, exitedAt: Int64, result: CommandResult)
-        }
-
         /// corral-init's number for it.
         var tag: UInt64
         var id: String
@@ -30,7 +16,7 @@ struct SandboxRecord: Codable, Sendable {
         var detached: Bool
         /// Inside.
         var pid: Int32
-        var state: State
+        var state: CommandInfo.State
     }
 
     struct Publication: Codable, Sendable, Equatable {
@@ -58,7 +44,7 @@ struct SandboxRecord: Codable, Sendable {
     var id: String
     var name: String
     var createdAt: Int64
-    var state: State
+    var state: LiveSandbox.State
 
     var slot: UInt32
     var epoch: UInt64

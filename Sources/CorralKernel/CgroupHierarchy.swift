@@ -113,16 +113,8 @@ public struct CgroupHierarchy: Sendable, Equatable {
 
     /// One component of a path.
     static func check(_ name: String, named what: String) throws(KernelError) {
-        let isSound =
-            (1...128).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
-            && name.utf8.allSatisfy {
-                switch $0 {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
-                    true
-                default: false
-                }
-            }
-        if !isSound { throw KernelError(call: "cgroup name", subject: "\(what) '\(name)'", errno: EINVAL) }
+        guard name.isPathComponent(most: 128) else {
+            throw KernelError(call: "cgroup name", subject: "\(what) '\(name)'", errno: EINVAL)
+        }
     }
 }

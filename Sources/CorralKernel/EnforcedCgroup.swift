@@ -115,30 +115,19 @@ extension SandboxHooks {
     private static func copyFlows(
         from earlier: Int32, slot: UInt32, epoch: UInt32, to flows: Int32, _ identity: SandboxIdentity
     ) {
-        var key = [UInt8](repeating: 0, count: MemoryLayout<corral_flow_key>.size)
+        var walk = MapWalk(
+            earlier, keySize: MemoryLayout<corral_flow_key>.size, limit: 2 * Int(CORRAL_MAX_FLOWS))
         var value = [UInt8](repeating: 0, count: MemoryLayout<corral_flow>.size)
         var owner: [UInt8] = []
         var accepted: [UInt8] = []
         owner.appendWord(slot)
         owner.appendWord(epoch)
         accepted.appendWord(CORRAL_RULE_PUBLISHED)
-        var isFirst = true
-        // An entry that is gone by the time its successor is asked for sends the walk back to the beginning.
-        for _ in 0..<2 * Int(CORRAL_MAX_FLOWS) {
-            let before = key
-            let found = key.withUnsafeMutableBytes { next in
-                before.withUnsafeBytes {
-                    bpf_map_get_next_key(earlier, isFirst ? nil : $0.baseAddress, next.baseAddress)
-                }
+        while walk.advance() {
+            guard walk.key.starts(with: owner), walk.read(into: &value), value.suffix(4).elementsEqual(accepted) else {
+                continue
             }
-            guard found == 0 else { return }
-            isFirst = false
-            guard key.starts(with: owner) else { continue }
-            let isThere = key.withUnsafeBytes { key in
-                value.withUnsafeMutableBytes { bpf_map_lookup_elem(earlier, key.baseAddress, $0.baseAddress) == 0 }
-            }
-            guard isThere, value.suffix(4).elementsEqual(accepted) else { continue }
-            let copy = identity.keyPrefix + key.dropFirst(8)
+            let copy = identity.keyPrefix + walk.key.dropFirst(8)
             _ = copy.withUnsafeBytes { key in
                 value.withUnsafeBytes { bpf_map_update_elem(flows, key.baseAddress, $0.baseAddress, 0) }
             }

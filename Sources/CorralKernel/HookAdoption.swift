@@ -92,26 +92,13 @@ extension SandboxHooks {
         of map: String, keySize: Int, valueSize: Int, where isUnwanted: ([UInt8], [UInt8]) -> Bool
     ) throws(KernelError) {
         let descriptor = try programs.map(map)
-        var key = [UInt8](repeating: 0, count: keySize)
+        // Of these maps `pins` holds most.
+        var walk = MapWalk(descriptor, keySize: keySize, limit: 2 * Int(CORRAL_MAX_PINS))
+        var value = [UInt8](repeating: 0, count: valueSize)
         var unwanted: [[UInt8]] = []
-        var isFirst = true
-        while true {
-            let before = key
-            let found = key.withUnsafeMutableBytes { next in
-                before.withUnsafeBytes {
-                    bpf_map_get_next_key(descriptor, isFirst ? nil : $0.baseAddress, next.baseAddress)
-                }
-            }
-            guard found == 0 else { break }
-            isFirst = false
-            var value = [UInt8](repeating: 0, count: valueSize)
-            if valueSize > 0 {
-                let isThere = key.withUnsafeBytes { key in
-                    value.withUnsafeMutableBytes { bpf_map_lookup_elem(descriptor, key.baseAddress, $0.baseAddress) }
-                }
-                guard isThere == 0 else { continue }
-            }
-            if isUnwanted(key, value) { unwanted.append(key) }
+        while walk.advance() {
+            if valueSize > 0, !walk.read(into: &value) { continue }
+            if isUnwanted(walk.key, value) { unwanted.append(walk.key) }
         }
         for key in unwanted { remove(map, key) }
     }

@@ -28,15 +28,7 @@ public final class SecretContent: Sendable {
 extension InitChannel {
     /// Names that corral-init takes: 1 to 63 letters, digits, `_`, `-` and `.`, the first no `.`.
     public static func isSecretName(_ name: String) -> Bool {
-        (1..<Int(CORRAL_SECRET_NAME_BYTES)).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
-            && name.utf8.allSatisfy {
-                switch $0 {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
-                    true
-                default: false
-                }
-            }
+        name.isPathComponent(most: Int(CORRAL_SECRET_NAME_BYTES) - 1)
     }
 
     /// Writes /run/secrets/`name`, readable by the user alone. `execFailed` with the same `tag` tells that it could not be written,

@@ -93,28 +93,11 @@ extension SandboxHooks {
         ]
         return maps.compactMap { name, limit, keySize in
             guard let map = try? programs.map(name) else { return nil }
-            return (name, Self.entries(of: map, keySize: keySize, limit: Int(limit)), Int(limit))
+            var walk = MapWalk(map, keySize: keySize, limit: Int(limit))
+            var count = 0
+            while walk.advance() { count += 1 }
+            return (name, count, Int(limit))
         }
-    }
-
-    /// What is added and removed meanwhile may be counted or not.
-    private static func entries(of map: Int32, keySize: Int, limit: Int) -> Int {
-        var key = [UInt8](repeating: 0, count: keySize)
-        var next = key
-        var count = 0
-        var isFirst = true
-        while count < limit {
-            let result = next.withUnsafeMutableBytes { next in
-                key.withUnsafeBytes {
-                    bpf_map_get_next_key(map, isFirst ? nil : $0.baseAddress, next.baseAddress)
-                }
-            }
-            guard result == 0 else { break }
-            isFirst = false
-            count += 1
-            swap(&key, &next)
-        }
-        return count
     }
 
     /// How many sandboxes and cgroups the maps have room for, and how many addresses of names, over all of them.

@@ -64,9 +64,8 @@ public struct SpawnRequest: Sendable {
         self.mounts = mounts
     }
 
-    /// Most layers above an image, and most mounts.
+    /// Most layers above an image.
     public static let maximumLayers = Int(CORRAL_SPAWN_LAYERS)
-    public static let maximumMounts = Int(CORRAL_SPAWN_MOUNTS)
 
     func message(tag: UInt64) throws(KernelError) -> [UInt8] {
         guard mounts.count <= Int(CORRAL_SPAWN_MOUNTS) else {

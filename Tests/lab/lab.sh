@@ -223,6 +223,28 @@ lab_down() {
     exit $status
 }
 
+# Until nothing is being destroyed any more, by corrald and by the kernel, which frees namespaces and cgroups a while after
+# their last user.
+lab_settle() {
+    local i
+    for ((i = 0; i < 600; i++)); do
+        "$CORRAL_BIN/corral" pool | grep -q 'being destroyed' || break
+        sleep 0.1
+    done
+    sleep 5
+}
+
+# What corrald and its sandboxes hold now, into LAB_HELD; sizes in KiB.
+declare -A LAB_HELD
+lab_measure() {
+    LAB_HELD[descriptors]=$(find "/proc/$LAB_DAEMON/fd" -mindepth 1 | wc -l)
+    LAB_HELD[memory]=$(awk '/^RssAnon/ { print $2 }' "/proc/$LAB_DAEMON/status")
+    LAB_HELD[threads]=$(find "/proc/$LAB_DAEMON/task" -mindepth 1 -maxdepth 1 | wc -l)
+    LAB_HELD[cgroups]=$(lab_cgroups | wc -l)
+    LAB_HELD[interfaces]=$(ip -n "$LAB_HOST" -o link show | wc -l)
+    LAB_HELD[unreclaimable]=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
+}
+
 # LABEL: frames counted since the last time, and starts from zero. The whole answer is in LAB_CAPTURED.
 lab_count() {
     echo reset >&"${LAB_IN[$1]}"

@@ -18,25 +18,8 @@ check() { # NAME LIMIT FOUND
     fi
 }
 
-declare -A now
-measure() {
-    now[descriptors]=$(find "/proc/$LAB_DAEMON/fd" -mindepth 1 | wc -l)
-    now[memory]=$(awk '/^RssAnon/ { print $2 }' "/proc/$LAB_DAEMON/status")
-    now[threads]=$(find "/proc/$LAB_DAEMON/task" -mindepth 1 -maxdepth 1 | wc -l)
-    now[slab]=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
-    now[cgroups]=$(lab_cgroups | wc -l)
-    now[interfaces]=$(ip -n "$LAB_HOST" -o link show | grep -c crl)
-}
-note() { printf '%s: %s KiB anonymous, %s descriptors, %s threads, %s cgroups, %s interfaces, %s KiB slab\n' "$1" "${now[memory]}" \
-    "${now[descriptors]}" "${now[threads]}" "${now[cgroups]}" "${now[interfaces]}" "${now[slab]}"; }
-settle() {
-    local i
-    for ((i = 0; i < 600; i++)); do
-        "$CORRAL_BIN/corral" pool | grep -q 'being destroyed' || break
-        sleep 0.1
-    done
-    sleep 5
-}
+note() { printf '%s: %s KiB anonymous, %s descriptors, %s threads, %s cgroups, %s interfaces, %s KiB slab\n' "$1" "${LAB_HELD[memory]}" \
+    "${LAB_HELD[descriptors]}" "${LAB_HELD[threads]}" "${LAB_HELD[cgroups]}" "${LAB_HELD[interfaces]}" "${LAB_HELD[unreclaimable]}"; }
 
 lab_up || exit 1
 lab_start refused-capture "$LAB_REFUSED" "$LAB_BIN/labcapture" all eth0 || exit 1
@@ -44,10 +27,10 @@ LAB_POOL=8 lab_corrald || exit 1
 driver() { python3 -B "$LAB_ROOT/Tests/lab/soak.py" "$LAB_DIR/run/corral.sock" "$PERMITTED4" "$REFUSED4" "$@"; }
 # What is counted afterwards is not to be what the first ones fill.
 driver warm 20 $((sandboxes / 5)) "$clients" >/dev/null || { echo "soak: the first calls fail" >&2; exit 1; }
-settle
-measure
+lab_settle
+lab_measure
 note before
-for key in "${!now[@]}"; do declare "before_$key=${now[$key]}"; done
+for key in "${!LAB_HELD[@]}"; do declare "before_$key=${LAB_HELD[$key]}"; done
 lab_count refused-capture
 driver run "$seconds" "$sandboxes" "$clients" | tee "$LAB_DIR/soak.out"
 status=${PIPESTATUS[0]}
@@ -57,18 +40,18 @@ check "calls that were not answered as they should be" 0 "$(awk '$1 == "wrong" {
 check "the driver's exit" 0 "$status"
 kill -0 "$LAB_DAEMON" 2>/dev/null
 check "corrald lives" 0 $?
-settle
-measure
+lab_settle
+lab_measure
 note after
 # shellcheck disable=SC2154
 {
-    check "descriptors" $((before_descriptors + 16)) "${now[descriptors]}"
-    check "threads" $((before_threads + 32)) "${now[threads]}"
-    check "cgroups" "$before_cgroups" "${now[cgroups]}"
-    check "interfaces" "$before_interfaces" "${now[interfaces]}"
+    check "descriptors" $((before_descriptors + 16)) "${LAB_HELD[descriptors]}"
+    check "threads" $((before_threads + 32)) "${LAB_HELD[threads]}"
+    check "cgroups" "$before_cgroups" "${LAB_HELD[cgroups]}"
+    check "interfaces" "$before_interfaces" "${LAB_HELD[interfaces]}"
     # The allocator keeps some of what it once had.
-    check "anonymous memory of corrald, KiB" $((before_memory + 32768)) "${now[memory]}"
-    check "unreclaimable slab of the host, KiB" $((before_slab + 32768)) "${now[slab]}"
+    check "anonymous memory of corrald, KiB" $((before_memory + 32768)) "${LAB_HELD[memory]}"
+    check "unreclaimable slab of the host, KiB" $((before_unreclaimable + 32768)) "${LAB_HELD[unreclaimable]}"
 }
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed -eq 0 ]

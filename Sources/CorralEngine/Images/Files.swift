@@ -124,6 +124,14 @@ enum Files {
         }
     }
 
+    /// Whoever opens the path finds the old content or the new one. Not synced to the disk.
+    static func replace(_ path: String, with content: [UInt8], mode: UInt32) throws(FileError) {
+        let unfinished = path + ".new"
+        if unlink(unfinished) != 0, errno != ENOENT { try removeTree(unfinished) }
+        try write(unfinished, content, mode: mode)
+        try rename(unfinished, to: path)
+    }
+
     static func rename(_ path: String, to target: String) throws(FileError) {
         if Glibc.rename(path, target) != 0 { throw failure("rename", path) }
     }
