@@ -85,6 +85,7 @@ for section in "${sections[@]}"; do
     paths-bpf-alone) section_paths bpf ;;
     *) "section_$section" ;;
     esac
+    lab_end_tails
 done
 # What docs/BYPASS.md shows.
 if [ -n "${CORRAL_BYPASS_TABLE:-}" ] && [ $failed -eq 0 ]; then

@@ -245,6 +245,25 @@ lab_measure() {
     LAB_HELD[unreclaimable]=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
 }
 
+# FILE ARG...: a `corral tail` in the background that writes its JSON lines into the file; it has connected when this returns.
+# Ended by lab_end_tails, after the section that asked for it: it would follow corrald through every restart, and as a client.
+LAB_TAILS=()
+lab_tail() {
+    local file=$1
+    shift
+    "$CORRAL_BIN/corral" tail -o json "$@" >"$file" 2>/dev/null &
+    LAB_TAILS+=($!)
+    LAB_PIDS+=($!)
+    sleep 0.3
+}
+
+lab_end_tails() {
+    [ ${#LAB_TAILS[@]} -gt 0 ] || return 0
+    kill "${LAB_TAILS[@]}" 2>/dev/null
+    wait "${LAB_TAILS[@]}" 2>/dev/null
+    LAB_TAILS=()
+}
+
 # LABEL: frames counted since the last time, and starts from zero. The whole answer is in LAB_CAPTURED.
 lab_count() {
     echo reset >&"${LAB_IN[$1]}"

@@ -387,11 +387,8 @@ section_isolation() {
 }
 
 section_events() {
-    local events=$LAB_DIR/events.json name=events$$ pid i
-    "$CORRAL_BIN/corral" tail -o json >"$events" 2>/dev/null &
-    pid=$!
-    LAB_PIDS+=($pid)
-    sleep 0.3
+    local events=$LAB_DIR/events.json name=events$$ i
+    lab_tail "$events"
     run --name "$name" -- sh -c "
         curl -s -m 3 -o /dev/null http://$PERMITTED4/
         curl -s -m 3 http://$REFUSED4/; curl -s -m 3 http://$REFUSED4B/; curl -s -m 3 http://$PERMITTED4:443/; true"
@@ -416,8 +413,7 @@ section_events() {
     expect "seq has no gap" test "$(wc -l <<<"$sequence")" -gt 4 -a \
         "$(($(tail -1 <<<"$sequence") - $(head -1 <<<"$sequence") + 1))" = "$(uniq <<<"$sequence" | wc -l)"
     unset DETAIL
-    kill $pid
-    wait $pid 2>/dev/null
+    lab_end_tails
 
     expect "policy validate accepts" grep -q . <("$CORRAL_BIN/corral" policy validate "$POLICY" >/dev/null 2>&1 && echo accepted)
     printf 'apiVersion: corral/v1\nname: bad\negress:\n  allow:\n    - cidr: nonsense\n' >"$LAB_DIR/bad.yaml"

@@ -129,8 +129,7 @@ section_enforce_names() {
     result=$("$CORRAL_BIN/corral" enforce --cgroup "$SERVICE" --policy "$NAMES" 2>&1)
     DETAIL=$result expect "a policy of names on a cgroup" test "${result#cg-}" != "$result"
     id=${result%%:*}
-    "$CORRAL_BIN/corral" tail "$id" -e dns -o json >"$LAB_DIR/service.dns" 2>/dev/null &
-    LAB_PIDS+=($!)
+    lab_tail "$LAB_DIR/service.dns" "$id" -e dns
     for ns in "$LAB_HOST" "$LAB_CLIENT"; do
         where=corrald\'s\ network
         [ "$ns" = "$LAB_CLIENT" ] && where=another\ network

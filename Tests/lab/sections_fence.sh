@@ -105,9 +105,7 @@ syscalls  shmget: killed -> allowed" "$("$CORRAL_BIN/corral" policy diff "$LAB_D
 
     # What is refused shows where calls are traced.
     policy=$(fence_policy watched <<<'trace: { syscalls: [add_key] }')
-    "$CORRAL_BIN/corral" tail -e syscall -o json >"$LAB_DIR/calls.json" 2>/dev/null &
-    LAB_PIDS+=($!)
-    sleep 0.3
+    lab_tail "$LAB_DIR/calls.json" -e syscall
     fence --name "watched$$" --policy "$policy" -- add_key >/dev/null
     settle_file "$LAB_DIR/calls.json" syscall_not_allowed
     expect "a refusal is told as syscall_not_allowed" grep -q '"add_key".*syscall_not_allowed\|syscall_not_allowed.*"add_key"' "$LAB_DIR/calls.json"
@@ -127,9 +125,7 @@ limits_of() { grep '"type":"limit"' "$LAB_DIR/limits.json" | grep -F "\"name\":\
 
 section_bounds() {
     local begun result policy name
-    "$CORRAL_BIN/corral" tail -e limit,sandbox -o json >"$LAB_DIR/limits.json" 2>/dev/null &
-    LAB_PIDS+=($!)
-    sleep 0.3
+    lab_tail "$LAB_DIR/limits.json" -e limit,sandbox
     begun=$(date +%s%N)
     "$CORRAL_BIN/corral" run -q --name "oom$$" --memory 64MiB -- sh -c 'sh -c "head -c 300M /dev/zero | tail >/dev/null" & sleep 20' >/dev/null 2>&1
     equal "out of memory, the sandbox ends as a whole" 137 $?
@@ -216,9 +212,7 @@ section_apart() {
 section_secrets() {
     local secret=hush-$RANDOM$RANDOM$RANDOM result
     printf %s "$secret" >"$LAB_DIR/token"
-    "$CORRAL_BIN/corral" tail -o json >"$LAB_DIR/secret.json" 2>/dev/null &
-    LAB_PIDS+=($!)
-    sleep 0.3
+    lab_tail "$LAB_DIR/secret.json"
     # shellcheck disable=SC2016
     "$CORRAL_BIN/corral" run -q --name "secret$$" --secret "token=$LAB_DIR/token" --secret "again=$LAB_DIR/token" --rm=false -- sh -c '
         cat /run/secrets/token; echo; stat -c "%n %a %u" /run/secrets/token; env; tr "\0" " " </proc/self/cmdline; tr "\0" " " </proc/1/cmdline

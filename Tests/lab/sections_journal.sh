@@ -81,9 +81,7 @@ section_journal() {
     pid=$LIVE
     sleep 1
     for i in 1 2 3 4; do
-        corral tail -o json --last 100000 >"$LAB_DIR/through.$i" 2>/dev/null &
-        LAB_PIDS+=($!)
-        sleep 0.3
+        lab_tail "$LAB_DIR/through.$i" --last 100000
     done
     wait "$pid"
     journal_within grep -q "through$$.*destroyed" "$LAB_DIR/through.4"

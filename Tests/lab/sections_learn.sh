@@ -8,9 +8,7 @@ learn_replay() {
     { cat "$1"; echo 'trace: { syscalls: first }'; } >"$traced"
     LEARN_REPLAYS=$((${LEARN_REPLAYS:-0} + 1))
     local id="replay$LEARN_REPLAYS-$$"
-    "$CORRAL_BIN/corral" tail -o json -e syscall --verdict deny "$id" >"$LAB_DIR/replay.calls" 2>/dev/null &
-    local tail=$!
-    sleep 0.3
+    lab_tail "$LAB_DIR/replay.calls" -e syscall --verdict deny "$id"
     if [ "${3:-}" = plain ]; then
         LEARN_OUT=$("$CORRAL_BIN/corral" run -q --name "$id" --policy "$traced" -- sh -c "$2" 2>&1)
     else
@@ -19,8 +17,7 @@ learn_replay() {
     sleep 0.3
     LEARN_DENIALS=$("$CORRAL_BIN/corral" tail -o json --no-follow --since 30s --verdict deny "$id")
     LEARN_DENIALS=$(grep -F '"verdict":"deny"' <<<"$LEARN_DENIALS")
-    kill $tail
-    wait $tail 2>/dev/null
+    lab_end_tails
     # Those of calls, by their names: what the default profile answers with ENOSYS is so here, and programs do without it.
     LEARN_CALLS=$(grep -F '"reason":"syscall_not_allowed"' "$LAB_DIR/replay.calls" | grep -v '"error":"ENOSYS"' | grep -oE '"name":"[a-z0-9_]+","abi"' |
         cut -d'"' -f4 | sort | uniq -c | tr -s ' \n' ' ')

@@ -204,11 +204,9 @@ section_expiry() {
 }
 
 section_budgets() {
-    local result budget=$LAB_DIR/budget.yaml events=$LAB_DIR/budget.events tail
+    local result budget=$LAB_DIR/budget.yaml events=$LAB_DIR/budget.events
     names_up
-    "$CORRAL_BIN/corral" tail -o json >"$events" 2>/dev/null &
-    tail=$!
-    LAB_PIDS+=($tail)
+    lab_tail "$events"
     budget_of() { # LIMITS
         printf 'apiVersion: corral/v1\nname: budget\negress:\n  allow:\n    - { domain: permitted.test }\n    - { cidr: %s, ports: [8000, 80] }\n    - { cidr: %s }\n  limits: { %s }\n' \
             "$PERMITTED4/32" "$PERMITTED6/128" "$1" >"$budget"
@@ -284,8 +282,7 @@ python3 /tmp/echo.py $PERMITTED4"
     expect "rate: it is kept" test "$(grep -oE 'ms [0-9]+' <<<"$result" | cut -d' ' -f2)" -gt 2400
     unset DETAIL
     sleep 0.6
-    kill $tail
-    wait $tail 2>/dev/null
+    lab_end_tails
     for result in connections bytes rate dnsQueries; do
         expect "a limit event tells of $result" grep -q "\"type\":\"limit\",\"limit\":\"budget\",\"budget\":\"$result\",\"value\":" "$events"
     done
@@ -295,13 +292,10 @@ python3 /tmp/echo.py $PERMITTED4"
 
 # mode: audit lets everything pass that enforce would refuse, and says so.
 section_audit() {
-    local audit=$LAB_DIR/audit.yaml events=$LAB_DIR/audit.events tail result
+    local audit=$LAB_DIR/audit.yaml events=$LAB_DIR/audit.events result
     names_up
     sed 's/^name: .*/name: audit\nmode: audit/' "$NAMES" >"$audit"
-    "$CORRAL_BIN/corral" tail -o json >"$events" 2>/dev/null &
-    tail=$!
-    LAB_PIDS+=($tail)
-    sleep 0.2
+    lab_tail "$events"
     result=$(NAMED_POLICY=$audit named "/tmp/probe tcp4 $REFUSED4 8000; /tmp/probe tcp6 $REFUSED6 8000; /tmp/probe udp4 $REFUSED4B 8000
         dig +short refused.test A; curl -s --max-time 3 --noproxy '*' http://refused.test:8000/; /tmp/probe udp4 $METADATA 80")
     equal "audit: what would be refused passes" 3 "$(head -3 <<<"$result" | grep -c '"ok":true')"
@@ -309,8 +303,7 @@ section_audit() {
     expect "audit: a name that would be refused is resolved" grep -qx "$REFUSED4" <<<"$result"
     expect "audit: and reached" grep -q 'hello from refused' <<<"$result"
     sleep 0.3
-    kill $tail
-    wait $tail 2>/dev/null
+    lab_end_tails
     DETAIL=$(tail -3 "$events")
     expect "audit: would_deny, with the reason" grep -q "\"verdict\":\"would_deny\",\"reason\":\"no_matching_rule\".*\"ip\":\"$REFUSED4\"" "$events"
     expect "audit: would_deny of a name" grep -q '"type":"dns","verdict":"would_deny","reason":"name_not_allowed"' "$events"

@@ -25,10 +25,7 @@ section_trace() {
     trace_policy "$counts" counts
 
     # What a policy asks for, in the stream of events.
-    "$CORRAL_BIN/corral" tail -o json >"$out" 2>&1 &
-    local tail=$!
-    LAB_PIDS+=($tail)
-    sleep 0.3
+    lab_tail "$out"
     "$CORRAL_BIN/corral" run --policy "$list" --name "traced$$" -- cat /etc/hostname >/dev/null
     "$CORRAL_BIN/corral" run --name "quiet$$" -- cat /etc/hostname >/dev/null
     trace_await "$out" "\"name\":\"quiet$$\".*\"action\":\"destroyed\""
@@ -40,8 +37,7 @@ section_trace() {
     expect "and its end" grep -qE "\"name\":\"traced$$\".*\"action\":\"exit\".*\"exit_code\":0,\"rusage\":" "$out"
     expect "calls that are not on the list are not told" test "$(grep "traced$$" "$out" | grep -cE '"name":"(read|write|mmap)"')" = 0
     equal "an untraced sandbox beside it: no such event" 0 "$(grep "\"name\":\"quiet$$\"" "$out" | grep -cE '"type":"(syscall|process)"')"
-    kill $tail 2>/dev/null
-    wait $tail 2>/dev/null
+    lab_end_tails
     unset DETAIL
 
     # corral trace, whatever the policy says.
@@ -86,10 +82,7 @@ section_trace() {
 
     # As fast as the sandbox can, and every number accounted for.
     trace_policy "$LAB_DIR/trace-flood.yaml" '[getppid]'
-    "$CORRAL_BIN/corral" tail -o json >"$out" 2>&1 &
-    tail=$!
-    LAB_PIDS+=($tail)
-    sleep 0.3
+    lab_tail "$out"
     # shellcheck disable=SC2016
     "$CORRAL_BIN/corral" run -i --rm=false --policy "$LAB_DIR/trace-flood.yaml" --name "flood$$" -- sh -c \
         'head -c "$0" >/tmp/calls; chmod +x /tmp/calls; /tmp/calls 200000 0' "$(stat -c %s "$LAB_BIN/calls")" <"$LAB_BIN/calls" >/dev/null 2>&1
@@ -104,8 +97,7 @@ section_trace() {
         [ $((n + lost)) -ge "$seq" ] && break
     done
     "$CORRAL_BIN/corral" rm -f "flood$$" >/dev/null 2>&1
-    kill $tail 2>/dev/null
-    wait $tail 2>/dev/null
+    lab_end_tails
     expect "a flood: $seq events, $n delivered, $lost lost" test "$seq" -gt 200000 -a $((n + lost)) = "$seq"
 }
 
@@ -176,7 +168,7 @@ section_strace() {
 
 # A sandbox that makes as many calls as it can, all traced, beside one that is denied 100 connections; one reader for both.
 section_flood() {
-    local seconds=${FLOOD_SECONDS:-10} out=$LAB_DIR/flood.out run tail reader seq delivered lost denials order late
+    local seconds=${FLOOD_SECONDS:-10} out=$LAB_DIR/flood.out run reader seq delivered lost denials order late
     trace_policy "$LAB_DIR/all.yaml" all
     mkfifo "$LAB_DIR/flood.fifo"
     python3 -c '
@@ -192,10 +184,8 @@ for line in sys.stdin.buffer:
 for name, count in calls.items(): print("calls", name.decode(), count)
 ' <"$LAB_DIR/flood.fifo" >"$out" &
     reader=$!
-    "$CORRAL_BIN/corral" tail -o json >"$LAB_DIR/flood.fifo" 2>/dev/null &
-    tail=$!
-    LAB_PIDS+=($tail $reader)
-    sleep 0.5
+    LAB_PIDS+=($reader)
+    lab_tail "$LAB_DIR/flood.fifo"
     # shellcheck disable=SC2016
     "$CORRAL_BIN/corral" run -q -i --rm=false --policy "$LAB_DIR/all.yaml" --name "flooder$$" -- sh -c \
         'head -c "$0" >/tmp/p; chmod +x /tmp/p; exec /tmp/p 0 "$1"' "$(stat -c %s "$LAB_BIN/producer")" "$seconds" \
@@ -216,8 +206,8 @@ for name, count in calls.items(): print("calls", name.decode(), count)
     "$CORRAL_BIN/corral" rm -f "flooder$$" >/dev/null 2>&1
     trace_await "$out" "\"name\":\"flooder$$\".*\"action\":\"destroyed\""
     sleep 0.5
-    kill $tail 2>/dev/null
-    wait $tail $reader 2>/dev/null
+    lab_end_tails
+    wait $reader 2>/dev/null
     lost=$(grep "\"name\":\"flooder$$\".*\"type\":\"lost\"" "$out" | grep -oE '"count":[0-9]+' | awk -F: '{ n += $2 } END { print n + 0 }')
     delivered=$(($(awk -v name="flooder$$" '$1 == "calls" && $2 == name { print $3 }' "$out") + $(grep -F "\"name\":\"flooder$$\"" "$out" |
         grep -oE '"seq":[0-9]+' | awk -F: -v most="$seq" '$2 > 0 && $2 <= most' | wc -l)))
