@@ -446,6 +446,13 @@ uint64_t corral_atomic_add(void *word, uint64_t amount)
 	return __atomic_fetch_add((uint64_t *)word, amount, __ATOMIC_RELAXED);
 }
 
+void corral_schedule_as_batch(void)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+
+	sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 uint64_t corral_boottime_ns(void)
 {
 	struct timespec now;

@@ -1,3 +1,4 @@
+internal import CorralKernel
 internal import Dispatch
 internal import Synchronization
 
@@ -35,6 +36,7 @@ final class WorkQueue: Sendable {
     }
 
     private func work(_ first: @Sendable () -> Void, in lane: DispatchQueue) {
+        Scheduling.becomeBackground()
         first()
         while let next = next(in: lane) { next() }
     }

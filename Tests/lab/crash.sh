@@ -63,7 +63,7 @@ round() {
         kill -KILL "$LAB_DAEMON"
         wait "$LAB_DAEMON" 2>/dev/null
         nsenter --net="/run/netns/$LAB_HOST" -- strace -f -qq -o /dev/null -e trace="$call" -e "inject=$call:signal=SIGKILL:when=$number" \
-            "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_DIR/run" --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 \
+            "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_RUN" --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 \
             --subnet6 fdc0:44a1:231::/64 --pool 1 --dns-servers "$PERMITTED4" >>"$LAB_DIR/corrald.log" 2>&1 &
         tracer=$!
         LAB_DAEMON=

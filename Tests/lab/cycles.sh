@@ -25,7 +25,7 @@ measure() {
     # Named network namespaces are those of whoever tests beside us.
     LAB_HELD[mounts]=$(grep -vc " /run/netns" /proc/mounts)
     LAB_HELD[namespaces]=$(slab net_namespace)
-    LAB_HELD[run-directory]=$(find "$LAB_DIR/run" | wc -l)
+    LAB_HELD[run-directory]=$(find "$LAB_DIR/run/" | wc -l)
 }
 cycles() {
     seq "$1" | xargs -P "$parallel" -I{} sh -c '"$0" run -q --memory 64MiB --pids 32 -- sh -c "echo x >/tmp/f; exit 9" >/dev/null 2>&1; [ $? = 9 ] || echo wrong' \

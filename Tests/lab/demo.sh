@@ -31,7 +31,7 @@ check "a capture beside the refused server counted $LAB_FRAMES packets" [ "$LAB_
 
 say "2. corrald, under an instance name and a run directory of its own"
 lab_corrald || exit 1
-echo "  corrald --instance $LAB --run-dir $LAB_DIR/run --subnet 10.231.0.0/16 --pool 2"
+echo "  corrald --instance $LAB --run-dir $LAB_RUN --subnet 10.231.0.0/16 --pool 2"
 
 cat >"$LAB_DIR/policy.yaml" <<POLICY
 apiVersion: corral/v1

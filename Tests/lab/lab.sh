@@ -16,6 +16,7 @@ PATH=$CORRAL_BIN:$PATH
 LAB=ct$$
 LAB_HOST=${LAB}h LAB_PERMITTED=${LAB}p LAB_REFUSED=${LAB}r LAB_CLIENT=${LAB}c
 LAB_DIR=
+LAB_RUN=
 LAB_PIDS=()
 LAB_DAEMON=
 PERMITTED4=203.0.113.10 PERMITTED6=2001:db8:1::10
@@ -116,6 +117,9 @@ lab_start() {
 lab_up() {
     LAB_DIR=$(mktemp -d "/tmp/corral-lab.XXXXXX")
     trap lab_down EXIT
+    # In memory, as /run is.
+    LAB_RUN=$(mktemp -d "/dev/shm/corral-lab.XXXXXX")
+    ln -s "$LAB_RUN" "$LAB_DIR/run"
     trap 'exit 130' INT TERM
     local ns
     for ns in "$LAB_HOST" "$LAB_PERMITTED" "$LAB_REFUSED" "$LAB_CLIENT"; do lab_namespace "$ns"; done
@@ -141,9 +145,9 @@ lab_up() {
 
 # corrald's log is LAB_DIR/corrald.log.
 lab_corrald() { # EXTRA-FLAG...
-    export CORRAL_HOST=unix://$LAB_DIR/run/corral.sock
-    mkdir -p "$LAB_DIR/run" "$LAB_DIR/state"
-    nsenter --net="/run/netns/$LAB_HOST" -- "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_DIR/run" \
+    export CORRAL_HOST=unix://$LAB_RUN/corral.sock
+    mkdir -p "$LAB_DIR/state"
+    nsenter --net="/run/netns/$LAB_HOST" -- "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_RUN" \
         --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 --subnet6 fdc0:44a1:231::/64 --pool "${LAB_POOL:-2}" \
         --dns-servers "$PERMITTED4" --dns-ttl-floor 1 --dns-grace 1 "$@" \
         >>"$LAB_DIR/corrald.log" 2>&1 &
@@ -181,7 +185,7 @@ lab_remains() {
     ip -n "$LAB_HOST" -o link show 2>/dev/null | grep -o 'crl[^:@ ]*' | sed 's/^/interface /'
     lab_cgroups | sed 's/^/cgroup /'
     find "/sys/fs/bpf/corral/$LAB" -mindepth 1 2>/dev/null | sed 's/^/pin /'
-    grep -F "$LAB_DIR" /proc/mounts | sed 's/^/mount /'
+    grep -F -e "$LAB_DIR" -e "$LAB_RUN" /proc/mounts | sed 's/^/mount /'
     local p
     for p in /proc/[0-9]*; do
         case $(readlink "$p/exe" 2>/dev/null; cat "$p/comm" 2>/dev/null) in
@@ -219,7 +223,7 @@ lab_down() {
         ip netns del "$ns" 2>/dev/null
     done
     if [ $status -ne 0 ] && [ -n "${LAB_KEEP_LOG:-}" ]; then cp "$LAB_DIR/corrald.log" "$LAB_KEEP_LOG"; fi
-    [ -n "$LAB_DIR" ] && rm -rf --one-file-system "$LAB_DIR"
+    [ -n "$LAB_DIR" ] && rm -rf --one-file-system "$LAB_DIR" "$LAB_RUN"
     exit $status
 }
 

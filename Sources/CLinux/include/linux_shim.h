@@ -153,6 +153,9 @@ uint64_t corral_atomic_add(void *word, uint64_t amount); /* the value before */
 /* CLOCK_BOOTTIME. */
 uint64_t corral_boottime_ns(void);
 
+/* The calling thread is SCHED_BATCH from now on, if that is permitted. */
+void corral_schedule_as_batch(void);
+
 int corral_eventfd(void);
 
 #endif

@@ -148,6 +148,7 @@ final class Journal: Sendable {
     }
 
     private func drain() {
+        Scheduling.becomeBackground()
         while true {
             if writer.withLock({ $0.isFailing }) { return pause() }
             let (entries, losses) = pending.withLock { queue in
