@@ -10,16 +10,20 @@ let swiftSettings: [SwiftSetting] = [
 // Executables carry the Swift runtime: no file to find at run time, and half the start-up time. Only linking differs: the
 // modules are the ones that tests use. The testing library is a shared one, and a test bundle may contain corrald, so the
 // bundle is linked with CORRAL_LINK_TESTS=1, against the shared runtime.
-let staticRuntime: [LinkerSetting] =
+func linked(_ how: String) -> [LinkerSetting] {
     Context.environment["CORRAL_LINK_TESTS"] == "1"
-    ? []
-    : [
-        .unsafeFlags([
-            "-static-stdlib", "-Xlinker", "--start-group", "-lswiftSynchronization", "-lswift_StringProcessing",
-            "-lswift_RegexParser", "-lCoreFoundation", "-l_FoundationICU", "-l_FoundationCShims",
-            "-l_FoundationCollections", "-Xlinker", "--end-group",
-        ])
-    ]
+        ? []
+        : [
+            .unsafeFlags([
+                how, "-Xlinker", "--start-group", "-lswiftSynchronization", "-lswift_StringProcessing",
+                "-lswift_RegexParser", "-lCoreFoundation", "-l_FoundationICU", "-l_FoundationCShims",
+                "-l_FoundationCollections", "-Xlinker", "--end-group",
+            ])
+        ]
+}
+let staticRuntime = linked("-static-stdlib")
+// The C library too, for the client: loading four shared ones takes as long as connecting to corrald.
+let staticProgram = linked("-static-executable")
 
 let package = Package(
     name: "corral",
@@ -135,7 +139,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings,
-            linkerSettings: staticRuntime
+            linkerSettings: staticProgram
         ),
 
         // Generators that more than one suite draws from.

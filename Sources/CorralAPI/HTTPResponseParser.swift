@@ -181,8 +181,10 @@ struct HTTPResponseParser {
         guard name.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
             throw HTTPError("a header field's name holds odd bytes")
         }
-        let value = line[(colon + 1)...].drop { $0 == 0x20 || $0 == 0x09 }.reversed().drop { $0 == 0x20 || $0 == 0x09 }
-            .reversed()
+        // By hand: each lazy view is a generic type that the runtime makes first, in every program that sends one request.
+        var value = line[(colon + 1)...]
+        while let first = value.first, first == 0x20 || first == 0x09 { value = value.dropFirst() }
+        while let last = value.last, last == 0x20 || last == 0x09 { value = value.dropLast() }
         return (String(decoding: name, as: UTF8.self).lowercased(), String(decoding: value, as: UTF8.self))
     }
 

@@ -41,7 +41,8 @@ struct Corral: ParsableCommand {
         main(arguments)
     }
 
-    /// What starts commands is parsed by itself: looking through all of Corral's subcommands costs some milliseconds more.
+    /// What starts commands is parsed by itself: looking through all of Corral's subcommands costs some milliseconds more. So
+    /// would asking for a completion script, which a command with a `_superCommandName` is not asked for.
     /// Returns where that does not settle it; help and complaints are then those of the whole.
     private static func runAtOnce(_ arguments: [String]) {
         let quick: [any ClientCommand.Type] = [Run.self, Exec.self]
@@ -51,6 +52,9 @@ struct Corral: ParsableCommand {
         do {
             try command.run()
             exit()
+        } catch let code as ExitCode {
+            // The parser would put together what to say of it first.
+            Glibc.exit(code.rawValue)
         } catch {
             exit(withError: error)
         }
@@ -59,8 +63,8 @@ struct Corral: ParsableCommand {
     /// Turns a leading `--host` or `--api-key-file` into CORRAL_HOST or CORRAL_API_KEY_FILE. Declared as an option of the root
     /// command, the parser would also take a `--host` out of the command that `run` is to pass on.
     private static func takeHost(from arguments: [String]) -> [String] {
+        guard let first = arguments.first, first.hasPrefix("--") else { return arguments }
         let options = ["--host": "CORRAL_HOST", "--api-key-file": "CORRAL_API_KEY_FILE"]
-        guard let first = arguments.first else { return arguments }
         if arguments.count >= 2, let variable = options[first] {
             setenv(variable, arguments[1], 1)
             return takeHost(from: Array(arguments.dropFirst(2)))

@@ -4,7 +4,7 @@ internal import Glibc
 
 struct Exec: ClientCommand {
     static let configuration = CommandConfiguration(
-        commandName: "exec", abstract: "Run a further command in a running sandbox.",
+        commandName: "exec", _superCommandName: "corral", abstract: "Run a further command in a running sandbox.",
         discussion: """
             Exits as run does. The command goes on when this program ends, and ends with the sandbox. Its environment, \
             directory and user are the main command's where no option says otherwise.

@@ -4,7 +4,7 @@ internal import Glibc
 
 struct Run: ClientCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run", abstract: "Run a command in a fresh sandbox.",
+        commandName: "run", _superCommandName: "corral", abstract: "Run a command in a fresh sandbox.",
         discussion: """
             Exits with the command's own code; 125 when Corral failed, 126 when the command cannot be executed, 127 when it \
             was not found, 124 when it timed out, 137 when it was killed. Without --policy nothing leaves the sandbox.
@@ -53,8 +53,7 @@ struct Run: ClientCommand {
         request.autoRemove = remove ?? !detach ? nil : false
         if detach {
             request.detach = true
-            let sandbox = try create(request, client)
-            return try Output.write(sandbox.id + "\n")
+            return try Output.write(try create(request, client).id + "\n")
         }
         let attached = try AttachedCommand(
             client: client, isInteractive: options.interactive, hasTerminal: options.tty)
@@ -86,9 +85,11 @@ struct Run: ClientCommand {
         throw ExitCode(exit.code)
     }
 
-    private func create(_ request: CreateSandboxRequest, _ client: Client) throws -> Sandbox {
+    private func create(_ request: CreateSandboxRequest, _ client: Client) throws -> (id: String, timing: StartTimes?) {
         do {
-            return try client.createSandbox(request)
+            guard timing else { return (try client.createSandboxID(request), nil) }
+            let sandbox = try client.createSandbox(request)
+            return (sandbox.id, sandbox.timing)
         } catch ClientError.refused(let status, let body) {
             throw AttachedCommand.failure(status, body)
         }
