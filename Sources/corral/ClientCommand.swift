@@ -21,6 +21,16 @@ struct ConnectionOptions: ParsableArguments {
             valueName: "file"))
     var apiKeyFile: String?
 
+    var choice: ConnectionChoice { ConnectionChoice(host: host, apiKeyFile: apiKeyFile) }
+
+    func client() throws -> Client { try choice.client() }
+}
+
+/// Which corrald, as far as the command line says.
+struct ConnectionChoice: Equatable {
+    var host: String?
+    var apiKeyFile: String?
+
     /// Does not connect yet.
     func client() throws -> Client {
         let host = host ?? Environment["CORRAL_HOST"] ?? Client.defaultHost
@@ -46,15 +56,18 @@ extension ClientCommand {
 
     static var _errorLabel: String { "corral" }
 
-    func run() throws {
+    func run() throws { try Self.telling { try execute() } }
+
+    /// Does `body`, and says what went wrong.
+    static func telling(_ body: () throws -> Void) throws {
         do {
-            try execute()
+            try body()
         } catch let error as ClientError {
             Complaint.print(error.description)
-            throw ExitCode(Self.failureCode)
+            throw ExitCode(failureCode)
         } catch let error as Failure {
             Complaint.print(error.message)
-            throw ExitCode(error.code ?? Self.failureCode)
+            throw ExitCode(error.code ?? failureCode)
         } catch let error as EventFilterError {
             throw ValidationError(error.description)
         }

@@ -41,16 +41,25 @@ struct Corral: ParsableCommand {
         main(arguments)
     }
 
-    /// What starts commands is parsed by itself: looking through all of Corral's subcommands costs some milliseconds more. So
+    /// What starts commands is read by itself: looking through all of Corral's subcommands costs some milliseconds more. So
     /// would asking for a completion script, which a command with a `_superCommandName` is not asked for.
     /// Returns where that does not settle it; help and complaints are then those of the whole.
     private static func runAtOnce(_ arguments: [String]) {
+        guard let first = arguments.first else { return }
+        let words = Array(arguments.dropFirst())
+        if first == Run._commandName, let order = RunOrder(plain: words) {
+            leave { try Run.telling { try order.carryOut() } }
+        }
         let quick: [any ClientCommand.Type] = [Run.self, Exec.self]
-        guard let type = quick.first(where: { $0._commandName == arguments.first }),
-            var command = try? type.parseAsRoot(Array(arguments.dropFirst())) as? any ClientCommand
+        guard let type = quick.first(where: { $0._commandName == first }),
+            var command = try? type.parseAsRoot(words) as? any ClientCommand
         else { return }
+        leave { try command.run() }
+    }
+
+    private static func leave(_ body: () throws -> Void) -> Never {
         do {
-            try command.run()
+            try body()
             exit()
         } catch let code as ExitCode {
             // The parser would put together what to say of it first.

@@ -42,57 +42,18 @@ struct Run: ClientCommand {
         if detach, timing { throw ValidationError("--timing is of a run that is waited for.") }
     }
 
-    func execute() throws {
-        var report = timing ? TimingReport() : nil
-        let client = try connection.client()
+    func execute() throws { try order().carryOut() }
+
+    func order() throws -> RunOrder {
         var request = try start.request()
         let words = CommandWords.of(command)
         request.command = words.isEmpty ? nil : words
         request.imageCommand = words.isEmpty ? true : nil
         try options.apply(to: &request)
         request.autoRemove = remove ?? !detach ? nil : false
-        if detach {
-            request.detach = true
-            return try Output.write(try create(request, client).id + "\n")
-        }
-        let attached = try AttachedCommand(
-            client: client, isInteractive: options.interactive, hasTerminal: options.tty)
-        report?.end("prepare")
-        if timing {
-            try client.connect()
-            report?.end("connect")
-        }
-        let sandbox = try create(request, client)
-        if let times = sandbox.timing { report?.started(times) }
-        let progress = timing ? AttachProgress() : nil
-        let exit: CommandExit?
-        do {
-            exit = try attached.attach(to: sandbox.id, progress: progress)
-        } catch ClientError.outputClosed {
-            throw ExitCode(128 + SIGPIPE)
-        } catch {
-            // Nobody else knows of it. That it may be gone already, with corrald or without, is no further news.
-            if request.autoRemove != false { try? client.removeSandbox(sandbox.id, force: true) }
-            throw error
-        }
-        guard let exit else { return }
-        if !quiet { AttachedCommand.tell(exit.refusals) }
-        if exit.cause == .timeout { Complaint.print("the command was killed: timeout") }
-        if let progress {
-            report?.ended(progress)
-            report?.print()
-        }
-        throw ExitCode(exit.code)
-    }
-
-    private func create(_ request: CreateSandboxRequest, _ client: Client) throws -> (id: String, timing: StartTimes?) {
-        do {
-            guard timing else { return (try client.createSandboxID(request), nil) }
-            let sandbox = try client.createSandbox(request)
-            return (sandbox.id, sandbox.timing)
-        } catch ClientError.refused(let status, let body) {
-            throw AttachedCommand.failure(status, body)
-        }
+        if detach { request.detach = true }
+        return RunOrder(
+            connection: connection.choice, request: request, quiet: quiet, timing: timing, hasTerminal: options.tty)
     }
 }
 

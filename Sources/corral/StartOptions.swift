@@ -76,6 +76,10 @@ struct StartOptions: ParsableArguments {
         }
     }
 
+    static func policySource(_ file: String) throws -> PolicySource {
+        PolicySource(file: file, yaml: try TextFile.read(file))
+    }
+
     /// Without a command, or with one to which `CommandOptions` add the rest.
     func request() throws -> CreateSandboxRequest {
         let ports = try publish.map { text in
@@ -90,7 +94,7 @@ struct StartOptions: ParsableArguments {
             timeout: timeout)
         return CreateSandboxRequest(
             name: name, image: image,
-            policy: try policy.map { PolicySource(file: $0, yaml: try TextFile.read($0)) },
+            policy: try policy.map(Self.policySource),
             limits: limits == LimitOverrides() ? nil : limits,
             testSwitches: testKeepCapabilities || testNoSeccomp
                 ? .init(keepCapabilities: testKeepCapabilities, noSeccomp: testNoSeccomp) : nil,
