@@ -163,6 +163,13 @@ let package = Package(
             name: "CorralAPITests", dependencies: ["CorralAPI", "CorralEvents", "CorralPolicy"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "CorralCommandTests",
+            dependencies: [
+                "CorralAPI", "corral", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
             name: "CorralEngineTests",
             dependencies: ["CorralArchive", "CorralEngine", "CorralEvents", "CorralKernel", "CorralPolicy"],
             swiftSettings: swiftSettings),

@@ -80,7 +80,12 @@ extension RunOrder {
                 break options
             }
         }
-        guard !rest.isEmpty, let policy = try? values["--policy"].map(StartOptions.policySource) else { return nil }
+        guard !rest.isEmpty else { return nil }
+        var policy: PolicySource?
+        if let file = values["--policy"] {
+            guard let source = try? StartOptions.policySource(file) else { return nil }
+            policy = source
+        }
         self.init(
             request: CreateSandboxRequest(
                 name: values["--name"], image: values["--image"], policy: policy, command: Array(rest),
