@@ -41,6 +41,8 @@ public actor Engine {
     /// For the pool.
     var fills = 0
     var doomed: [WarmSandbox] = []
+    /// More are waited for, to be destroyed together.
+    var isGathering = false
     /// Of those that are being destroyed.
     var batches = 0
     var isStopping = false

@@ -172,7 +172,7 @@ extension Engine {
     /// Kills every process; init's socket then tells that they are gone.
     func end(_ sandbox: LiveSandbox, cause: CommandResult.Cause) {
         if sandbox.endCause == nil { sandbox.endCause = cause }
-        sandbox.warm.cgroup.killAll()
+        sandbox.killAll()
     }
 
     /// The sandbox's main command has ended, and everything in it with that.
@@ -255,6 +255,7 @@ extension Engine {
             host.provisioner.hooks.unpublish(publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
         }
         for (_, forwarder) in sandbox.published { Task { await forwarder.stop() } }
+        sandbox.killAll()
         discard(sandbox.warm)
     }
 

@@ -84,13 +84,22 @@ extension Engine {
         return String((0..<count).map { _ in alphabet[Int.random(in: 0..<alphabet.count)] })
     }
 
-    /// In the background, together with others that end about now.
+    /// In the background, together with others that end about now: the kernel takes networks apart under a lock that starts need
+    /// too, some 30 ms for one or for many.
     func discard(_ sandbox: WarmSandbox) {
         pending += 1
         doomed.append(sandbox)
-        destroyDoomed()
+        if doomed.count >= Self.mostInBatch || isStopping { return destroyDoomed() }
+        guard !isGathering else { return }
+        isGathering = true
+        Task {
+            try? await Task.sleep(for: Self.gathering)
+            isGathering = false
+            destroyDoomed()
+        }
     }
 
+    private static let gathering = Duration.milliseconds(100)
     /// Batches of one call of the provisioner, and how many calls at once: one that has to wait for a process delays no other.
     private static let mostInBatch = 64
     private static let mostBatches = 2

@@ -85,6 +85,12 @@ final class LiveSandbox {
         self.syscallFilter = syscallFilter
     }
 
+    /// Ends every process in it. One that is kept after its end gives its network up with that.
+    func killAll() {
+        if spec.autoRemove || isBeingDestroyed { warm.holdNetwork() }
+        warm.cgroup.killAll()
+    }
+
     /// Nil when it was made to wait for others.
     var main: LiveCommand? { commands[LiveCommand.mainTag] }
 

@@ -137,7 +137,11 @@ final class Provisioner: Sendable {
     /// - Returns: why, for each that could not be destroyed, by its id.
     func destroy(_ sandboxes: [WarmSandbox]) -> [String: any Error] {
         var failures: [String: any Error] = [:]
-        for sandbox in sandboxes { sandbox.cgroup.killAll() }
+        for sandbox in sandboxes {
+            sandbox.holdNetwork()
+            sandbox.cgroup.killAll()
+        }
+        defer { for sandbox in sandboxes { sandbox.releaseNetwork() } }
         do {
             try network.remove(interfaces: sandboxes.map(\.ifindex))
         } catch {

@@ -1,4 +1,5 @@
 internal import CorralKernel
+internal import Synchronization
 
 /// A sandbox that nobody has used: parked, connected, behind the deny-all policy.
 final class WarmSandbox: Sendable {
@@ -13,6 +14,7 @@ final class WarmSandbox: Sendable {
     /// What it was made from: the image's name, and where that was then.
     let image: String
     let layout: ImageLayout
+    private let network = Mutex<NetworkNamespace?>(nil)
 
     var hostPid: Int32 { process.pid }
 
@@ -30,5 +32,17 @@ final class WarmSandbox: Sendable {
         self.refusals = refusals
         self.image = image
         self.layout = layout
+    }
+
+    /// Keeps its network in being when its processes have ended, until `releaseNetwork`. The kernel would begin to take it apart
+    /// at once, and everybody who starts a sandbox waits while it does; with others it takes no longer than alone.
+    func holdNetwork() {
+        network.withLock { network in
+            if network == nil { network = try? NetworkNamespace(pid: hostPid) }
+        }
+    }
+
+    func releaseNetwork() {
+        network.withLock { $0 = nil }
     }
 }
