@@ -53,27 +53,25 @@ restart_corrald() { # KILL-SIGNAL [FLAG...]
 
 # More decisions than the ring holds, while nobody reads it: what is lost is counted everywhere, and refused all the same.
 section_overflow() {
-    local name=overflow$$ sent=40000 before failed in run command i seq lost
+    local name=overflow$$ sent=40000 before full in run command i seq lost
     before=$(metric 'corral_bpf_helper_failures_total{helper="ringbuf_reserve",subject="decisions"}')
     lab_tail "$LAB_DIR/overflow.tail"
-    mkfifo "$LAB_DIR/overflow.go"
-    exec {in}<>"$LAB_DIR/overflow.go"
-    run -q -i --rm=false --name "$name" -- python3 -c "
-import socket, sys
+    # What it reads would come through corrald: it waits by the clock.
+    run -q --rm=false --name "$name" -- python3 -c "
+import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sys.stdin.readline()
+time.sleep(4)
 refused = 0
 for i in range($sent):
     try: s.sendto(b'x', ('$REFUSED4', 9))
     except PermissionError: refused += 1
-print(refused)" <"$LAB_DIR/overflow.go" >"$LAB_DIR/overflow.out" &
+print(refused)" >"$LAB_DIR/overflow.out" &
     run=$!
     journal_within grep -q "\"name\":\"$name\".*\"action\":\"started\"" "$LAB_DIR/overflow.tail"
     command=$(trace_command "$name")
     expect "overflow: a command waits" test -n "$command"
     lab_count refused-capture
     kill -STOP "$LAB_DAEMON"
-    echo >&"$in"
     # The command ends by itself; corrald cannot see it.
     for ((i = 0; i < 600; i++)); do
         kill -0 "$command" 2>/dev/null || break
@@ -81,14 +79,13 @@ print(refused)" <"$LAB_DIR/overflow.go" >"$LAB_DIR/overflow.out" &
     done
     kill -CONT "$LAB_DAEMON"
     wait $run
-    exec {in}>&-
     settle
     lab_count refused-capture
     equal "overflow: $sent datagrams, each refused at once" "$sent" "$(cat "$LAB_DIR/overflow.out")"
     equal "overflow: none of them arrives" "" "$(transport)"
-    failed=$(($(metric 'corral_bpf_helper_failures_total{helper="ringbuf_reserve",subject="decisions"}') - before))
-    expect "overflow: the ring had no room for $failed" test "$failed" -gt 0
-    equal "overflow: they are what the sandbox has lost" "$failed" "$(trace_counter "$name" eventsLost)"
+    full=$(($(metric 'corral_bpf_helper_failures_total{helper="ringbuf_reserve",subject="decisions"}') - before))
+    expect "overflow: the ring had no room for $full" test "$full" -gt 0
+    equal "overflow: they are what the sandbox has lost" "$full" "$(trace_counter "$name" eventsLost)"
     seq=$(trace_counter "$name" events)
     for ((i = 0; i < 100; i++)); do
         lost=$(grep -F "\"name\":\"$name\"" "$LAB_DIR/overflow.tail" | grep '"type":"lost"' | grep -oE '"count":[0-9]+' | awk -F: '{ n += $2 } END { print n + 0 }')
