@@ -142,6 +142,13 @@ section_journal() {
     equal "verdicts are counted" "$(metric 'corral_verdicts_total{reason="denied_by_rule"}')" \
         "$((denied + 20 + $(grep -c "through$$.*denied_by_rule" "$LAB_DIR/through.1")))"
     expect "warm starts are measured" test "$(metric 'corral_sandbox_start_duration_seconds_count{start="warm"}')" -gt 0
+    if command -v promtool >/dev/null; then
+        DETAIL=$(curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/metrics | promtool check metrics 2>&1)
+        equal "promtool finds nothing to say of /metrics" "" "$DETAIL"
+        unset DETAIL
+    else
+        skip "promtool check metrics" "promtool is not installed"
+    fi
     equal "the journal loses nothing" 0 "$(metric 'corral_events_lost_total{stage="journal"}')"
     head=$(corral audit head | cut -d' ' -f2)
     text=$(corral audit verify --head "$head" "$audit")
