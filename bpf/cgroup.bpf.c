@@ -165,7 +165,8 @@ int to_cgroup(struct __sk_buff *skb)
 	if (!live_flow(&key, now)) {
 		struct corral_flow fresh = { .seen_ns = now, .rule = CORRAL_RULE_PUBLISHED };
 
-		bpf_map_update_elem(&flows, &key, &fresh, BPF_ANY);
+		if (bpf_map_update_elem(&flows, &key, &fresh, BPF_ANY))
+			count_failure(CORRAL_FAILURE_FLOWS);
 	}
 	return PACKET_PASS;
 }

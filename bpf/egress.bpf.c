@@ -66,8 +66,12 @@ static __always_inline __u16 lead_to_resolver(struct bpf_sock_addr *ctx, __u32 s
 	else
 		port = ipv4 ? where->port_tcp4 : where->port_tcp6;
 	__builtin_memcpy(server.address, subject->remote.bytes, sizeof(server.address));
-	if (!port || bpf_map_update_elem(&asked, &socket, &server, BPF_ANY))
+	if (!port)
 		return 0;
+	if (bpf_map_update_elem(&asked, &socket, &server, BPF_ANY)) {
+		count_failure(CORRAL_FAILURE_ASKED);
+		return 0;
+	}
 	return port;
 }
 

@@ -10,45 +10,18 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/failure.bpf.h"
 #include "lib/process.bpf.h"
 #include "lib/trace_call.bpf.h"
 #include "lib/trace_caller.bpf.h"
 #include "lib/trace_maps.bpf.h"
+#include "lib/trace_record.bpf.h"
 
 /* include/linux/sched/signal.h */
 #define SIGNAL_GROUP_EXIT 0x00000004
 
 /* Largest error number; results of -1 to -4095 are errors. */
 #define MAX_ERRNO 4095
-
-/* Takes the sandbox's next number. 0 when its share of the ring is used up: the number is then lost. */
-static __always_inline int number_record(const struct caller *caller, struct corral_trace_head *head, __u32 size)
-{
-	struct corral_counters *counter = bpf_map_lookup_elem(&counters, &caller->slot);
-	struct corral_trace *trace = caller->trace;
-
-	if (!counter)
-		return 0;
-	head->seq = __sync_fetch_and_add(&counter->seq, 1) + 1;
-	if (trace->produced - trace->consumed + size <= trace->quota)
-		return 1;
-	__sync_fetch_and_add(&counter->lost, 1);
-	return 0;
-}
-
-static __always_inline void count_lost(__u32 slot)
-{
-	struct corral_counters *counter = bpf_map_lookup_elem(&counters, &slot);
-
-	if (counter)
-		__sync_fetch_and_add(&counter->lost, 1);
-}
-
-/* Room that a record takes in the ring: with its header, in steps of 8. */
-static __always_inline __u32 ring_size(__u32 size)
-{
-	return ((size + 7) & ~7u) + BPF_RINGBUF_HDR_SZ;
-}
 
 static __always_inline int was_told(const struct thread *thread, __u32 abi, __u32 number)
 {
@@ -77,10 +50,12 @@ static __always_inline void emit_call(const struct caller *caller, struct thread
 	__builtin_memcpy(thread->call.head.comm, caller->task->comm, sizeof(thread->call.head.comm));
 	if (!number_record(caller, &thread->call.head, ring_size(size)))
 		return;
-	if (bpf_ringbuf_output(&trace, &thread->call, size, BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&trace, &thread->call, size, BPF_RB_NO_WAKEUP)) {
+		count_failure(CORRAL_FAILURE_TRACE);
 		count_lost(caller->slot);
-	else
-		__sync_fetch_and_add(&caller->trace->produced, ring_size(size));
+		return;
+	}
+	__sync_fetch_and_add(&caller->trace->produced, ring_size(size));
 }
 
 static __always_inline struct corral_trace_row *find_row(const struct caller *caller, __u32 index)
@@ -146,8 +121,10 @@ static __always_inline struct thread *meet_thread(const struct caller *caller)
 {
 	struct thread *thread = make_thread(caller->task);
 
-	if (!thread)
+	if (!thread) {
+		count_failure(CORRAL_FAILURE_THREAD);
 		return NULL;
+	}
 	thread->session = caller->trace->session;
 	thread->pending = 0;
 	thread->identified = 0;
@@ -328,16 +305,42 @@ int end_call(struct bpf_raw_tracepoint_args *context)
 	return 0;
 }
 
-static __always_inline int begin_step(const struct caller *caller, struct corral_trace_head *head, __u8 type,
-				      __u16 size)
+#define OPERATION_BYTES __builtin_offsetof(struct corral_syscall, data)
+
+/*
+ * A ring of io_uring has taken an operation: in io_uring_enter, or in the kernel's thread that polls the ring, which is one of the
+ * process. What becomes of it is not told: it may end at any time and in any thread. The tracepoint is io_uring_submit_sqe before 6.4.
+ */
+SEC("raw_tp/io_uring_submit_req")
+int submitted(struct bpf_raw_tracepoint_args *context)
 {
-	head->size = size;
-	head->type = type;
-	head->time_ns = bpf_ktime_get_boot_ns();
-	head->host_uid = bpf_get_current_uid_gid();
-	describe(head, caller);
-	bpf_get_current_comm(head->comm, sizeof(head->comm));
-	return number_record(caller, head, ring_size(size));
+	struct io_kiocb *request = (void *)context->args[0];
+	struct corral_trace_row *row;
+	struct corral_syscall *record;
+	struct caller caller;
+	__u32 operation;
+	__u64 before;
+
+	if (!find_caller(&caller))
+		return 0;
+	operation = BPF_CORE_READ(request, opcode);
+	row = find_row(&caller, row_of(CORRAL_ABI_IO_URING, operation));
+	if (!row)
+		return 0;
+	before = __sync_fetch_and_add(&row->calls, 1);
+	if (caller.trace->mode != CORRAL_TRACE_EVENTS || row->wanted == CORRAL_WANT_NONE ||
+	    (row->wanted == CORRAL_WANT_FIRST && before))
+		return 0;
+	record = reserve_record(&caller, CORRAL_TRACE_SYSCALL, OPERATION_BYTES);
+	if (!record)
+		return 0;
+	record->head.abi = CORRAL_ABI_IO_URING;
+	record->head.flags = CORRAL_TRACE_NO_RETURN;
+	record->number = operation;
+	record->arguments[0] = BPF_CORE_READ(request, cqe.fd);
+	record->arguments[1] = BPF_CORE_READ(request, cqe.user_data);
+	submit_record(&caller, record, OPERATION_BYTES);
+	return 0;
 }
 
 SEC("raw_tp/sched_process_exec")
@@ -357,19 +360,9 @@ int executed(struct bpf_raw_tracepoint_args *context)
 	thread = find_thread(caller.task);
 	if (thread)
 		thread->identified = 0;
-	record = bpf_ringbuf_reserve(&trace, sizeof(*record), 0);
-	if (!record) {
-		struct corral_trace_head unused = {};
-
-		if (number_record(&caller, &unused, 0))
-			count_lost(caller.slot);
+	record = reserve_record(&caller, CORRAL_TRACE_EXEC, sizeof(*record));
+	if (!record)
 		return 0;
-	}
-	__builtin_memset(record, 0, sizeof(*record));
-	if (!begin_step(&caller, &record->head, CORRAL_TRACE_EXEC, sizeof(*record))) {
-		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		return 0;
-	}
 	task = caller.task;
 	read_exe(task, record->exe);
 	directory.mnt = BPF_CORE_READ(task, fs, pwd.mnt);
@@ -387,34 +380,8 @@ int executed(struct bpf_raw_tracepoint_args *context)
 		record->argv_size = size;
 	else
 		record->argv_cut = 1;
-	__sync_fetch_and_add(&caller.trace->produced, ring_size(sizeof(*record)));
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	submit_record(&caller, record, sizeof(*record));
 	return 0;
-}
-
-static __always_inline struct corral_step *reserve_step(const struct caller *caller, __u8 type)
-{
-	struct corral_step *record = bpf_ringbuf_reserve(&trace, sizeof(*record), 0);
-
-	if (!record) {
-		struct corral_trace_head unused = {};
-
-		if (number_record(caller, &unused, 0))
-			count_lost(caller->slot);
-		return NULL;
-	}
-	__builtin_memset(record, 0, sizeof(*record));
-	if (!begin_step(caller, &record->head, type, sizeof(*record))) {
-		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		return NULL;
-	}
-	return record;
-}
-
-static __always_inline void submit_step(const struct caller *caller, struct corral_step *record)
-{
-	__sync_fetch_and_add(&caller->trace->produced, ring_size(sizeof(*record)));
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 /* Processes, not threads. */
@@ -430,7 +397,7 @@ int forked(struct bpf_raw_tracepoint_args *context)
 		return 0;
 	if (BPF_CORE_READ(child, tgid) == caller.task->tgid)
 		return 0;
-	record = reserve_step(&caller, CORRAL_TRACE_FORK);
+	record = reserve_record(&caller, CORRAL_TRACE_FORK, sizeof(*record));
 	if (!record)
 		return 0;
 	level = pid_level(caller.task);
@@ -438,7 +405,7 @@ int forked(struct bpf_raw_tracepoint_args *context)
 	record->child_host_pid = BPF_CORE_READ(child, tgid);
 	record->child_exec_count = BPF_CORE_READ(child, self_exec_id);
 	record->child_start_ns = BPF_CORE_READ(child, start_boottime);
-	submit_step(&caller, record);
+	submit_record(&caller, record, sizeof(*record));
 	return 0;
 }
 
@@ -467,7 +434,7 @@ int exited(struct bpf_raw_tracepoint_args *context)
 	key.start_ns = BPF_CORE_READ(leader, start_boottime);
 	if (bpf_map_update_elem(&ended_processes, &key, &zero, BPF_NOEXIST))
 		return 0;
-	record = reserve_step(&caller, CORRAL_TRACE_EXIT);
+	record = reserve_record(&caller, CORRAL_TRACE_EXIT, sizeof(*record));
 	if (!record)
 		return 0;
 	record->status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(signal, group_exit_code) :
@@ -476,7 +443,7 @@ int exited(struct bpf_raw_tracepoint_args *context)
 	record->system_ns = BPF_CORE_READ(signal, stime) + BPF_CORE_READ(task, stime);
 	record->run_ns = BPF_CORE_READ(signal, sum_sched_runtime) + BPF_CORE_READ(task, se.sum_exec_runtime);
 	record->peak_pages = BPF_CORE_READ(signal, maxrss);
-	submit_step(&caller, record);
+	submit_record(&caller, record, sizeof(*record));
 	return 0;
 }
 

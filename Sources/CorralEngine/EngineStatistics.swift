@@ -14,10 +14,10 @@ public struct EngineStatistics: Sendable {
     public var pins = MapFill()
     public var verdicts: [Reason: UInt64] = [:]
     public var unchargedVerdicts: UInt64 = 0
-    /// Empty unless the host measures them.
+    /// Every program, those of the trace once it is loaded. Runs and their time are 0 unless the host measures them.
     public var programs: [ProgramRunTime] = []
-    /// Of every program, those of the trace once it is loaded.
-    public var programMisses: [(name: String, misses: UInt64)] = []
+    /// What the kernel did not do for a program that asked.
+    public var helperFailures: [(helper: String, subject: String, count: UInt64)] = []
     public var maps: [(name: String, fill: MapFill)] = []
     public var tracedSandboxes = 0
     public var names = ResolverStatistics()
@@ -29,11 +29,19 @@ public struct EngineStatistics: Sendable {
     }
 }
 
-/// How often a program in the kernel ran, and for how long.
+/// How often a program in the kernel ran, for how long, and how often the kernel left it out.
 public struct ProgramRunTime: Sendable, Equatable {
     public var name: String
     public var runs: UInt64
     public var nanoseconds: UInt64
+    public var misses: UInt64
+
+    public init(name: String, runs: UInt64, nanoseconds: UInt64, misses: UInt64) {
+        self.name = name
+        self.runs = runs
+        self.nanoseconds = nanoseconds
+        self.misses = misses
+    }
 }
 
 public struct MapFill: Sendable, Equatable {
@@ -80,10 +88,10 @@ extension Engine {
             statistics.verdicts = counts.byReason
             statistics.unchargedVerdicts = counts.uncharged
         }
-        statistics.programs = ((try? hooks.programRuns()) ?? []).map {
-            ProgramRunTime(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds)
+        statistics.programs = (((try? hooks.programRuns()) ?? []) + (trace?.programRuns() ?? [])).map {
+            ProgramRunTime(name: $0.name, runs: $0.runs, nanoseconds: $0.nanoseconds, misses: $0.misses)
         }
-        statistics.programMisses = ((try? hooks.programMisses()) ?? []) + (trace?.programMisses() ?? [])
+        statistics.helperFailures = (try? hooks.helperFailures()) ?? []
         let programs = hooks
         let counted = try? await measuring.run { programs.mapEntries() }
         statistics.maps = (counted ?? []).map { ($0.name, MapFill(used: $0.entries, limit: $0.limit)) }

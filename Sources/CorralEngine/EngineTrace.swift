@@ -127,7 +127,7 @@ extension Engine {
             events: AsyncStream(unfolding: {
                 _ = watch
                 while let event = await subscription.queue.next() {
-                    if let call = event.syscall, !selection.includes(call.name) { continue }
+                    if let call = event.syscall, !selection.includes(call.name, call.abi) { continue }
                     return event
                 }
                 return nil

@@ -24,6 +24,8 @@ public struct EventLearner: Sendable {
         case .dns(let query): learn(query, event)
         case .egress(let traffic): learn(traffic, event)
         case .syscall(let call):
+            // No profile speaks of what a ring is asked for.
+            if call.abi == .ioUring { return }
             learner.call(call.name, isRefused: call.isRefused, use(event.time, call.process))
         case .lost(let loss): lost &+= loss.count
         case .gap(let gap): lost &+= gap.count ?? 1

@@ -9,7 +9,7 @@ public struct Syscall: Sendable, Equatable {
         case refused(Int64)
         /// The trace was switched on while it ran: neither arguments nor duration are known.
         case resumed(Int64)
-        /// It has begun and does not return: exit.
+        /// It has begun and does not return: exit. Or a ring has taken it, and what comes of it is not told.
         case none
     }
 
@@ -53,7 +53,17 @@ public struct Syscall: Sendable, Equatable {
 
     /// One line for a person or a model; nil when it was not refused.
     public var hint: String? {
-        isRefused ? "the sandbox's seccomp profile does not permit \(name); no policy changes that yet" : nil
+        guard isRefused else { return nil }
+        let refusal = "the sandbox's seccomp filter does not permit \(name)"
+        guard abi == .amd64, let rule = SyscallProfile.named(.standard).rules[name] ?? Self.noRule(of: name) else {
+            return refusal + "; no policy permits what is not a call of x86-64 that Linux 6.18 has"
+        }
+        let word = rule.condition == nil ? name : "{ name: \(name), arguments: any }"
+        return refusal + "; to permit it add syscalls: { allow: [\(word)] }, where syscalls.deny does not name it"
+    }
+
+    private static func noRule(of name: String) -> SyscallProfile.Rule? {
+        SyscallTable.number(name, .amd64).map { _ in SyscallProfile.Rule(.refused) }
     }
 }
 
@@ -68,7 +78,7 @@ extension Syscall {
         } else {
             line = name + "(" + arguments.map(TerminalText.printable).joined(separator: ", ") + ")"
         }
-        if abi == .i386 || abi == .x32 { line = "[\(abi.rawValue)] " + line }
+        if abi.isMarked { line = "[\(abi.rawValue)] " + line }
         guard let result else { return line + " = ?" }
         line += " = " + resultText(result)
         if let error { line += " " + error }

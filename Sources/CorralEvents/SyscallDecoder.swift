@@ -18,7 +18,8 @@ struct SyscallDecoder {
     let captures: [SyscallCapture]
 
     func decoded() -> [String] {
-        decoded(by: name.flatMap { Self.signature(of: $0, abi) })
+        if abi == .ioUring { return ringOperation }
+        return decoded(by: name.flatMap { Self.signature(of: $0, abi) })
     }
 
     /// - Parameter signature: of `name`; nil when it has none.
@@ -34,6 +35,12 @@ struct SyscallDecoder {
             texts.append(text(index, kind))
         }
         return texts
+    }
+
+    /// Who reads a ring's completions knows an operation by its mark.
+    private var ringOperation: [String] {
+        let descriptor = name.map(SyscallTable.isOfFile(ringOperation:)) == true ? [text(0, .fd)] : []
+        return descriptor + ["user_data=" + text(1, .hex)]
     }
 
     /// Calls of 32-bit programs have arguments in other orders and memory of other layouts.

@@ -43,9 +43,11 @@ public enum TraceRows {
     public static var nativeABI: SyscallABI { WireTrace.nativeABI }
 
     private static let abis: [(SyscallABI, UInt32)] = {
-        let native = (WireTrace.nativeABI, CORRAL_ABI_NATIVE.rawValue)
+        let everywhere: [(SyscallABI, UInt32)] = [
+            (WireTrace.nativeABI, CORRAL_ABI_NATIVE.rawValue), (.ioUring, CORRAL_ABI_IO_URING.rawValue),
+        ]
         return WireTrace.nativeABI == .amd64
-            ? [native, (.i386, CORRAL_ABI_COMPAT.rawValue), (.x32, CORRAL_ABI_X32.rawValue)] : [native]
+            ? everywhere + [(.i386, CORRAL_ABI_COMPAT.rawValue), (.x32, CORRAL_ABI_X32.rawValue)] : everywhere
     }()
 
     /// Of every call that has a name.
@@ -62,7 +64,7 @@ public enum TraceRows {
             let abi = abis.first(where: { $0.1 == row / CORRAL_SYSCALLS })?.0
         else { return nil }
         let number = row % CORRAL_SYSCALLS
-        return (SyscallTable.name(number, abi) ?? "syscall_\(number)", abi)
+        return (SyscallTable.name(number, abi) ?? WireTrace.name(ofUnknown: number, abi), abi)
     }
 
     /// Rows of the calls of which a selection tells each.
@@ -72,10 +74,12 @@ public enum TraceRows {
         case .all: return Array(0..<count)
         case .calls(let names), .firstAnd(let names):
             return abis.flatMap { abi, number in
-                names.compactMap { name in
-                    SyscallTable.number(name, abi).flatMap {
-                        $0 < CORRAL_SYSCALLS ? number * CORRAL_SYSCALLS + $0 : nil
-                    }
+                let first = number * CORRAL_SYSCALLS
+                if abi == .ioUring {
+                    return names.contains(TraceSelection.submission) ? Array(first..<first + CORRAL_SYSCALLS) : []
+                }
+                return names.compactMap { name in
+                    SyscallTable.number(name, abi).flatMap { $0 < CORRAL_SYSCALLS ? first + $0 : nil }
                 }
             }
         }

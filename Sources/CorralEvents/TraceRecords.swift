@@ -217,7 +217,7 @@ public final class TraceRecords {
         var json = JSONWriter()
         json.beginObject()
         json.key("name")
-        json.string(name ?? WireTrace.name(ofUnknown: number))
+        json.string(name ?? WireTrace.name(ofUnknown: number, abi))
         json.key("abi")
         json.string(abi.rawValue)
         json.key("args")

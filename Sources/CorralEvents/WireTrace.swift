@@ -110,7 +110,9 @@ public struct WireTrace {
         return overflow ? .max : sum
     }
 
-    static func name(ofUnknown number: UInt32) -> String { "syscall_\(Int32(bitPattern: number))" }
+    static func name(ofUnknown number: UInt32, _ abi: SyscallABI) -> String {
+        (abi == .ioUring ? "IORING_OP_" : "syscall_") + String(Int32(bitPattern: number))
+    }
 
     public func event(in context: DecisionContext) -> Event {
         let body: Event.Body =
@@ -158,7 +160,7 @@ public struct WireTrace {
         let duration: UInt64 = load(layout.duration)
         return Syscall(
             thread: load(layout.tid), process: process(in: context),
-            name: name ?? Self.name(ofUnknown: number), abi: abi, arguments: arguments, outcome: outcome,
+            name: name ?? Self.name(ofUnknown: number, abi), abi: abi, arguments: arguments, outcome: outcome,
             duration: isSet(CORRAL_TRACE_REFUSED) || isSet(CORRAL_TRACE_UNSEEN) || isSet(CORRAL_TRACE_NO_RETURN)
                 ? nil : duration
         )
@@ -176,6 +178,7 @@ public struct WireTrace {
         switch UInt32(number) {
         case CORRAL_ABI_COMPAT.rawValue: .i386
         case CORRAL_ABI_X32.rawValue: .x32
+        case CORRAL_ABI_IO_URING.rawValue: .ioUring
         default: nativeABI
         }
     }

@@ -38,7 +38,7 @@ public final class BpfPrograms: Sendable {
         if isAdopted { try Self.adopt(mapsIn: directory + "/maps", for: objects.egress) }
         try objects.egress.load()
         for other in [objects.veth, objects.cgroup] {
-            for name in Self.mapNames { try other.reuse(map: name, from: objects.egress) }
+            for name in Self.sharedMaps { try other.reuse(map: name, from: objects.egress) }
             try other.load()
         }
         self.objects = objects
@@ -96,17 +96,20 @@ public final class BpfPrograms: Sendable {
         ("getpeername6", BPF_CGROUP_INET6_GETPEERNAME.rawValue),
     ]
 
+    /// Those that are pinned, for the next daemon.
     static let mapNames = [
         "abi", "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver",
         "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced",
         "verdicts", "decisions",
     ]
 
+    private static let sharedMaps = mapNames + ["failures"]
+
     /// The programs of the trace, loaded beside the others with their maps. Nothing of them is pinned: the trace ends with
     /// the daemon.
     func loadTrace() throws(KernelError) -> BpfObject {
         let trace = try BpfObject(name: "trace", corral_embedded_trace)
-        for name in Self.mapNames { try trace.reuse(map: name, from: objects.egress) }
+        for name in Self.sharedMaps { try trace.reuse(map: name, from: objects.egress) }
         try trace.load()
         return trace
     }

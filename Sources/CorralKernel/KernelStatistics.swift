@@ -14,72 +14,86 @@ public struct VerdictCounts: Sendable, Equatable {
 /// How often a program of Corral's ran, and for how long.
 public struct ProgramRuns: Sendable, Equatable {
     public var name: String
+    /// 0 unless the host measures it (`sysctl kernel.bpf_stats_enabled=1`), and so is the time.
     public var runs: UInt64
     public var nanoseconds: UInt64
-}
+    /// That the kernel left out, because the program ran on that CPU already.
+    public var misses: UInt64
 
-extension SandboxHooks {
-    public func verdictCounts() throws(KernelError) -> VerdictCounts {
-        let map = try programs.map("verdicts")
-        let cpus = Int(libbpf_num_possible_cpus())
-        guard cpus > 0 else { throw KernelError(call: "libbpf_num_possible_cpus", subject: "", errno: ENOSYS) }
-        func count(_ index: UInt32) throws(KernelError) -> UInt64 {
-            var key = index
-            var values = [UInt64](repeating: 0, count: cpus)
-            guard values.withUnsafeMutableBytes({ bpf_map_lookup_elem(map, &key, $0.baseAddress) }) == 0 else {
-                throw KernelError(call: "bpf_map_lookup_elem", subject: "verdicts[\(index)]", errno: errno)
-            }
-            return values.reduce(0, &+)
-        }
-        let reasons = UInt32(CORRAL_REASON_COUNT.rawValue)
-        var counts = VerdictCounts(byReason: [:], uncharged: try count(reasons))
-        for index in 0..<reasons {
-            guard let number = UInt8(exactly: index), let reason = Reason(abi: number) else { continue }
-            counts.byReason[reason] = try count(index)
-        }
-        return counts
+    public init(name: String, runs: UInt64, nanoseconds: UInt64, misses: UInt64) {
+        self.name = name
+        self.runs = runs
+        self.nanoseconds = nanoseconds
+        self.misses = misses
     }
 
-    /// Empty unless the host measures them (`sysctl kernel.bpf_stats_enabled=1`).
-    public func programRuns() throws(KernelError) -> [ProgramRuns] {
-        var times: [ProgramRuns] = []
-        func add(_ name: String, _ descriptor: Int32) throws(KernelError) {
-            var info = bpf_prog_info()
-            var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-            guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else {
-                throw KernelError(call: "bpf_obj_get_info_by_fd", subject: name, errno: errno)
-            }
-            guard info.run_cnt > 0 else { return }
-            times.append(ProgramRuns(name: name, runs: info.run_cnt, nanoseconds: info.run_time_ns))
-        }
-        for hook in BpfPrograms.cgroupHooks { try add(hook.name, try programs.cgroupProgram(hook.name)) }
-        for hook in BpfPrograms.foreignCgroupHooks { try add(hook.name, try programs.foreignCgroupProgram(hook.name)) }
-        for name in ["from_sandbox", "to_sandbox"] { try add(name, try programs.vethProgram(name)) }
-        return times
-    }
-
-    /// Runs that the kernel left out, because the program ran on that CPU already.
-    public func programMisses() throws(KernelError) -> [(name: String, misses: UInt64)] {
-        var misses: [(name: String, misses: UInt64)] = []
-        for hook in BpfPrograms.cgroupHooks {
-            misses.append((hook.name, try Self.misses(hook.name, programs.cgroupProgram(hook.name))))
-        }
-        for hook in BpfPrograms.foreignCgroupHooks {
-            misses.append((hook.name, try Self.misses(hook.name, programs.foreignCgroupProgram(hook.name))))
-        }
-        for name in ["from_sandbox", "to_sandbox"] {
-            misses.append((name, try Self.misses(name, programs.vethProgram(name))))
-        }
-        return misses
-    }
-
-    static func misses(_ name: String, _ descriptor: Int32) throws(KernelError) -> UInt64 {
+    init(_ name: String, _ descriptor: Int32) throws(KernelError) {
         var info = bpf_prog_info()
         var size = UInt32(MemoryLayout<bpf_prog_info>.size)
         guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else {
             throw KernelError(call: "bpf_obj_get_info_by_fd", subject: name, errno: errno)
         }
-        return info.recursion_misses
+        self.init(
+            name: name, runs: info.run_cnt, nanoseconds: info.run_time_ns, misses: info.recursion_misses)
+    }
+}
+
+extension SandboxHooks {
+    public func verdictCounts() throws(KernelError) -> VerdictCounts {
+        let values = try counts(in: "verdicts", CORRAL_REASON_COUNT.rawValue + 1)
+        var counts = VerdictCounts(byReason: [:], uncharged: values.last ?? 0)
+        for (index, value) in values.dropLast().enumerated() {
+            guard let number = UInt8(exactly: index), let reason = Reason(abi: number) else { continue }
+            counts.byReason[reason] = value
+        }
+        return counts
+    }
+
+    /// How often the kernel did not do what a program asked it for, since the programs were loaded, by helper and what it was for.
+    public func helperFailures() throws(KernelError) -> [(helper: String, subject: String, count: UInt64)] {
+        let names: [(corral_failure, String, String)] = [
+            (CORRAL_FAILURE_FLOWS, "map_update_elem", "flows"),
+            (CORRAL_FAILURE_ANNOUNCED, "map_update_elem", "announced"),
+            (CORRAL_FAILURE_ASKED, "map_update_elem", "asked"),
+            (CORRAL_FAILURE_ASSIGN, "sk_assign", "resolver"),
+            (CORRAL_FAILURE_DECISIONS, "ringbuf_reserve", "decisions"),
+            (CORRAL_FAILURE_TRACE, "ringbuf_reserve", "trace"),
+            (CORRAL_FAILURE_THREAD, "task_storage_get", "threads"),
+        ]
+        let values = try counts(in: "failures", CORRAL_FAILURE_COUNT.rawValue)
+        return names.map { ($0.1, $0.2, values[Int($0.0.rawValue)]) }
+    }
+
+    /// Each over all CPUs.
+    private func counts(in name: String, _ entries: UInt32) throws(KernelError) -> [UInt64] {
+        let map = try programs.map(name)
+        let cpus = Int(libbpf_num_possible_cpus())
+        guard cpus > 0 else { throw KernelError(call: "libbpf_num_possible_cpus", subject: "", errno: ENOSYS) }
+        var counts: [UInt64] = []
+        for index in 0..<entries {
+            var key = index
+            var values = [UInt64](repeating: 0, count: cpus)
+            guard values.withUnsafeMutableBytes({ bpf_map_lookup_elem(map, &key, $0.baseAddress) }) == 0 else {
+                throw KernelError(call: "bpf_map_lookup_elem", subject: "\(name)[\(index)]", errno: errno)
+            }
+            counts.append(values.reduce(0, &+))
+        }
+        return counts
+    }
+
+    /// What the kernel knows of each program.
+    public func programRuns() throws(KernelError) -> [ProgramRuns] {
+        var runs: [ProgramRuns] = []
+        for hook in BpfPrograms.cgroupHooks {
+            runs.append(try ProgramRuns(hook.name, programs.cgroupProgram(hook.name)))
+        }
+        for hook in BpfPrograms.foreignCgroupHooks {
+            runs.append(try ProgramRuns(hook.name, programs.foreignCgroupProgram(hook.name)))
+        }
+        for name in ["from_sandbox", "to_sandbox"] {
+            runs.append(try ProgramRuns(name, programs.vethProgram(name)))
+        }
+        return runs
     }
 
     /// Entries of maps that can be full. Blocks: each is walked through, some milliseconds for 100,000 entries. A map that

@@ -46,10 +46,14 @@ public final class SyscallTrace: Sendable {
     private let state = Mutex(State())
 
     /// In the order in which they are attached: the end of a call before its beginning would be taken for a refusal.
-    private static let programs = [
-        ("begin_call", "sys_enter"), ("end_call", "sys_exit"), ("executed", "sched_process_exec"),
-        ("forked", "sched_process_fork"), ("exited", "sched_process_exit"),
+    /// A second name is that of earlier kernels.
+    private static let programs: [(name: String, tracepoints: [String])] = [
+        ("begin_call", ["sys_enter"]), ("end_call", ["sys_exit"]), ("executed", ["sched_process_exec"]),
+        ("forked", ["sched_process_fork"]), ("exited", ["sched_process_exit"]),
+        ("submitted", ["io_uring_submit_req", "io_uring_submit_sqe"]),
     ]
+    /// A kernel without io_uring has nothing to tell of it.
+    private static let optionalProgram = "submitted"
 
     /// Loads the programs; none is attached yet. `deliver` runs on the reader's thread and must not block; the record's
     /// bytes are gone when it returns. `endBatch` runs there too, behind those that came together.
@@ -170,25 +174,37 @@ public final class SyscallTrace: Sendable {
 
     private func attach(_ state: inout State) throws(KernelError) {
         try forgetThreads()
-        for (program, tracepoint) in Self.programs {
-            let link = bpf_raw_tracepoint_open(tracepoint, try object.program(program))
-            guard link >= 0 else {
+        for (name, tracepoints) in Self.programs {
+            do {
+                let link = try attach(name, to: tracepoints)
+                state.links.append(SharedDescriptor(link))
+            } catch let error where name == Self.optionalProgram && error.errno == ENOENT {
+                continue
+            } catch {
                 state.links = []
-                throw KernelError(call: "BPF_RAW_TRACEPOINT_OPEN", subject: tracepoint, errno: errno)
+                throw error
             }
-            state.links.append(SharedDescriptor(FileDescriptor(owning: link)))
         }
+    }
+
+    private func attach(_ name: String, to tracepoints: [String]) throws(KernelError) -> FileDescriptor {
+        let program = try object.program(name)
+        var failure: Int32 = ENOENT
+        for tracepoint in tracepoints where failure == ENOENT {
+            let link = bpf_raw_tracepoint_open(tracepoint, program)
+            if link >= 0 { return FileDescriptor(owning: link) }
+            failure = errno
+        }
+        throw KernelError(
+            call: "BPF_RAW_TRACEPOINT_OPEN", subject: tracepoints.joined(separator: ", "), errno: failure)
     }
 
     public var tracedCount: Int { state.withLock { $0.sessions.count } }
 
-    /// Runs that the kernel left out: calls and processes that nobody counted.
-    public func programMisses() -> [(name: String, misses: UInt64)] {
+    /// Runs that the kernel left out are calls and processes that nobody counted.
+    public func programRuns() -> [ProgramRuns] {
         Self.programs.compactMap { name, _ in
-            guard let program = try? object.program(name), let misses = try? SandboxHooks.misses(name, program) else {
-                return nil
-            }
-            return (name, misses)
+            (try? object.program(name)).flatMap { try? ProgramRuns(name, $0) }
         }
     }
 

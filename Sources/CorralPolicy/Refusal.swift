@@ -29,6 +29,9 @@ public struct Refusal: Sendable, Equatable {
         switch reason {
         case .allowedByRule:
             return "\(rule?.description ?? "a rule") allows it"
+        case .noMatchingRule where isQuestion, .reservedAddress where isQuestion:
+            return "no rule of egress.allow names a domain, so no name is resolved here; to permit names add "
+                + "{ domain: NAME, ports: [443] }"
         case .noMatchingRule:
             guard address != nil else { return "no rule of egress.allow covers this" }
             return "no rule of egress.allow covers \(destination); to permit it add \(ruleToAdd)"
@@ -82,6 +85,9 @@ public struct Refusal: Sendable, Equatable {
             return "the system call profile refuses this call; syscalls.allow can permit it"
         }
     }
+
+    /// To a name server, whichever: under a policy that names a domain it would not have been refused.
+    private var isQuestion: Bool { !isInbound && address != nil && port == 53 && (proto == .udp || proto == .tcp) }
 
     private var destination: String {
         guard let address else { return name ?? "this" }

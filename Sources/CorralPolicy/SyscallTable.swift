@@ -6,6 +6,14 @@ public enum SyscallABI: String, Sendable, CaseIterable, Codable {
     /// 32-bit, on an x86-64 kernel.
     case i386
     case arm64
+    /// No calls: operations that a ring of io_uring takes. Numbers are opcodes.
+    case ioUring = "io_uring"
+
+    /// Those by which programs call.
+    static let ofCalls: [SyscallABI] = [.amd64, .x32, .i386, .arm64]
+
+    /// Whether what is of it is told apart by it for people.
+    public var isMarked: Bool { self == .x32 || self == .i386 || self == .ioUring }
 }
 
 /// Names and numbers of system calls, as the kernel's headers have them.
@@ -33,6 +41,7 @@ public enum SyscallTable {
     private static let x32 = Table(SyscallNumbers.x32)
     private static let i386 = Table(SyscallNumbers.i386)
     private static let arm64 = Table(SyscallNumbers.arm64)
+    private static let ioUring = Table(RingOperations.names)
 
     private static func table(_ abi: SyscallABI) -> Table {
         switch abi {
@@ -40,6 +49,7 @@ public enum SyscallTable {
         case .x32: x32
         case .i386: i386
         case .arm64: arm64
+        case .ioUring: ioUring
         }
     }
 
@@ -48,13 +58,16 @@ public enum SyscallTable {
 
     public static func number(_ name: String, _ abi: SyscallABI) -> UInt32? { table(abi).numbers[name] }
 
+    /// Whether an operation of io_uring is one on a file, which its entry names by a descriptor.
+    public static func isOfFile(ringOperation name: String) -> Bool { RingOperations.ofFiles.contains(name) }
+
     public static func names(_ abi: SyscallABI) -> [String: UInt32] { table(abi).numbers }
 
     /// Whether any ABI has a call of this name.
     public static func isName(_ name: String) -> Bool {
-        SyscallABI.allCases.contains { table($0).numbers[name] != nil }
+        SyscallABI.ofCalls.contains { table($0).numbers[name] != nil }
     }
 
     /// Sorted, those of all ABIs.
-    static let allNames: [String] = Array(Set(SyscallABI.allCases.flatMap { table($0).numbers.keys })).sorted()
+    static let allNames: [String] = Array(Set(SyscallABI.ofCalls.flatMap { table($0).numbers.keys })).sorted()
 }

@@ -31,14 +31,18 @@ public enum TraceSelection: Sendable, Hashable {
         }
     }
 
-    /// Whether a call of this name is told.
-    public func includes(_ name: String) -> Bool {
-        switch self {
+    /// Whether a call of this name is told. Operations of io_uring are told with the call that submits them.
+    public func includes(_ name: String, _ abi: SyscallABI) -> Bool {
+        let name = abi == .ioUring ? Self.submission : name
+        return switch self {
         case .none, .counts: false
         case .calls(let names): names.contains(name)
         case .first, .firstAnd, .all: true
         }
     }
+
+    /// What submits operations to a ring of io_uring.
+    public static let submission = "io_uring_enter"
 
     /// `openat`, `@network`. Throws what is wrong with a word that is neither.
     public static func names(of word: String) throws(UnknownSyscall) -> Set<String> {

@@ -44,6 +44,9 @@ enum MetricsCatalog {
             "corral_bpf_program_misses_total", .counter, ["program"],
             "Runs that the kernel left out; what they would have done was not done."),
         Metric(
+            "corral_bpf_helper_failures_total", .counter, ["helper", "subject"],
+            "What the kernel did not do for a program that asked."),
+        Metric(
             "corral_bpf_map_entries", .gauge, ["map"],
             "Entries of a map whose oldest ones go when it is full, or that can be full."),
         Metric("corral_bpf_map_entries_limit", .gauge, ["map"], "Entries that it has room for."),

@@ -48,13 +48,18 @@ struct MetricsPage: Sendable {
         }
         registry.set(counter: "corral_verdicts_uncharged_total", to: statistics.unchargedVerdicts)
         for program in statistics.programs {
-            registry.set(counter: "corral_bpf_program_runs_total", [("program", program.name)], to: program.runs)
+            let labels = [("program", program.name)]
+            registry.set(counter: "corral_bpf_program_misses_total", labels, to: program.misses)
+            // A host that does not measure them has no such series.
+            guard program.runs > 0 else { continue }
+            registry.set(counter: "corral_bpf_program_runs_total", labels, to: program.runs)
             registry.set(
-                counter: "corral_bpf_program_run_seconds_total", [("program", program.name)],
-                to: Double(program.nanoseconds) / 1e9)
+                counter: "corral_bpf_program_run_seconds_total", labels, to: Double(program.nanoseconds) / 1e9)
         }
-        for program in statistics.programMisses {
-            registry.set(counter: "corral_bpf_program_misses_total", [("program", program.name)], to: program.misses)
+        for failure in statistics.helperFailures {
+            registry.set(
+                counter: "corral_bpf_helper_failures_total",
+                [("helper", failure.helper), ("subject", failure.subject)], to: failure.count)
         }
         for map in statistics.maps {
             registry.set(gauge: "corral_bpf_map_entries", [("map", map.name)], to: map.fill.used)

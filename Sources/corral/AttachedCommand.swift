@@ -49,7 +49,12 @@ struct AttachedCommand {
             case "command_not_found": 127
             default: nil
             }
-        return Failure(ClientError.refused(status: status, body).description, code: code)
+        var text = ClientError.refused(status: status, body).description
+        // A path may be meant for a file of the caller's own.
+        if code == 127, body.message.prefix(while: { $0 != ":" }).contains("/") {
+            text += "\na sandbox has none of your files: corral cp or a mount brings them in, -i passes a script"
+        }
+        return Failure(text, code: code)
     }
 
     static func tell(_ refusals: [RefusalSummary]) {

@@ -216,7 +216,7 @@ struct PolicyLearn: ClientCommand {
                 "the audit journal holds \(seen) of \(last == 0 ? "an unknown number of" : "\(last)") events: "
                     + "the policy may permit too little")
         }
-        for call in calls.syscalls {
+        for call in calls.syscalls where call.abi != SyscallABI.ioUring.rawValue {
             learner.learn(
                 call: call.name, made: call.calls &- call.refused, refused: call.refused, from: begun, to: ended)
         }

@@ -160,6 +160,8 @@ private struct EventPrinter {
     private let records = TraceRecords()
     private let buffer = LineBuffer()
     private var lineNumber = 0
+    /// Where lines are from, for complaints.
+    private var source = "event stream"
     /// Some line was no event.
     private(set) var hasFailed = false
 
@@ -176,6 +178,7 @@ private struct EventPrinter {
         let descriptor = file == "-" ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Failure(file: file, errno: errno) }
         defer { if descriptor != STDIN_FILENO { close(descriptor) } }
+        source = file == "-" ? "standard input" : TerminalText.neutralised(file)
         try begin()
         var bytes: [UInt8] = []
         // Rendered lines that may be among the last.
@@ -236,7 +239,7 @@ private struct EventPrinter {
                 }
             } catch {
                 hasFailed = true
-                Complaint.print("event \(lineNumber): \(TerminalText.neutralised(error.description))")
+                Complaint.print("\(source):\(lineNumber): \(TerminalText.neutralised(error.description))")
             }
         }
         return output

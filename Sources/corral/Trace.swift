@@ -187,7 +187,7 @@ enum CountTable {
         } catch {
             throw Failure(TerminalText.neutralised(error.description))
         }
-        let entries = counts.syscalls.filter { wanted.includes($0.name) }
+        let entries = counts.syscalls.filter { wanted.includes($0.name, SyscallABI(rawValue: $0.abi) ?? .amd64) }
             .sorted { ($0.durationNs, $0.calls, $1.name) > ($1.durationNs, $1.calls, $0.name) }
         let total = entries.reduce(0.0) { $0 + Double($1.durationNs) }
         var text = line("% time", "seconds", "usecs/call", "calls", "errors", "refused", "syscall")
@@ -195,7 +195,7 @@ enum CountTable {
         for entry in entries {
             let share = total > 0 ? Double(entry.durationNs) / total * 100 : 0
             let each = entry.calls > 0 ? entry.durationNs / entry.calls / 1000 : 0
-            let abi = entry.abi == "i386" || entry.abi == "x32" ? " [\(entry.abi)]" : ""
+            let abi = SyscallABI(rawValue: entry.abi)?.isMarked == true ? " [\(entry.abi)]" : ""
             text += line(
                 decimal(share, 2), seconds(Double(entry.durationNs)), "\(each)", "\(entry.calls)", shown(entry.errors),
                 shown(entry.refused), TerminalText.neutralised(entry.name) + abi)

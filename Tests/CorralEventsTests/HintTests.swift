@@ -52,6 +52,16 @@ import Testing
                 $0.set(\.protocol, 17 as UInt8)
             } == "egress.allow[2] covers 203.0.113.9 but not udp; add udp to the rule's protocol"
         )
+        for reason in [Reason.noMatchingRule, .reservedAddress] {
+            #expect(
+                try hint {
+                    $0.set(\.reason, reason.abi)
+                    $0.set(\.port, 53)
+                    $0.set(\.protocol, 17 as UInt8)
+                } == "no rule of egress.allow names a domain, so no name is resolved here; to permit names add "
+                    + "{ domain: NAME, ports: [443] }"
+            )
+        }
         #expect(
             try hint {
                 $0.set(\.reason, Reason.protocolNotAllowed.abi)

@@ -120,6 +120,10 @@ import Testing
         #expect(TraceRows.rows(of: .counts) == [])
         for row in TraceRows.rows(of: .calls(["openat"])) { #expect(TraceRows.call(of: row)?.name == "openat") }
         #expect(!TraceRows.rows(of: .calls(["openat"])).isEmpty)
+        let operations = TraceRows.rows(of: .calls(["io_uring_enter"])).compactMap(TraceRows.call(of:))
+        #expect(operations.contains { $0 == ("io_uring_enter", TraceRows.nativeABI) })
+        #expect(operations.contains { $0 == ("IORING_OP_CONNECT", .ioUring) })
+        #expect(operations.contains { $0 == ("IORING_OP_99", .ioUring) })
     }
 
     @Test func linesAreThoseOfStrace() {
@@ -139,7 +143,34 @@ import Testing
         #expect(line("read", [], .resumed(-512)) == "<... read resumed>) = ? ERESTARTSYS")
         #expect(line("exit_group", ["0"], .none) == "exit_group(0) = ?")
         #expect(line("getpid", [], .returned(4), abi: .i386) == "[i386] getpid() = 4")
+        #expect(
+            line("IORING_OP_CONNECT", ["4", "user_data=0"], .none, abi: .ioUring)
+                == "[io_uring] IORING_OP_CONNECT(4, user_data=0) = ?")
         #expect(line("a", ["\u{1b}[2J"], .returned(0)) == "a(\\x1b[2J) = 0")
+    }
+
+    @Test func anOperationOfIoUringIsToldByItsDescriptorAndItsMark() {
+        func arguments(_ name: String?) -> [String] {
+            SyscallDecoder(name: name, abi: .ioUring, arguments: [4, 0x2a, 0, 0, 0, 0], result: 0, captures: [])
+                .decoded()
+        }
+        #expect(arguments("IORING_OP_CONNECT") == ["4", "user_data=0x2a"])
+        #expect(arguments("IORING_OP_OPENAT") == ["user_data=0x2a"])
+        #expect(arguments(nil) == ["user_data=0x2a"])
+    }
+
+    @Test func aRefusedCallSaysWhatWouldPermitIt() {
+        let process = ProcessReference(pid: 7, hostPid: 70, ppid: 1, uid: 0, comm: "cat", exe: nil, execID: "x")
+        func hint(_ name: String, _ abi: SyscallABI = .amd64, _ outcome: Syscall.Outcome = .refused(-1)) -> String? {
+            Syscall(thread: 7, process: process, name: name, abi: abi, arguments: [], outcome: outcome).hint
+        }
+        #expect(hint("bpf")?.contains("to permit it add syscalls: { allow: [bpf] }") == true)
+        // The default permits some of its arguments: to name it changes nothing.
+        #expect(hint("socket")?.contains("allow: [{ name: socket, arguments: any }]") == true)
+        for (name, abi) in [("getpid", SyscallABI.i386), ("getpid", .x32), ("syscall_4711", .amd64)] {
+            #expect(hint(name, abi)?.contains("no policy permits") == true, "\(name) of \(abi)")
+        }
+        #expect(hint("bpf", .amd64, .returned(-1)) == nil)
     }
 
     @Test func errorsHaveTheNamesOfTheKernel() {

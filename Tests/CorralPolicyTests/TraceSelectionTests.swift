@@ -72,6 +72,19 @@ import Testing
         }
         #expect(SyscallTable.name(400, .amd64) == nil)
         #expect(SyscallTable.number("fork", .arm64) == nil)
-        for abi in SyscallABI.allCases { #expect(SyscallTable.names(abi).count > 290) }
+        for abi in SyscallABI.ofCalls { #expect(SyscallTable.names(abi).count > 290) }
+    }
+
+    @Test func operationsOfIoUringGoWithTheCallThatSubmitsThem() {
+        #expect(SyscallTable.name(16, .ioUring) == "IORING_OP_CONNECT")
+        #expect(SyscallTable.number("IORING_OP_SENDMSG_ZC", .ioUring) == 48)
+        #expect(SyscallTable.number("IORING_OP_PIPE", .ioUring) == 62)
+        #expect(SyscallTable.isOfFile(ringOperation: "IORING_OP_CONNECT"))
+        #expect(!SyscallTable.isOfFile(ringOperation: "IORING_OP_OPENAT"))
+        #expect(TraceSelection.calls(["io_uring_enter"]).includes("IORING_OP_CONNECT", .ioUring))
+        #expect(!TraceSelection.calls(["connect"]).includes("IORING_OP_CONNECT", .ioUring))
+        // They are no calls: nothing that names calls takes them.
+        #expect(!SyscallTable.isName("IORING_OP_CONNECT"))
+        #expect(throws: UnknownSyscall.self) { try TraceSelection(words: ["IORING_OP_CONNECT"]) }
     }
 }

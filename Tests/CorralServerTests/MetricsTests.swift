@@ -92,6 +92,11 @@ import Yams
             statistics.journal.lost = 6
             statistics.journal.isFailing = true
             statistics.pins = MapFill(used: 3, limit: 100)
+            statistics.programs = [
+                ProgramRunTime(name: "connect4", runs: 2, nanoseconds: 500, misses: 1),
+                ProgramRunTime(name: "connect6", runs: 0, nanoseconds: 0, misses: 0),
+            ]
+            statistics.helperFailures = [("map_update_elem", "flows", 5)]
             await server.engine.count(statistics)
             let client = try server.client()
             #expect(await client.request("GET", "/v1/sandboxes/none").status == 404)
@@ -114,6 +119,13 @@ import Yams
             #expect(text.value("corral_journal_records_total") == 55)
             #expect(text.value("corral_journal_failing") == 1)
             #expect(text.value("corral_pinned_addresses_limit") == 100)
+            #expect(text.value("corral_bpf_program_runs_total", ["program": "connect4"]) == 2)
+            #expect(text.value("corral_bpf_program_run_seconds_total", ["program": "connect4"]) == 5e-7)
+            #expect(text.value("corral_bpf_program_misses_total", ["program": "connect4"]) == 1)
+            #expect(text.value("corral_bpf_program_runs_total", ["program": "connect6"]) == nil)
+            #expect(text.value("corral_bpf_program_misses_total", ["program": "connect6"]) == 0)
+            #expect(
+                text.value("corral_bpf_helper_failures_total", ["helper": "map_update_elem", "subject": "flows"]) == 5)
             #expect(
                 text.value(
                     "corral_api_requests_total", ["method": "GET", "route": "/v1/sandboxes/{ref}", "status": "404"])
@@ -178,6 +190,20 @@ import Yams
             let suffix = ["_bucket", "_sum", "_count"].first(where: name.hasSuffix)
             let base = suffix.map { String(name.dropLast($0.count)) }
             #expect(known.contains(name) || known.contains(base ?? ""), "\(name)")
+        }
+        // Nor for a series that never is: values of labels that are closed lists.
+        let values = text.matches(of: #/\b(reason|stage|start|result|state|type)!?=\\?"([a-z_]+)\\?"/#)
+        let lists: [Substring: Set<String>] = [
+            "reason": Set(Reason.allCases.map(\.rawValue)),
+            "stage": Set([Loss.Place.kernel, .reader, .journal, .share].map(\.rawValue)), "start": ["warm", "cold"],
+            "result": [
+                "dropped", "malformed", "refused", "limited", "cached", "forwarded", "failed", "unpinned",
+            ],
+            "state": ["claimed", "running", "exited"], "type": Set(EventType.allCases.map(\.rawValue)),
+        ]
+        #expect(path.hasSuffix(".json") || values.count > 5)
+        for value in values {
+            #expect(lists[value.output.1]?.contains(String(value.output.2)) == true, "\(value.output.0)")
         }
     }
 }

@@ -15,12 +15,13 @@ SMOKE_SECONDS ?= 10
 
 .PHONY: fuzz fuzz-smoke fuzz-all fuzz-programs sanitize $(addprefix sanitize-,address thread c)
 
-$(FUZZ_BUILD)/init: Sources/corral-init/control.c Sources/corral-init/init.h
+# secret.c: a part of init_fuzz.c.
+$(FUZZ_BUILD)/init: Sources/corral-init/control.c Sources/corral-init/secret.c Sources/corral-init/init.h
 $(FUZZ_BUILD)/spawn: Sources/corral-spawn/message.c Sources/corral-spawn/support.c Sources/corral-spawn/spawn.h
 $(addprefix $(FUZZ_BUILD)/,$(FUZZ_C_TARGETS)): $(FUZZ_BUILD)/%: Tests/fuzz/programs/%_fuzz.c \
 		Sources/CorralControl/include/corral_control.h
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_C_FLAGS) -ISources/corral-$* $(filter %.c,$^) -o $@
+	$(CLANG) $(FUZZ_C_FLAGS) -ISources/corral-$* $(filter-out %/secret.c,$(filter %.c,$^)) -o $@
 
 # In a build directory of its own: the flags differ, and other builds need not be built anew.
 fuzz-programs: bpf programs $(addprefix $(FUZZ_BUILD)/,$(FUZZ_C_TARGETS))

@@ -51,6 +51,55 @@ restart_corrald() { # KILL-SIGNAL [FLAG...]
     lab_corrald --allow-test-switches "$@" || fail "corrald starts again"
 }
 
+# More decisions than the ring holds, while nobody reads it: what is lost is counted everywhere, and refused all the same.
+section_overflow() {
+    local name=overflow$$ sent=40000 before full in run command i seq lost
+    before=$(metric 'corral_bpf_helper_failures_total{helper="ringbuf_reserve",subject="decisions"}')
+    lab_tail "$LAB_DIR/overflow.tail"
+    # What it reads would come through corrald: it waits by the clock.
+    run -q --rm=false --name "$name" -- python3 -c "
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+time.sleep(4)
+refused = 0
+for i in range($sent):
+    try: s.sendto(b'x', ('$REFUSED4', 9))
+    except PermissionError: refused += 1
+print(refused)" >"$LAB_DIR/overflow.out" &
+    run=$!
+    journal_within grep -q "\"name\":\"$name\".*\"action\":\"started\"" "$LAB_DIR/overflow.tail"
+    command=$(trace_command "$name")
+    expect "overflow: a command waits" test -n "$command"
+    lab_count refused-capture
+    kill -STOP "$LAB_DAEMON"
+    # The command ends by itself; corrald cannot see it.
+    for ((i = 0; i < 600; i++)); do
+        kill -0 "$command" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -CONT "$LAB_DAEMON"
+    wait $run
+    settle
+    lab_count refused-capture
+    equal "overflow: $sent datagrams, each refused at once" "$sent" "$(cat "$LAB_DIR/overflow.out")"
+    equal "overflow: none of them arrives" "" "$(transport)"
+    full=$(($(metric 'corral_bpf_helper_failures_total{helper="ringbuf_reserve",subject="decisions"}') - before))
+    expect "overflow: the ring had no room for $full" test "$full" -gt 0
+    equal "overflow: they are what the sandbox has lost" "$full" "$(trace_counter "$name" eventsLost)"
+    seq=$(trace_counter "$name" events)
+    for ((i = 0; i < 100; i++)); do
+        lost=$(grep -F "\"name\":\"$name\"" "$LAB_DIR/overflow.tail" | grep '"type":"lost"' | grep -oE '"count":[0-9]+' | awk -F: '{ n += $2 } END { print n + 0 }')
+        [ $((lost + $(seqs_in "$LAB_DIR/overflow.tail" "$name"))) -ge "$seq" ] && break
+        sleep 0.1
+    done
+    equal "overflow: delivered and lost are all $seq" "$seq" $((lost + $(seqs_in "$LAB_DIR/overflow.tail" "$name")))
+    lab_end_tails
+    corral rm -f "$name" >/dev/null
+}
+
+# FILE NAME: how many numbered events of a sandbox are in it.
+seqs_in() { grep -F "\"name\":\"$2\"" "$1" | seq_numbers | wc -w; }
+
 section_journal() {
     local name=journal$$ audit=$LAB_DIR/state/audit text i pid before head
     local denied
@@ -93,6 +142,13 @@ section_journal() {
     equal "verdicts are counted" "$(metric 'corral_verdicts_total{reason="denied_by_rule"}')" \
         "$((denied + 20 + $(grep -c "through$$.*denied_by_rule" "$LAB_DIR/through.1")))"
     expect "warm starts are measured" test "$(metric 'corral_sandbox_start_duration_seconds_count{start="warm"}')" -gt 0
+    if command -v promtool >/dev/null; then
+        DETAIL=$(curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/metrics | promtool check metrics 2>&1)
+        equal "promtool finds nothing to say of /metrics" "" "$DETAIL"
+        unset DETAIL
+    else
+        skip "promtool check metrics" "promtool is not installed"
+    fi
     equal "the journal loses nothing" 0 "$(metric 'corral_events_lost_total{stage="journal"}')"
     head=$(corral audit head | cut -d' ' -f2)
     text=$(corral audit verify --head "$head" "$audit")

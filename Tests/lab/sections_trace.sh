@@ -101,6 +101,50 @@ section_trace() {
     expect "a flood: $seq events, $n delivered, $lost lost" test "$seq" -gt 200000 -a $((n + lost)) = "$seq"
 }
 
+# NAME PROGRAM POLICY ARG...: a program of the lab in a sandbox.
+trace_program() {
+    local name=$1 program=$LAB_BIN/$2 policy=$3
+    shift 3
+    # shellcheck disable=SC2016
+    "$CORRAL_BIN/corral" run -q -i --rm=false --policy "$policy" --name "$name" -- sh -c \
+        'head -c "$0" >/tmp/program; chmod +x /tmp/program; exec /tmp/program "$@"' "$(stat -c %s "$program")" "$@" <"$program"
+}
+
+# Ways into the kernel that are not the system calls of x86-64.
+section_ways() {
+    local ring=$LAB_DIR/ring.yaml abis=$LAB_DIR/abis.yaml out=$LAB_DIR/ways.tail rows
+    cat >"$ring" <<YAML
+apiVersion: corral/v1
+name: ring
+egress: { allow: [ { cidr: $PERMITTED4/32 } ] }
+syscalls: { allow: [io_uring_setup, io_uring_enter, io_uring_register] }
+trace: { syscalls: [io_uring_enter] }
+YAML
+    trace_policy "$abis" '[getpid]'
+    lab_tail "$out"
+    trace_program "ring$$" probe "$ring" ring-tcp "$PERMITTED4" 8000 >"$LAB_DIR/ways.probe" 2>&1
+    expect "io_uring, permitted: a connection by a ring" grep -q '"ok":true' "$LAB_DIR/ways.probe"
+    trace_program "closed$$" probe "$POLICY" ring-tcp "$PERMITTED4" 8000 >"$LAB_DIR/ways.probe" 2>&1
+    expect "and refused by default" grep -q '"stage":"io_uring_setup","errno":1,' "$LAB_DIR/ways.probe"
+    trace_program "abis$$" fence "$abis" i386 x32 >"$LAB_DIR/ways.fence" 2>&1
+    trace_await "$out" "\"name\":\"abis$$\".*\"action\":\"exited\""
+    DETAIL=$(grep "ring$$" "$out" | tail -4)
+    expect "an operation of a ring is told: its opcode and descriptor" grep -qE \
+        "\"name\":\"ring$$\".*\"name\":\"IORING_OP_CONNECT\",\"abi\":\"io_uring\",\"args\":\[\"[0-9]+\",\"user_data=0\"\]}$" "$out"
+    expect "the call that submitted it too" grep -qE "\"name\":\"ring$$\".*\"name\":\"io_uring_enter\",\"abi\":\"x86_64\"" "$out"
+    rows=$(curl -s --unix-socket "$LAB_DIR/run/corral.sock" "http://corral/v1/sandboxes/ring$$/syscalls" |
+        grep -oE '\{[^{}]*"abi":"io_uring"[^{}]*\}' | grep -oE '"(calls|name)":[^,]*' | tr '\n' ' ')
+    equal "and counted" '"calls":1 "name":"IORING_OP_CONNECT" "calls":1 "name":"IORING_OP_SEND" ' "$rows"
+    DETAIL=$(grep "abis$$" "$out" | grep getpid)
+    for abi in i386 x32; do
+        equal "a call of $abi is told as one: refused" 1 "$(grep "\"name\":\"abis$$\"" "$out" |
+            grep -cE "\"verdict\":\"deny\".*\"name\":\"getpid\",\"abi\":\"$abi\".*\"error\":\"ENOSYS\"")"
+    done
+    unset DETAIL
+    lab_end_tails
+    "$CORRAL_BIN/corral" rm -f "ring$$" "closed$$" "abis$$" >/dev/null 2>&1
+}
+
 # NAME -> host pid of the sandbox's command
 trace_command() {
     local init

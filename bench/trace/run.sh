@@ -130,6 +130,8 @@ let_go() {
     "$CORRAL_BIN/corral" rm -f kept >/dev/null
     wait $kept 2>/dev/null
 }
+# The programs are not loaded yet; from the first trace on they are, and attached to nothing between two traces.
+for ((turn = 0; turn < ROUNDS; turn++)); do measure never "$PRODUCER" 0 1; done
 for ((turn = 0; turn < ROUNDS; turn++)); do
     measure host "$PRODUCER" 0 1
     measure sandbox inside
@@ -137,12 +139,15 @@ for ((turn = 0; turn < ROUNDS; turn++)); do
     measure host-beside "$PRODUCER" 0 1
     measure beside inside
     let_go
+    measure after "$PRODUCER" 0 1
     for mode in counts first '[openat]' '[getppid]'; do
         policy "$mode"
         measure "$mode" inside --policy "$LAB_DIR/policy.yaml"
     done
 done
 row() { echo "| $1 | ${least[$2]} | $([ "$2" = "$3" ] || echo "+$((${least[$2]} - ${least[$3]}))") |"; }
+row "a process of the host, before any trace" never never
+row "a process of the host, after the last trace has ended" after never
 row "a process of the host, no trace anywhere" host host
 row "a process of the host, while some sandbox is traced" host-beside host
 row "a sandbox, no trace anywhere" sandbox sandbox

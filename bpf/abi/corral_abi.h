@@ -89,6 +89,18 @@ enum corral_reason {
 	CORRAL_REASON_COUNT = 17,
 };
 
+/* What the kernel may fail to do for a program that asks: index into `failures`. */
+enum corral_failure {
+	CORRAL_FAILURE_FLOWS = 0,     /* note a flow: its packets are judged anew each time, its replies refused */
+	CORRAL_FAILURE_ANNOUNCED = 1, /* note a report: there will be another */
+	CORRAL_FAILURE_ASKED = 2,     /* note the server that a query was for: the query is refused */
+	CORRAL_FAILURE_ASSIGN = 3,    /* give a query to the resolver's socket: the query is dropped */
+	CORRAL_FAILURE_DECISIONS = 4, /* room in the ring of decisions: the event is lost, and counted so */
+	CORRAL_FAILURE_TRACE = 5,     /* room in the ring of the trace, likewise */
+	CORRAL_FAILURE_THREAD = 6,    /* memory for what is known of a traced thread: its call is counted, its event lost */
+	CORRAL_FAILURE_COUNT = 7,
+};
+
 enum corral_hook {
 	CORRAL_HOOK_NONE = 0,
 	CORRAL_HOOK_SOCK_CREATE = 1,

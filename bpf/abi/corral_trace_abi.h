@@ -10,8 +10,8 @@
 
 /* Calls of one ABI that have a row of their own in the counts, and rows in all: the last counts every other call. */
 #define CORRAL_SYSCALLS 640u
-#define CORRAL_SYSCALL_ABIS 3u
-#define CORRAL_TRACE_ROWS 1921u
+#define CORRAL_SYSCALL_ABIS 4u
+#define CORRAL_TRACE_ROWS 2561u
 _Static_assert(CORRAL_TRACE_ROWS == CORRAL_SYSCALL_ABIS * CORRAL_SYSCALLS + 1, "Swift imports no such expression");
 
 /* Size of `traced_cgroups`, a power of two. */
@@ -24,6 +24,7 @@ enum corral_syscall_abi {
 	CORRAL_ABI_NATIVE = 0,
 	CORRAL_ABI_COMPAT = 1, /* 32-bit: i386 on x86-64 */
 	CORRAL_ABI_X32 = 2,
+	CORRAL_ABI_IO_URING = 3, /* no call: an operation that a ring has taken. Its number is the opcode */
 };
 
 enum corral_trace_mode {
@@ -158,7 +159,7 @@ struct corral_syscall {
 	struct corral_trace_head head;
 	corral_u32 number;
 	corral_u32 used; /* bytes of data */
-	corral_u64 arguments[6];
+	corral_u64 arguments[6]; /* of an operation of io_uring: the descriptor, and the program's mark */
 	corral_u64 result; /* as the register held it */
 	corral_u64 duration_ns;
 	corral_u8 data[CORRAL_TRACE_DATA];

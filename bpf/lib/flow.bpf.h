@@ -3,6 +3,7 @@
 #ifndef CORRAL_FLOW_BPF_H
 #define CORRAL_FLOW_BPF_H
 
+#include "lib/failure.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/packet.bpf.h"
 
@@ -57,7 +58,8 @@ static __always_inline void remember_flow(const struct corral_flow_key *key, str
 	} else {
 		struct corral_flow fresh = { .seen_ns = now, .policy = judgement->policy, .rule = judgement->rule };
 
-		bpf_map_update_elem(&flows, key, &fresh, BPF_ANY);
+		if (bpf_map_update_elem(&flows, key, &fresh, BPF_ANY))
+			count_failure(CORRAL_FAILURE_FLOWS);
 	}
 }
 

@@ -119,6 +119,16 @@ struct task_struct {
 	__u32 self_exec_id; /* u64 since 5.7; the low half is enough */
 };
 
+struct io_cqe {
+	__u64 user_data;
+	int fd; /* until the operation ends, of one that has a file */
+};
+
+struct io_kiocb {
+	__u8 opcode;
+	struct io_cqe cqe;
+};
+
 #if defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	__u64 regs[31];

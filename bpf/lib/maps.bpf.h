@@ -165,6 +165,14 @@ struct {
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
+/* By enum corral_failure. Not pinned: each load of the programs begins anew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CORRAL_FAILURE_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} failures SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, CORRAL_DECISION_RING_BYTES);

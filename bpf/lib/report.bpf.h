@@ -3,6 +3,7 @@
 #ifndef CORRAL_REPORT_BPF_H
 #define CORRAL_REPORT_BPF_H
 
+#include "lib/failure.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/verdict.bpf.h"
 
@@ -51,6 +52,7 @@ static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoc
 	seq = __sync_fetch_and_add(&counter->seq, 1) + 1;
 	event = bpf_ringbuf_reserve(&decisions, sizeof(*event), 0);
 	if (!event) {
+		count_failure(CORRAL_FAILURE_DECISIONS);
 		__sync_fetch_and_add(&counter->lost, 1);
 		return NULL;
 	}
@@ -105,7 +107,8 @@ static __always_inline void announce(__u32 slot, __u64 epoch, const struct subje
 	struct corral_announced_key key = announced_key(slot, epoch, subject, exhausted);
 	__u64 now = bpf_ktime_get_boot_ns();
 
-	bpf_map_update_elem(&announced, &key, &now, BPF_ANY);
+	if (bpf_map_update_elem(&announced, &key, &now, BPF_ANY))
+		count_failure(CORRAL_FAILURE_ANNOUNCED);
 }
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef CORRAL_RESOLVER_BPF_H
 #define CORRAL_RESOLVER_BPF_H
 
+#include "lib/failure.bpf.h"
 #include "lib/maps.bpf.h"
 #include "lib/packet.bpf.h"
 
@@ -77,6 +78,8 @@ assign:
 	bpf_sk_release(socket);
 	if (!result)
 		skb->mark = where->mark;
+	else
+		count_failure(CORRAL_FAILURE_ASSIGN);
 	return result;
 }
 

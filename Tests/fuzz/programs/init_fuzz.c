@@ -1,18 +1,47 @@
 /*
- * Messages to corral-init over a real socket pair: control.c as it is, and instead of a fork a walk over what the child would
- * read.
+ * Messages to corral-init over a real socket pair: control.c and secret.c as they are, and instead of a fork a walk over what the
+ * child would read. Secrets are written to a directory of this run: nothing is mounted on the host.
  */
 #include "init.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int peer = -1;
-static uint64_t refused, started, signalled;
+static uint64_t refused, started, signalled, forgotten;
+
+static long instead_of_mounting(long number)
+{
+	const char *scratch = getenv("CORRAL_FUZZ_SCRATCH");
+
+	if (number == SYS_fsopen)
+		return open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return number == SYS_fsmount ? open(scratch ? scratch : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : 0;
+}
+
+/* As the user that corral-init is inside a sandbox: what it is asked for has to be below. */
+uid_t getuid(void)
+{
+	return 65533;
+}
+
+gid_t getgid(void)
+{
+	return 65533;
+}
+
+#define syscall(number, ...) instead_of_mounting(number)
+#define mkdir(path, mode) 0
+#include "secret.c"
+#undef mkdir
+#undef syscall
 
 static void require(_Bool holds, const char *promise)
 {
@@ -39,6 +68,17 @@ void refuse(uint64_t tag, struct failure failure)
 	(void)tag;
 	require(failure.error != 0, "a refusal has its reason");
 	refused++;
+}
+
+void forget_command(uint64_t tag)
+{
+	(void)tag;
+	forgotten++;
+}
+
+void hold_output(void)
+{
+	require(0, "the socket of this run stays open");
 }
 
 void signal_command(uint64_t tag, int number)
@@ -74,6 +114,19 @@ void start_command(const struct execution *execution)
 	started++;
 }
 
+/* What one input wrote, which is where it ought to be, is gone before the next. */
+static void remove_secrets(void)
+{
+	DIR *files = directory < 0 ? NULL : fdopendir(openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+	if (!files)
+		return;
+	for (struct dirent *file; (file = readdir(files));)
+		if (file->d_type == DT_REG)
+			unlinkat(directory, file->d_name, 0);
+	closedir(files);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (peer < 0) {
@@ -86,7 +139,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (send(peer, data, size, MSG_NOSIGNAL) != (ssize_t)size)
 		return 0;
+	uint64_t before = started;
 	receive_control();
 	require(control_is_open(), "the conversation goes on");
+	require(!missing || started == before, "no command without its secrets");
+	if (size >= sizeof(struct corral_secret))
+		remove_secrets();
+	missing = 0;
 	return 0;
 }

@@ -63,6 +63,9 @@ enum ClientTargets {
                     case .exit(let exit):
                         end()
                         told.append("\(exit)")
+                    case .skipped(let bytes):
+                        end()
+                        told.append("skipped \(bytes)")
                     }
                 }
             }
