@@ -41,6 +41,8 @@ public actor Engine {
     /// For the pool.
     var fills = 0
     var doomed: [WarmSandbox] = []
+    /// Those that could not be destroyed, by id.
+    var undestroyed: [String: Undestroyed] = [:]
     /// Of those that are being destroyed.
     var batches = 0
     var isStopping = false
@@ -118,6 +120,7 @@ public actor Engine {
             // Every five seconds.
             if round % 25 == 0 {
                 names.sweep()
+                retryDestroying()
                 warmPool.dropIdle(keeping: "host").forEach(discard)
                 await serveNames()
             }
@@ -128,6 +131,8 @@ public actor Engine {
         for sandbox in live.values { destroy(sandbox, cause: .removed) }
         warmPool.drain().forEach(discard)
         while pending > 0 || fills > 0 { await pause(milliseconds: 10) }
+        retryDestroying()
+        while pending > 0 { await pause(milliseconds: 10) }
         hub.finish()
         await stopServingNames()
         try await nameService.stop()

@@ -189,7 +189,7 @@ extension Engine {
         if case .claimed = sandbox.state { throw Self.unfinished }
         if case .exited(_, _, let result) = sandbox.state {
             sandbox.ending.finish(result)
-            sandbox.warm.cgroup.killAll()
+            try? sandbox.warm.cgroup.killAll()
             removeIfUnwanted(sandbox, after: .seconds(30))
         } else if adopted.hasEnded {
             initIsGone(sandbox)

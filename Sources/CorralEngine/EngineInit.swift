@@ -121,7 +121,7 @@ extension Engine {
         }
         conclude(sandbox, result)
         // What the command left behind goes with it.
-        sandbox.warm.cgroup.killAll()
+        try? sandbox.warm.cgroup.killAll()
     }
 
     func initIsGone(_ sandbox: LiveSandbox) {

@@ -51,7 +51,7 @@ extension Engine {
             refusals = try RefusalLog(path: provisioner.refusalFile(of: id))
         } catch {
             slots.give(back: slot)
-            throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
+            throw EngineError("no sandbox could be made", because: error)
         }
         learn(identity, SandboxReference(id: id, name: id), refusals)
         do {
@@ -63,7 +63,7 @@ extension Engine {
             hub.forget(slot: slot)
             refusals.remove()
             slots.give(back: slot)
-            throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
+            throw EngineError("no sandbox could be made", because: error)
         }
     }
 
@@ -91,6 +91,21 @@ extension Engine {
         destroyDoomed()
     }
 
+    /// What could not be destroyed, for want of descriptors perhaps. To be called now and then.
+    func retryDestroying() {
+        for case .waiting(let sandbox) in undestroyed.values {
+            undestroyed[sandbox.id] = .beingDestroyed
+            discard(sandbox)
+        }
+    }
+
+    /// A sandbox that could not be destroyed.
+    enum Undestroyed {
+        case waiting(WarmSandbox)
+        /// Once more.
+        case beingDestroyed
+    }
+
     /// Batches of one call of the provisioner, and how many calls at once: one that has to wait for a process delays no other.
     private static let mostInBatch = 64
     private static let mostBatches = 2
@@ -106,8 +121,12 @@ extension Engine {
             for sandbox in batch {
                 if let error = failures[sandbox.id] {
                     // The slot stays taken: something of the old tenant may live on.
-                    host.report("sandbox \(sandbox.id) could not be destroyed: \(error)")
+                    if undestroyed[sandbox.id] == nil {
+                        host.report("sandbox \(sandbox.id) could not be destroyed, trying again: \(error)")
+                    }
+                    undestroyed[sandbox.id] = .waiting(sandbox)
                 } else {
+                    undestroyed[sandbox.id] = nil
                     await endTrace(of: sandbox)
                     slots.give(back: sandbox.identity.slot)
                 }

@@ -35,7 +35,7 @@ extension Provisioner {
         }
         guard record.process.isAlive else {
             // What it left behind had nobody to answer to.
-            cgroup.killAll()
+            try cgroup.killAll()
             return Adopted(
                 sandbox: sandbox(try .ended(), ifindex: 0), messages: [], isFrozen: false, hasEnded: true)
         }
