@@ -1,5 +1,6 @@
 internal import CorralEvents
 internal import CorralKernel
+internal import Glibc
 
 /// Sandboxes that nobody has used yet, and those that are on their way out.
 extension Engine {
@@ -40,6 +41,10 @@ extension Engine {
     private func makeSandbox(
         _ image: String, _ layout: ImageLayout, binds: [SpawnRequest.Mount] = [], isUrgent: Bool
     ) async throws -> WarmSandbox {
+        // One that is made takes some, for a while; those of the pool leave enough for callers.
+        guard Descriptors.areLeft(isUrgent ? 24 : 64) else {
+            throw EngineError(.exhausted, "no descriptor is left for another sandbox", detail: [Self.descriptorHint])
+        }
         guard let slot = slots.take() else {
             throw EngineError(.exhausted, "no address is left in \(configuration.subnet)")
         }
@@ -66,6 +71,9 @@ extension Engine {
             throw EngineError("no sandbox could be made", because: error)
         }
     }
+
+    static let descriptorHint =
+        "\(KernelError.describe(EMFILE)): raise the limit of open files of corrald (LimitNOFILE), or end sandboxes"
 
     /// What the kernel tells of the slot from now on is this sandbox's.
     func learn(_ identity: SandboxIdentity, _ reference: SandboxReference, _ refusals: RefusalLog) {

@@ -48,7 +48,7 @@ another_corrald() { # FLAG...
 }
 
 exhausted_disks() {
-    local box=disk$$ late=late$$ image=$LAB_DIR/exhausted.tar head
+    local box=disk$$ other=other$$ image=$LAB_DIR/exhausted.tar
     lab_stop_corrald
     mount -t tmpfs -o size=4m,mode=700 state "$LAB_DIR/state"
     mount -t tmpfs -o size=4m,mode=755 run "$LAB_DIR/run"
@@ -58,6 +58,8 @@ exhausted_disks() {
     tar -C "$LAB_DIR/tree" -cf "$image" .
     asking $box
     "$CORRAL" exec $box sh -c 'echo kept >/tmp/file'
+    "$CORRAL" create --name $other --policy "$POLICY" >/dev/null
+    give_probe $other
 
     fill_disk "$LAB_DIR/state"
     goes_on "state directory full" $box
@@ -75,25 +77,24 @@ exhausted_disks() {
     goes_on "run directory full" $box
     refuses "run directory full: a start" 'No space left' "$CORRAL" run --policy "$POLICY" -q -- true
     refuses "run directory full: a command" 'No space left' "$CORRAL" exec $box true
-    refuses "run directory full: a policy" 'No space left' "$CORRAL" policy apply $box "$WIDE"
+    refuses "run directory full: a policy" 'No space left' "$CORRAL" policy apply $other "$WIDE"
     free_disk "$LAB_DIR/run"
-    answered "the old policy holds" "$("$CORRAL" exec $box /tmp/probe tcp4 "$REFUSED4B" 8000)" '"errno":1,'
+    answered "the old policy holds" "$("$CORRAL" exec $other /tmp/probe tcp4 "$REFUSED4B" 8000)" '"errno":1,'
     starts_again "run directory"
-    "$CORRAL" policy apply $box "$WIDE" >/dev/null
-    answered "and the new policy can be applied" "$("$CORRAL" exec $box /tmp/probe tcp4 "$REFUSED4B" 8000)" '"ok":true'
-    "$CORRAL" rm -f $box >/dev/null
+    "$CORRAL" policy apply $other "$WIDE" >/dev/null
+    answered "and the new policy can be applied" "$("$CORRAL" exec $other /tmp/probe tcp4 "$REFUSED4B" 8000)" '"ok":true'
+    "$CORRAL" rm -f $box $other >/dev/null
     expect "run directory: nothing is left over" within 5 test -z "$("$CORRAL" ps -aq)"
     lab_stop_corrald
     umount "$LAB_DIR/state" "$LAB_DIR/run"
 }
 
 exhausted_addresses() {
-    local i first
+    local i
     LAB_POOL=0 another_corrald --subnet 10.231.0.0/28 || return
-    for ((i = 1; i <= 14; i++)); do "$CORRAL" create --name "few$i" --policy "$POLICY" >/dev/null || break; done
-    equal "a /28 holds 14 sandboxes" 15 $i
-    "$CORRAL" rm -f few1 >/dev/null
     asking few1
+    for ((i = 2; i <= 14; i++)); do "$CORRAL" create --name "few$i" --policy "$POLICY" >/dev/null || break; done
+    equal "a /28 holds 14 sandboxes" 15 $i
     refuses "the fifteenth" 'no address is left in 10.231.0.0/28' "$CORRAL" run --policy "$POLICY" -q -- true
     goes_on "no address left" few1
     "$CORRAL" rm -f few2 >/dev/null
@@ -107,21 +108,26 @@ allow_descriptors() {
 }
 
 exhausted_descriptors() {
-    local box=files$$ before number
+    local box=files$$ soft number waiting before
     LAB_POOL=0 another_corrald || return
     asking $box
-    before=$(prlimit --pid "$LAB_DAEMON" --nofile --noheadings -o SOFT)
-    for number in 2 5 9 13; do
+    soft=$(prlimit --pid "$LAB_DAEMON" --nofile --noheadings -o SOFT)
+    for number in 2 5 9 13 20; do
         allow_descriptors $number
         refuses "descriptors used up, $number left: a start" 'Too many open files' "$CORRAL" run --policy "$POLICY" -q -- true
+        refuses "descriptors used up, $number left: a command" 'Too many open files' "$CORRAL" exec $box true
     done
-    expect "the daemon answers" within 5 "$CORRAL" ps
-    # Long enough for its rounds over hooks and leftovers; not one can be opened.
+    expect "descriptors used up: the daemon answers" within 5 "$CORRAL" ps -q
+    # Long enough for all that is done again and again; not one descriptor can be opened.
     allow_descriptors 0
-    sleep 6
-    goes_on "no descriptor left" $box
-    refuses "no descriptor left: the client hears of it" . timeout 3 "$CORRAL" ps
-    prlimit --pid "$LAB_DAEMON" --nofile="$before:"
+    timeout 20 "$CORRAL" ps -q >"$LAB_DIR/waiting" 2>&1 &
+    waiting=$!
+    sleep 7
+    before=$(wc -l <"$LAB_DIR/waiting")
+    prlimit --pid "$LAB_DAEMON" --nofile="$soft:"
+    expect "no descriptor left: corrald lives" kill -0 "$LAB_DAEMON"
+    wait $waiting
+    equal "a client that came in it waits, and is answered" "0 0 1" "$? $before $(grep -c ^sb- "$LAB_DIR/waiting")"
     starts_again "descriptors"
     goes_on "descriptors" $box
     "$CORRAL" rm -f $box >/dev/null
