@@ -85,7 +85,12 @@ $(PROGRAMS): build/bin/%: $$(wildcard Sources/%/*.c) $$(wildcard Sources/%/*.h) 
 	@mkdir -p $(@D)
 	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@
 
-lab: $(LAB_PROGRAMS)
+lab: $(LAB_PROGRAMS) $(BPF_SOURCES:bpf/%.bpf.c=build/lab/next/%.bpf.o)
+# The programs as a next version could have them, which lays its maps out in another way.
+build/lab/next/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -DCORRAL_TEST_LAYOUT -c $< -o $@
+	$(OBJCOPY) -g $@
 build/lab/probe: $(wildcard Tests/lab/probe*.[ch])
 build/lab/producer: bench/trace/producer.c Makefile
 	@mkdir -p $(@D)

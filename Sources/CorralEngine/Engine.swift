@@ -103,6 +103,7 @@ public actor Engine {
         try host.readDecisions(for: hub)
         let isComplete = await adoptEnforced()
         try sweepAdopted(enforced: isComplete)
+        try await making.run { try host.finishTakingOver() }
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.

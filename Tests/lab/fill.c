@@ -1,7 +1,7 @@
 /*
  * Fills a pinned BPF hash map with entries of a sandbox that there is none of, or takes them out again:
- *   fill add|remove MAP
- * Prints how many entries were added or removed. Exits with 1 when the map was not full at the end of `add`.
+ *   fill add|remove|show MAP
+ * Prints how many entries were added or removed; `show`: size of a key, of a value, and how many there may be. Exits with 1 when the map was not full at the end of `add`.
  */
 #include <errno.h>
 #include <linux/bpf.h>
@@ -20,7 +20,7 @@ static int bpf(enum bpf_cmd command, union bpf_attr *attr)
 int main(int count, char **arguments)
 {
 	if (count != 3) {
-		fprintf(stderr, "usage: fill add|remove MAP\n");
+		fprintf(stderr, "usage: fill add|remove|show MAP\n");
 		return 2;
 	}
 	int adds = !strcmp(arguments[1], "add");
@@ -32,6 +32,10 @@ int main(int count, char **arguments)
 	if (map < 0 || bpf(BPF_OBJ_GET_INFO_BY_FD, &ask) < 0 || info.key_size < 4) {
 		perror(arguments[2]);
 		return 2;
+	}
+	if (!strcmp(arguments[1], "show")) {
+		printf("%u %u %u\n", info.key_size, info.value_size, info.max_entries);
+		return 0;
 	}
 	/* No slot, interface or cgroup has a number like this; the last bytes tell the entries apart. */
 	unsigned char *key = calloc(1, info.key_size), *value = calloc(1, info.value_size);
