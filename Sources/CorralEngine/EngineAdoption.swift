@@ -57,9 +57,8 @@ extension Engine {
     }
 
     private func adopt(_ recorded: SandboxRecord, _ interfaces: [String: UInt32]) async throws {
-        var record = recorded
-        let isOutdated = host.records.isOutdated(record.id)
-        if isOutdated { try bringUpToDate(&record) }
+        let isOutdated = host.records.isOutdated(recorded.id)
+        let record = isOutdated ? try broughtUpToDate(recorded) : recorded
         guard let ipv4 = IPAddress(record.ipv4), let ipv6 = IPAddress(record.ipv6) else {
             throw EngineError(.internal, "its record has no addresses")
         }
@@ -94,17 +93,21 @@ extension Engine {
     }
 
     /// A record that its sandbox has had one change since. What the kernel tells is as it is now.
-    private func bringUpToDate(_ record: inout SandboxRecord) throws {
+    private func broughtUpToDate(_ recorded: SandboxRecord) throws -> SandboxRecord {
         let hooks = host.provisioner.hooks
+        var record = recorded
         record.nextTag += 1
         record.lostReported = max(record.lostReported, hooks.counters(of: record.slot).lost)
         let number = try hooks.policy(of: record.slot, namePorts: [:]).number
-        if number == host.provisioner.denyAll.number { return record.policy = nil }
-        guard number != record.policy?.number else { return }
-        // Throws when it is not written down: nobody could say what it permits.
-        _ = try inheritedPolicy(number)
-        record.policy = SandboxRecord.AppliedPolicy(
-            number: number, generation: (record.policy?.generation ?? 0) + 1)
+        if number == host.provisioner.denyAll.number {
+            record.policy = nil
+        } else if number != record.policy?.number {
+            // Throws when it is not written down: nobody could say what it permits.
+            _ = try inheritedPolicy(number)
+            record.policy = SandboxRecord.AppliedPolicy(
+                number: number, generation: (record.policy?.generation ?? 0) + 1)
+        }
+        return record
     }
 
     /// Read once for all the sandboxes that are under it.
