@@ -36,7 +36,7 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
-LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/producer
+LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/fill build/lab/producer
 
 .PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest soak bypass-doc crash-test demo lint fmt check clean
 all: build
@@ -85,7 +85,12 @@ $(PROGRAMS): build/bin/%: $$(wildcard Sources/%/*.c) $$(wildcard Sources/%/*.h) 
 	@mkdir -p $(@D)
 	musl-gcc $(MUSL_FLAGS) $(filter %.c,$^) -o $@
 
-lab: $(LAB_PROGRAMS)
+lab: $(LAB_PROGRAMS) $(BPF_SOURCES:bpf/%.bpf.c=build/lab/next/%.bpf.o)
+# The programs as a next version could have them, which lays its maps out in another way.
+build/lab/next/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -DCORRAL_TEST_LAYOUT -c $< -o $@
+	$(OBJCOPY) -g $@
 build/lab/probe: $(wildcard Tests/lab/probe*.[ch])
 build/lab/producer: bench/trace/producer.c Makefile
 	@mkdir -p $(@D)

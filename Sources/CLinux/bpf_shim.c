@@ -112,6 +112,13 @@ struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t c
 	return bpf_object__open_mem(bytes, count, &options);
 }
 
+struct bpf_object *corral_bpf_open_file(const char *path)
+{
+	struct bpf_object_open_opts options = { .sz = sizeof(options) };
+
+	return bpf_object__open_file(path, &options);
+}
+
 /* Before any other filter of its hook, in direct-action mode. */
 static struct bpf_tc_hook clsact_hook(uint32_t ifindex, int ingress)
 {
@@ -142,16 +149,32 @@ int corral_clsact_attach(int program, uint32_t ifindex, int ingress, int replace
 	return 0;
 }
 
-int corral_map_fits(const struct bpf_map *map, int fd)
+void corral_map_wanted(const struct bpf_map *map, struct corral_map_layout *layout)
+{
+	*layout = (struct corral_map_layout){
+		.type = bpf_map__type(map),
+		.key_size = bpf_map__key_size(map),
+		.value_size = bpf_map__value_size(map),
+		.max_entries = bpf_map__max_entries(map),
+		.flags = bpf_map__map_flags(map),
+	};
+}
+
+int corral_map_found(int fd, struct corral_map_layout *layout)
 {
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
 
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return -1;
-	return info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
-	       info.value_size == bpf_map__value_size(map) && info.max_entries == bpf_map__max_entries(map) &&
-	       info.map_flags == bpf_map__map_flags(map);
+	*layout = (struct corral_map_layout){
+		.type = info.type,
+		.key_size = info.key_size,
+		.value_size = info.value_size,
+		.max_entries = info.max_entries,
+		.flags = info.map_flags,
+	};
+	return 0;
 }
 
 int corral_link_program(int link, uint32_t *id)

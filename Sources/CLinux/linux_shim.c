@@ -103,7 +103,8 @@ ssize_t corral_receive_message(int fd, void *bytes, size_t capacity, int *fds, s
 	if (count > fd_capacity || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
 		for (size_t i = 0; i < count; i++)
 			close(received[i]);
-		errno = EMSGSIZE;
+		/* The kernel cuts off descriptors too that this process has no room for. */
+		errno = message.msg_flags & MSG_CTRUNC && count < MAX_DESCRIPTORS ? EMFILE : EMSGSIZE;
 		return -1;
 	}
 	memcpy(fds, received, count * sizeof(int));

@@ -43,6 +43,8 @@ public actor Engine {
     var doomed: [WarmSandbox] = []
     /// More are waited for, to be destroyed together.
     var isGathering = false
+    /// Those that could not be destroyed, by id.
+    var undestroyed: [String: Undestroyed] = [:]
     /// Of those that are being destroyed.
     var batches = 0
     var isStopping = false
@@ -103,6 +105,7 @@ public actor Engine {
         try host.readDecisions(for: hub)
         let isComplete = await adoptEnforced()
         try sweepAdopted(enforced: isComplete)
+        try await making.run { try host.finishTakingOver() }
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.
@@ -120,6 +123,7 @@ public actor Engine {
             // Every five seconds.
             if round % 25 == 0 {
                 names.sweep()
+                retryDestroying()
                 warmPool.dropIdle(keeping: "host").forEach(discard)
                 await serveNames()
             }
@@ -130,6 +134,8 @@ public actor Engine {
         for sandbox in live.values { destroy(sandbox, cause: .removed) }
         warmPool.drain().forEach(discard)
         while pending > 0 || fills > 0 { await pause(milliseconds: 10) }
+        retryDestroying()
+        while pending > 0 { await pause(milliseconds: 10) }
         hub.finish()
         await stopServingNames()
         try await nameService.stop()

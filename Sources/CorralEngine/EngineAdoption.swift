@@ -19,9 +19,11 @@ extension Engine {
             occupants.map { $0.epoch & ~SandboxIdentity.unprovenBit }.max() ?? 0, records.map(\.epoch).max() ?? 0)
         policies.begin(above: max(numbers?.policy ?? 0, records.compactMap(\.policy?.number).max() ?? 0))
         reserveNumbers()
+        let provisioner = host.provisioner
+        let interfaces = records.isEmpty ? [:] : try await making.run { try provisioner.interfaces() }
         for record in records.sorted(by: { $0.epoch < $1.epoch }) {
             do {
-                try await adopt(record)
+                try await adopt(record, interfaces)
             } catch {
                 host.report("sandbox \(record.id) cannot be taken over and is removed: \(error)")
                 if let sandbox = live.removeValue(forKey: record.id) { names.remove(sandbox.warm.identity) }
@@ -54,7 +56,9 @@ extension Engine {
         try host.records.sweep()
     }
 
-    private func adopt(_ record: SandboxRecord) async throws {
+    private func adopt(_ recorded: SandboxRecord, _ interfaces: [String: UInt32]) async throws {
+        let isOutdated = host.records.isOutdated(recorded.id)
+        let record = isOutdated ? try broughtUpToDate(recorded) : recorded
         guard let ipv4 = IPAddress(record.ipv4), let ipv6 = IPAddress(record.ipv6) else {
             throw EngineError(.internal, "its record has no addresses")
         }
@@ -66,7 +70,7 @@ extension Engine {
         let base = try fileBase(for: record)
         let layout = base.layout
         let adopted = try await makers.run { [identity] in
-            try provisioner.adopt(record, identity, refusals: refusals, layout: layout)
+            try provisioner.adopt(record, identity, refusals: refusals, layout: layout, interfaces: interfaces)
         }
         let sandbox = try await revive(record, adopted.sandbox, base)
         live[sandbox.id] = sandbox
@@ -79,13 +83,31 @@ extension Engine {
         try await resumePolicy(of: sandbox, as: record.policy)
         nameService.resolver.resume(
             ResolverClient(identity), queries: provisioner.hooks.counters(of: identity.slot).dnsQueries)
-        try takeUp(sandbox, adopted)
+        try takeUp(sandbox, adopted, isOutdated: isOutdated)
         await publishAgain(record.published, of: sandbox)
         if !adopted.hasEnded, !sandbox.spec.autoRemove {
             sandbox.files = try? SandboxFiles(pid: sandbox.warm.hostPid, channel: sandbox.warm.channel)
         }
         try? retrace(sandbox)
         try rememberNow(sandbox)
+    }
+
+    /// A record that its sandbox has had one change since. What the kernel tells is as it is now.
+    private func broughtUpToDate(_ recorded: SandboxRecord) throws -> SandboxRecord {
+        let hooks = host.provisioner.hooks
+        var record = recorded
+        record.nextTag += 1
+        record.lostReported = max(record.lostReported, hooks.counters(of: record.slot).lost)
+        let number = try hooks.policy(of: record.slot, namePorts: [:]).number
+        if number == host.provisioner.denyAll.number {
+            record.policy = nil
+        } else if number != record.policy?.number {
+            // Throws when it is not written down: nobody could say what it permits.
+            _ = try inheritedPolicy(number)
+            record.policy = SandboxRecord.AppliedPolicy(
+                number: number, generation: (record.policy?.generation ?? 0) + 1)
+        }
+        return record
     }
 
     /// Read once for all the sandboxes that are under it.
@@ -168,7 +190,7 @@ extension Engine {
     }
 
     /// Its commands, as its record and its corral-init know them.
-    private func takeUp(_ sandbox: LiveSandbox, _ adopted: Provisioner.Adopted) throws {
+    private func takeUp(_ sandbox: LiveSandbox, _ adopted: Provisioner.Adopted, isOutdated: Bool) throws {
         if case .claimed = sandbox.state {
             // Nobody was told that it began. One that waits for commands has nothing that could have begun.
             guard !adopted.hasEnded, !adopted.isFrozen else { throw Self.unfinished }
@@ -178,18 +200,26 @@ extension Engine {
             }
         }
         // A pause that was cut short, or one for a snapshot.
-        if case .running = sandbox.state, adopted.isFrozen { try sandbox.warm.cgroup.thaw() }
+        if case .running(let startedAt) = sandbox.state, adopted.isFrozen {
+            if isOutdated {
+                sandbox.state = .paused(startedAt: startedAt)
+            } else {
+                try sandbox.warm.cgroup.thaw()
+            }
+        }
         if case .paused(let startedAt) = sandbox.state, !adopted.isFrozen, !adopted.hasEnded {
             sandbox.state = .running(startedAt: startedAt)
         }
         for message in adopted.messages where live[sandbox.id] === sandbox { _ = handle(message, sandbox) }
         if !adopted.isFrozen {
-            for command in sandbox.commands.values { try settle(command, in: sandbox, hasEnded: adopted.hasEnded) }
+            for command in sandbox.commands.values {
+                try settle(command, in: sandbox, hasEnded: adopted.hasEnded, isOutdated: isOutdated)
+            }
         }
         if case .claimed = sandbox.state { throw Self.unfinished }
         if case .exited(_, _, let result) = sandbox.state {
             sandbox.ending.finish(result)
-            sandbox.warm.cgroup.killAll()
+            try? sandbox.warm.cgroup.killAll()
             removeIfUnwanted(sandbox, after: .seconds(30))
         } else if adopted.hasEnded {
             initIsGone(sandbox)
@@ -202,8 +232,18 @@ extension Engine {
     private static let unfinished = EngineError(.conflict, "it was being made and had not begun")
 
     /// What corral-init had nothing to say about.
-    private func settle(_ command: LiveCommand, in sandbox: LiveSandbox, hasEnded: Bool) throws {
+    private func settle(
+        _ command: LiveCommand, in sandbox: LiveSandbox, hasEnded: Bool, isOutdated: Bool
+    ) throws {
         guard command.session == nil else { return }
+        if isOutdated, !hasEnded, case .running = command.state {
+            // It has ended since, and how stood in the record that was damaged.
+            guard !command.isMain else {
+                throw EngineError(.internal, "its record is damaged, and how its command ended is not known")
+            }
+            sandbox.commands[command.tag] = nil
+            return
+        }
         let result = CommandResult(exitCode: 137, cause: .removed)
         switch command.state {
         case .starting:

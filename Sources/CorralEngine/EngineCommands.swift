@@ -62,6 +62,10 @@ extension Engine {
 
     /// Has corral-init execute it. Throws `commandNotFound`, `commandNotExecutable` and `invalidRequest`.
     func launch(_ command: LiveCommand, in sandbox: LiveSandbox) async throws {
+        // Its pipes, and what answering takes.
+        guard Descriptors.areLeft(8) else {
+            throw EngineError(.exhausted, "no descriptor is left for another command", detail: [Self.descriptorHint])
+        }
         let (spec, main) = (command.spec, sandbox.spec.command)
         var environment = [
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/home/user",

@@ -17,6 +17,8 @@ public struct EngineConfiguration: Sendable {
     public var poolRate: Int
     /// Accept `CommandSpec.keepCapabilities` and `.noSeccomp`.
     public var allowTestSwitches: Bool
+    /// Load the BPF objects that are here in place of those built in.
+    public var testObjects: String?
     public var names: NameConfiguration
     public var journal: JournalConfiguration
     /// What of the host sandboxes may have mounted.

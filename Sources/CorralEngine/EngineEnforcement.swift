@@ -48,7 +48,7 @@ extension Engine {
             try saveEnforced()
         } catch {
             release(entry)
-            throw EngineError(.internal, "the cgroup could not be written down", detail: ["\(error)"])
+            throw EngineError("the cgroup could not be written down", because: error)
         }
         return describe(entry)
     }
@@ -131,7 +131,7 @@ extension Engine {
         } catch {
             release(entry)
             if let error = error as? EngineError { throw error }
-            throw EngineError(.internal, "\(cgroup.path) could not be put under the policy", detail: ["\(error)"])
+            throw EngineError("\(cgroup.path) could not be put under the policy", because: error)
         }
         enforced[id] = entry
         return entry
@@ -151,7 +151,7 @@ extension Engine {
         } catch {
             (entry.text, entry.applied) = before
             try? saveEnforced()
-            throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
+            throw EngineError("the policy could not be put in force", because: error)
         }
         return describe(entry)
     }

@@ -19,7 +19,8 @@ extension Engine {
                     try hooks.verifyFrames(name: sandbox.id, ifindex: sandbox.ifindex)
                     return nil
                 } catch {
-                    return (sandbox, error)
+                    // It could not be asked, which is no answer; it is asked again.
+                    return error.isShortage ? nil : (sandbox, error)
                 }
             }
         }

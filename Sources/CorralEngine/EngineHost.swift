@@ -65,26 +65,37 @@ final class EngineHost: Sendable {
             records.remove(record.id)
             records.settle(record.id)
         }
+        let source = configuration.testObjects.map { BpfPrograms.Source.directory($0) } ?? .embedded
+        if let other = kept.first(where: { $0.control ?? 1 != InitChannel.version }) {
+            throw unusable(
+                kept.count,
+                "the corral-init of \(other.id) speaks version \(other.control ?? 1) of the protocol; this corrald speaks \(InitChannel.version)"
+            )
+        }
         do {
-            let programs = try BpfPrograms(directory: directory)
+            let programs = try BpfPrograms(directory: directory, source: source)
             try Provisioner.removeLeftovers(except: Set(kept.map(\.id)), configuration, hierarchy, network)
             return (programs, kept)
         } catch let error as KernelError where error.errno == EEXIST {
-            guard kept.isEmpty else {
-                throw EngineError(
-                    .conflict,
-                    "\(kept.count) sandboxes of another corrald are here, and this one cannot go on with them",
-                    detail: [
-                        "\(error)",
-                        "they stay under their policies; end them with the corrald that made them, or start that one again",
-                    ])
-            }
+            guard kept.isEmpty else { throw unusable(kept.count, "\(error)") }
         }
         // Nobody is left who needs them.
         try Provisioner.removeLeftovers(except: [], configuration, hierarchy, network)
         try PinDirectory.remove(instance)
-        return (try BpfPrograms(directory: PinDirectory.make(instance)), [])
+        return (try BpfPrograms(directory: PinDirectory.make(instance), source: source), [])
     }
+
+    private static func unusable(_ count: Int, _ reason: String) -> EngineError {
+        EngineError(
+            .conflict, "\(count) sandboxes of another corrald are here, and this one cannot go on with them",
+            detail: [
+                reason,
+                "they stay under their policies; end them with the corrald that made them, or start that one again",
+            ])
+    }
+
+    /// Every hook is this daemon's now. Blocks; for a work queue.
+    func finishTakingOver() throws(KernelError) { try programs.finishTakingOver() }
 
     /// Blocks; for a work queue. What of earlier daemons could not be gone on with after all.
     func removeLeftovers(except kept: Set<String>) throws {

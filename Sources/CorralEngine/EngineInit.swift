@@ -14,6 +14,14 @@ extension Engine {
 
     func hear(_ id: String) {
         guard let sandbox = live[id] else { return }
+        // Descriptors of a message that there is no room for would be lost.
+        guard Descriptors.areLeft(4) else {
+            Task {
+                await pause(milliseconds: 200)
+                hear(id)
+            }
+            return
+        }
         do {
             while let message = try sandbox.warm.channel.receive(timeoutMilliseconds: 0) {
                 guard handle(message, sandbox) else { return }
@@ -121,7 +129,7 @@ extension Engine {
         }
         conclude(sandbox, result)
         // What the command left behind goes with it.
-        sandbox.killAll()
+        try? sandbox.killAll()
     }
 
     func initIsGone(_ sandbox: LiveSandbox) {

@@ -97,8 +97,7 @@ extension Engine {
             sandbox.published.append((publication, try await forward(publication, to: sandbox.warm.identity)))
         } catch {
             throw EngineError(
-                .conflict, "port \(publication.hostPort) of the host could not be published",
-                detail: [(error as? IOError).map { KernelError.describe($0.errnoCode) } ?? "\(error)"])
+                "port \(publication.hostPort) of the host could not be published", because: error, otherwise: .conflict)
         }
     }
 
@@ -172,7 +171,16 @@ extension Engine {
     /// Kills every process; init's socket then tells that they are gone.
     func end(_ sandbox: LiveSandbox, cause: CommandResult.Cause) {
         if sandbox.endCause == nil { sandbox.endCause = cause }
-        sandbox.killAll()
+        do {
+            try sandbox.killAll()
+        } catch {
+            let id = sandbox.id
+            host.report("sandbox \(id) could not be ended, trying again: \(error)")
+            Task {
+                try? await Task.sleep(for: .seconds(1))
+                if let sandbox = live[id], sandbox.aliveSince != nil { end(sandbox, cause: cause) }
+            }
+        }
     }
 
     /// The sandbox's main command has ended, and everything in it with that.
@@ -255,7 +263,8 @@ extension Engine {
             host.provisioner.hooks.unpublish(publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
         }
         for (_, forwarder) in sandbox.published { Task { await forwarder.stop() } }
-        sandbox.killAll()
+        // Tried again when it is destroyed.
+        try? sandbox.killAll()
         discard(sandbox.warm)
     }
 

@@ -85,7 +85,7 @@ extension Engine {
             sandbox.policyMap = mapBefore
             try? retrace(sandbox)
             remember(sandbox)
-            throw EngineError(.internal, "the policy could not be put in force", detail: ["\(error)"])
+            throw EngineError("the policy could not be put in force", because: error)
         }
         let (hooks, warm, host) = (host.provisioner.hooks, sandbox.warm, host)
         try await ending.run {

@@ -1,5 +1,6 @@
 internal import CorralEvents
 internal import CorralKernel
+internal import Glibc
 
 /// Sandboxes that nobody has used yet, and those that are on their way out.
 extension Engine {
@@ -40,6 +41,10 @@ extension Engine {
     private func makeSandbox(
         _ image: String, _ layout: ImageLayout, binds: [SpawnRequest.Mount] = [], isUrgent: Bool
     ) async throws -> WarmSandbox {
+        // One that is made takes some, for a while; those of the pool leave enough for callers.
+        guard Descriptors.areLeft(isUrgent ? 24 : 64) else {
+            throw EngineError(.exhausted, "no descriptor is left for another sandbox", detail: [Self.descriptorHint])
+        }
         guard let slot = slots.take() else {
             throw EngineError(.exhausted, "no address is left in \(configuration.subnet)")
         }
@@ -51,7 +56,7 @@ extension Engine {
             refusals = try RefusalLog(path: provisioner.refusalFile(of: id))
         } catch {
             slots.give(back: slot)
-            throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
+            throw EngineError("no sandbox could be made", because: error)
         }
         learn(identity, SandboxReference(id: id, name: id), refusals)
         do {
@@ -63,9 +68,12 @@ extension Engine {
             hub.forget(slot: slot)
             refusals.remove()
             slots.give(back: slot)
-            throw EngineError(.internal, "no sandbox could be made", detail: ["\(error)"])
+            throw EngineError("no sandbox could be made", because: error)
         }
     }
+
+    static let descriptorHint =
+        "\(KernelError.describe(EMFILE)): raise the limit of open files of corrald (LimitNOFILE), or end sandboxes"
 
     /// What the kernel tells of the slot from now on is this sandbox's.
     func learn(_ identity: SandboxIdentity, _ reference: SandboxReference, _ refusals: RefusalLog) {
@@ -99,6 +107,21 @@ extension Engine {
         }
     }
 
+    /// What could not be destroyed, for want of descriptors perhaps. To be called now and then.
+    func retryDestroying() {
+        for case .waiting(let sandbox) in undestroyed.values {
+            undestroyed[sandbox.id] = .beingDestroyed
+            discard(sandbox)
+        }
+    }
+
+    /// A sandbox that could not be destroyed.
+    enum Undestroyed {
+        case waiting(WarmSandbox)
+        /// Once more.
+        case beingDestroyed
+    }
+
     private static let gathering = Duration.milliseconds(100)
     /// Batches of one call of the provisioner, and how many calls at once: one that has to wait for a process delays no other.
     private static let mostInBatch = 64
@@ -115,8 +138,12 @@ extension Engine {
             for sandbox in batch {
                 if let error = failures[sandbox.id] {
                     // The slot stays taken: something of the old tenant may live on.
-                    host.report("sandbox \(sandbox.id) could not be destroyed: \(error)")
+                    if undestroyed[sandbox.id] == nil {
+                        host.report("sandbox \(sandbox.id) could not be destroyed, trying again: \(error)")
+                    }
+                    undestroyed[sandbox.id] = .waiting(sandbox)
                 } else {
+                    undestroyed[sandbox.id] = nil
                     await endTrace(of: sandbox)
                     slots.give(back: sandbox.identity.slot)
                 }

@@ -86,9 +86,9 @@ final class LiveSandbox {
     }
 
     /// Ends every process in it. One that is kept after its end gives its network up with that.
-    func killAll() {
+    func killAll() throws(KernelError) {
         if spec.autoRemove || isBeingDestroyed { warm.holdNetwork() }
-        warm.cgroup.killAll()
+        try warm.cgroup.killAll()
     }
 
     /// Nil when it was made to wait for others.

@@ -62,10 +62,22 @@ final class Provisioner: Sendable {
                 id: id, identity: identity, in: cgroup, refusals: refusals, image: image, layout: layout,
                 binds: binds)
         } catch {
-            cgroup.killAll()
-            hooks.detach([SandboxHooks.Occupancy(identity, name: id, cgroupID: cgroup.id, ifindex: 0)])
-            try? cgroup.remove()
+            clear(cgroup, of: identity, id)
             throw error
+        }
+    }
+
+    /// Of one that could not be made, for want of descriptors perhaps: some are free again once what it held has gone.
+    private func clear(_ cgroup: SandboxCgroup, of identity: SandboxIdentity, _ id: String) {
+        let occupancy = SandboxHooks.Occupancy(identity, name: id, cgroupID: cgroup.id, ifindex: 0)
+        for _ in 0..<50 {
+            do {
+                try cgroup.killAll()
+                hooks.detach([occupancy])
+                return try cgroup.remove()
+            } catch {
+                usleep(100_000)
+            }
         }
     }
 
@@ -133,24 +145,25 @@ final class Provisioner: Sendable {
     }
 
     /// Ends every process, and takes away the wires, the hooks and the cgroups, in this order. The kernel waits once for all
-    /// of one call.
+    /// of one call. What could not be destroyed can be tried again.
     /// - Returns: why, for each that could not be destroyed, by its id.
     func destroy(_ sandboxes: [WarmSandbox]) -> [String: any Error] {
         var failures: [String: any Error] = [:]
         for sandbox in sandboxes {
             sandbox.holdNetwork()
-            sandbox.cgroup.killAll()
+            do { try sandbox.cgroup.killAll() } catch { failures[sandbox.id] = error }
         }
         defer { for sandbox in sandboxes { sandbox.releaseNetwork() } }
+        let killed = sandboxes.filter { failures[$0.id] == nil }
         do {
-            try network.remove(interfaces: sandboxes.map(\.ifindex))
+            try network.remove(interfaces: killed.map(\.ifindex))
         } catch {
             // One of them may be at fault.
-            for sandbox in sandboxes {
+            for sandbox in killed {
                 do { try network.remove(interfaces: [sandbox.ifindex]) } catch { failures[sandbox.id] = error }
             }
         }
-        let unwired = sandboxes.filter { failures[$0.id] == nil }
+        let unwired = killed.filter { failures[$0.id] == nil }
         hooks.detach(
             unwired.map {
                 SandboxHooks.Occupancy($0.identity, name: $0.id, cgroupID: $0.cgroup.id, ifindex: $0.ifindex)

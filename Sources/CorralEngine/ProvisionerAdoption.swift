@@ -18,8 +18,10 @@ extension Provisioner {
 
     /// Puts this daemon's programs on the sandbox's hooks, each in one step, sees that they are on, and takes its corral-init over.
     /// Throws when something of it is not as its record says: then it is not to be trusted.
+    /// - Parameter interfaces: indices of this instance's by the sandbox's id; the kernel has no quicker way to find one than to list all.
     func adopt(
-        _ record: SandboxRecord, _ identity: SandboxIdentity, refusals: RefusalLog, layout: ImageLayout
+        _ record: SandboxRecord, _ identity: SandboxIdentity, refusals: RefusalLog, layout: ImageLayout,
+        interfaces: [String: UInt32]
     ) throws -> Adopted {
         let cgroup = try SandboxCgroup.open(
             hierarchy: hierarchy, instance: configuration.instance, id: record.id)
@@ -35,7 +37,7 @@ extension Provisioner {
         }
         guard record.process.isAlive else {
             // What it left behind had nobody to answer to.
-            cgroup.killAll()
+            try cgroup.killAll()
             return Adopted(
                 sandbox: sandbox(try .ended(), ifindex: 0), messages: [], isFrozen: false, hasEnded: true)
         }
@@ -44,18 +46,24 @@ extension Provisioner {
                 call: "adopt", subject: record.id, errno: 0,
                 detail: "process \(record.process.pid) is not in its cgroup")
         }
-        let alias = Self.aliasPrefix(configuration.instance) + record.id
-        let link = try network.interfaces(aliasPrefix: alias).first { $0.alias == alias }
-        guard let link, link.index == occupant.ifindex else {
+        guard let interface = interfaces[record.id], interface == occupant.ifindex else {
             throw KernelError(call: "adopt", subject: record.id, errno: 0, detail: "its interface is not there")
         }
-        try hooks.renew(name: record.id, ifindex: link.index)
-        try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: link.index)
+        try hooks.renew(name: record.id, ifindex: interface)
+        try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: interface)
         let channel = try InitChannel.succeed(at: initSocket(of: record.id))
         let isFrozen = cgroup.isFrozen
         let messages = isFrozen ? [] : try channel.recount(timeoutMilliseconds: Self.patience)
         return Adopted(
-            sandbox: sandbox(channel, ifindex: link.index), messages: messages, isFrozen: isFrozen, hasEnded: false)
+            sandbox: sandbox(channel, ifindex: interface), messages: messages, isFrozen: isFrozen, hasEnded: false)
+    }
+
+    /// Of this instance's interfaces, by the sandbox that each belongs to.
+    func interfaces() throws -> [String: UInt32] {
+        let prefix = Self.aliasPrefix(configuration.instance)
+        return Dictionary(
+            try network.interfaces(aliasPrefix: prefix).map { (String($0.alias.dropFirst(prefix.count)), $0.index) },
+            uniquingKeysWith: { first, _ in first })
     }
 
     /// Ends and removes everything of this instance that carries a sandbox's name, but for those in `kept`: processes first, then

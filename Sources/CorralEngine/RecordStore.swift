@@ -3,11 +3,14 @@ internal import Glibc
 internal import Synchronization
 
 /// The records of an instance's sandboxes, a file each, below its run directory. Each is replaced as a whole; that is enough for a
-/// daemon that dies. What they tell of ends with the host, so that nothing here waits for a disk.
+/// daemon that dies. The one before is kept beside it, for the case that somebody damages it. What they tell of ends with the host, so
+/// that nothing here waits for a disk.
 final class RecordStore: Sendable {
     fileprivate struct Entry {
         var picture: UInt64
         var policy: UInt32?
+        /// Of the record before, whose policy is kept too.
+        var earlier: UInt32?
     }
 
     fileprivate struct State {
@@ -16,6 +19,8 @@ final class RecordStore: Sendable {
         var removed: Set<String> = []
         /// By how many records it is named.
         var policies: [UInt32: Int] = [:]
+        /// Sandboxes whose last record was damaged, so that the one before serves.
+        var outdated: Set<String> = []
     }
 
     /// Numbers that are never used twice: all below these may have been.
@@ -41,23 +46,24 @@ final class RecordStore: Sendable {
     // MARK: at the start
 
     /// What an earlier daemon wrote. A file that cannot be understood is set aside under the name `*.damaged`, and `report` is
-    /// told; nothing is known then of its sandbox. Throws when a record is of a later version: then nothing has changed.
+    /// told; the record before serves then, and where that is damaged too nothing is known of the sandbox. Throws when a record is of a
+    /// later version: then nothing has changed.
     func load(report: (String) -> Void) throws -> [SandboxRecord] {
         var records: [SandboxRecord] = []
         var damaged: [(path: String, why: String)] = []
+        var outdated: Set<String> = []
         for file in try Files.names(in: directory) where file.hasSuffix(".json") && file.hasPrefix("sb-") {
             let path = "\(directory)/\(file)"
+            let id = String(file.dropLast(5))
             do {
-                let record = try Self.read(SandboxRecord.self, version: SandboxRecord.version, path)
-                guard "\(record.id).json" == file else {
-                    damaged.append((path, "it is of sandbox \(record.id.prefix(32))"))
-                    continue
-                }
-                records.append(record)
+                records.append(try Self.read(id, path))
             } catch let error as EngineError {
                 throw error
             } catch {
                 damaged.append((path, "\(error)"))
+                guard let earlier = try? Self.read(id, Self.earlier(path)) else { continue }
+                records.append(earlier)
+                outdated.insert(id)
             }
         }
         for (path, why) in damaged {
@@ -66,8 +72,20 @@ final class RecordStore: Sendable {
         }
         state.withLock { state in
             for record in records { state.note(record) }
+            state.outdated = outdated
         }
         return records
+    }
+
+    /// Whether what was loaded of it is the record before its last.
+    func isOutdated(_ id: String) -> Bool { state.withLock { $0.outdated.contains(id) } }
+
+    private static func earlier(_ path: String) -> String { path + ".previous" }
+
+    private static func read(_ id: String, _ path: String) throws -> SandboxRecord {
+        let record = try read(SandboxRecord.self, version: SandboxRecord.version, path)
+        guard record.id == id else { throw EngineError.Misplaced(id: record.id) }
+        return record
     }
 
     /// Throws when there is none that can be read.
@@ -90,6 +108,10 @@ final class RecordStore: Sendable {
             _ = unlink("\(policyDirectory)/\(file)")
         }
         for file in try Files.names(in: directory) where file.hasSuffix(".new") { _ = unlink("\(directory)/\(file)") }
+        let known = state.withLock { Set($0.entries.keys.map { Self.earlier("\($0).json") }) }
+        for file in try Files.names(in: directory) where file.hasSuffix(".previous") && !known.contains(file) {
+            _ = unlink("\(directory)/\(file)")
+        }
     }
 
     private struct Header: Codable { var version: Int }
@@ -114,19 +136,30 @@ final class RecordStore: Sendable {
             if let policy, state.policies[policy.number] == nil {
                 try replace("\(policyDirectory)/\(policy.number).json", with: policy)
             }
-            try replace("\(directory)/\(record.id).json", with: record)
-            let before = state.entries[record.id]?.policy
-            state.note(record, picture: picture)
-            if let before { forget(before, &state) }
+            let path = "\(directory)/\(record.id).json"
+            let before = state.entries[record.id]
+            try replace(path, with: record) { Self.keep(path) }
+            state.note(record, picture: picture, earlier: before?.policy)
+            if let dropped = before?.earlier { forget(dropped, &state) }
         }
+    }
+
+    /// A second name, which the record keeps when another takes its first. Without it a damaged record is the end of its sandbox, no
+    /// more.
+    private static func keep(_ path: String) {
+        _ = unlink(earlier(path))
+        _ = link(path, earlier(path))
     }
 
     /// Nothing that is written of it later counts, until `settle`.
     func remove(_ id: String) {
         state.withLock { state in
             state.removed.insert(id)
-            _ = unlink("\(directory)/\(id).json")
-            if let policy = state.entries.removeValue(forKey: id)?.policy { forget(policy, &state) }
+            let path = "\(directory)/\(id).json"
+            _ = unlink(Self.earlier(path))
+            _ = unlink(path)
+            guard let entry = state.entries.removeValue(forKey: id) else { return }
+            for policy in [entry.policy, entry.earlier].compactMap({ $0 }) { forget(policy, &state) }
         }
     }
 
@@ -142,16 +175,25 @@ final class RecordStore: Sendable {
         _ = unlink("\(policyDirectory)/\(policy).json")
     }
 
-    private func replace(_ path: String, with value: some Encodable) throws {
+    private func replace(_ path: String, with value: some Encodable, keeping keep: () -> Void = {}) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        try Files.replace(path, with: Array(try encoder.encode(value)), mode: 0o600)
+        try Files.replace(path, with: Array(try encoder.encode(value)), mode: 0o600, before: keep)
+    }
+}
+
+extension EngineError {
+    /// A record under the name of another sandbox's.
+    fileprivate struct Misplaced: Error, CustomStringConvertible {
+        var id: String
+        var description: String { "it is of sandbox \(id.prefix(32))" }
     }
 }
 
 extension RecordStore.State {
-    fileprivate mutating func note(_ record: SandboxRecord, picture: UInt64 = 0) {
+    /// - Parameter earlier: counted already.
+    fileprivate mutating func note(_ record: SandboxRecord, picture: UInt64 = 0, earlier: UInt32? = nil) {
         if let policy = record.policy?.number { policies[policy, default: 0] += 1 }
-        entries[record.id] = RecordStore.Entry(picture: picture, policy: record.policy?.number)
+        entries[record.id] = RecordStore.Entry(picture: picture, policy: record.policy?.number, earlier: earlier)
     }
 }

@@ -41,6 +41,8 @@ struct SandboxRecord: Codable, Sendable {
     }
 
     var version = Self.version
+    /// What its corral-init speaks (`InitChannel.version`); 1 where it is missing.
+    var control: Int?
     var id: String
     var name: String
     var createdAt: Int64

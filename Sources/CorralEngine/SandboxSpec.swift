@@ -1,5 +1,7 @@
 public import CorralEvents
+internal import CorralKernel
 public import CorralPolicy
+internal import NIOCore
 
 /// What a caller asks for when it creates a sandbox; checked by the engine before anything is made.
 public struct SandboxSpec: Sendable {
@@ -236,4 +238,12 @@ public struct EngineError: Error, Sendable, CustomStringConvertible {
     }
 
     public var description: String { ([message] + detail).joined(separator: "\n") }
+
+    /// `exhausted` when something has run out, otherwise `kind`.
+    init(_ message: String, because error: any Error, otherwise kind: Kind = .internal) {
+        let number = (error as? KernelError)?.errno ?? (error as? FileError)?.errno ?? (error as? IOError)?.errnoCode
+        let isShortage = (error as? EngineError)?.kind == .exhausted || number.map(KernelError.isShortage) ?? false
+        let text = (error as? IOError).map { KernelError.describe($0.errnoCode) } ?? "\(error)"
+        self.init(isShortage ? .exhausted : kind, message, detail: [text])
+    }
 }

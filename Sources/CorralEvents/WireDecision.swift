@@ -57,7 +57,7 @@ public enum WireError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .size(let bytes, let expected): "event record of \(bytes) bytes, expected \(expected)"
-        case .version(let version, let expected): "event record of ABI version \(version), expected \(expected)"
+        case .version(let version, let expected): "event record of version \(version), expected \(expected)"
         case .unknown(let field, let value): "event record with unknown \(field) \(value)"
         }
     }
@@ -86,7 +86,7 @@ extension WireDecision {
         }
 
         let version: UInt16 = load(layout.version)
-        guard version == layout.abiVersion else { throw .version(version, expected: layout.abiVersion) }
+        guard version == layout.recordVersion else { throw .version(version, expected: layout.recordVersion) }
         let size: UInt16 = load(layout.recordSize)
         guard Int(size) == layout.size else { throw .size(bytes: Int(size), expected: layout.size) }
 
@@ -183,7 +183,7 @@ extension WireDecision {
 /// and the optimiser of Swift 6.3 may drop stores to tuples.
 private struct Layout: Sendable {
     let size = MemoryLayout<corral_event>.size
-    let abiVersion = UInt16(truncatingIfNeeded: CORRAL_ABI_VERSION)
+    let recordVersion = UInt16(truncatingIfNeeded: CORRAL_RECORD_VERSION)
     let commBytes = Int(CORRAL_COMM_BYTES)
     let exeBytes = Int(CORRAL_EXE_BYTES)
     let version = offset(\.version), recordSize = offset(\.size), type = offset(\.type), hook = offset(\.hook)

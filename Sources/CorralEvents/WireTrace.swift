@@ -28,8 +28,8 @@ public struct WireTrace {
         }
         self.bytes = bytes
         let version: UInt16 = Self.load(bytes, layout.version)
-        guard version == UInt16(truncatingIfNeeded: CORRAL_ABI_VERSION) else {
-            throw .version(version, expected: UInt16(truncatingIfNeeded: CORRAL_ABI_VERSION))
+        guard version == UInt16(truncatingIfNeeded: CORRAL_RECORD_VERSION) else {
+            throw .version(version, expected: UInt16(truncatingIfNeeded: CORRAL_RECORD_VERSION))
         }
         slot = Self.load(bytes, layout.slot)
         epoch = Self.load(bytes, layout.epoch)

@@ -19,31 +19,43 @@ public final class BpfPrograms: Sendable {
 
     /// Whether the maps are those of an earlier load, with what they hold.
     public let isAdopted: Bool
+    /// Maps of an earlier load that this one's are larger than.
+    private let migrations: [MapMigration]
+    private let source: Source
+
+    /// Where the objects come from.
+    public enum Source: Sendable {
+        /// Built into this program.
+        case embedded
+        /// `NAME.bpf.o` in a directory; for tests.
+        case directory(String)
+    }
 
     /// Loads everything and pins it. Maps that an earlier load has pinned in `directory` are taken over; the programs are new,
-    /// and hooks that run earlier ones go on until `SandboxHooks.renew`.
+    /// and hooks that run earlier ones go on until `SandboxHooks.renew`. What a map holds that is laid out in another way now is
+    /// copied, where that is possible, and goes on to be in use until `finishTakingOver`.
     ///
-    /// Throws EEXIST, with what differs, when those maps are another version's or not all of them: then nothing has changed.
-    public init(directory: String) throws(KernelError) {
+    /// Throws EEXIST, with what differs, when those maps are a later version's, cannot be carried over or are not all of them: then
+    /// nothing has changed.
+    public init(directory: String, source: Source = .embedded) throws(KernelError) {
         self.directory = directory
+        self.source = source
         try makeDirectory(directory)
         try makeDirectory(directory + "/maps")
         try makeDirectory(directory + "/programs")
         let objects = Objects(
-            egress: try BpfObject(name: "egress", corral_embedded_egress),
-            veth: try BpfObject(name: "veth", corral_embedded_veth),
-            cgroup: try BpfObject(name: "cgroup", corral_embedded_cgroup)
-        )
+            egress: try source.open("egress"), veth: try source.open("veth"), cgroup: try source.open("cgroup"))
         isAdopted = !PinDirectory.entries(of: directory + "/maps").isEmpty
-        if isAdopted { try Self.adopt(mapsIn: directory + "/maps", for: objects.egress) }
+        migrations = isAdopted ? try Self.adopt(mapsIn: directory + "/maps", for: objects.egress) : []
         try objects.egress.load()
         for other in [objects.veth, objects.cgroup] {
             for name in Self.sharedMaps { try other.reuse(map: name, from: objects.egress) }
             try other.load()
         }
         self.objects = objects
+        for migration in migrations { try migration.carry(to: objects.egress.map(migration.name)) }
         if !isAdopted {
-            try Self.put(CORRAL_ABI_VERSION, into: objects.egress.map("abi"))
+            try Self.put(objects.egress.version, into: objects.egress.map("abi"))
             for name in Self.mapNames { try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)") }
         }
         for hook in Self.cgroupHooks {
@@ -57,10 +69,33 @@ public final class BpfPrograms: Sendable {
         }
     }
 
-    private static func adopt(mapsIn directory: String, for object: BpfObject) throws(KernelError) {
+    /// Once every hook runs the programs of this load: its maps take the place of those that they grew out of. A daemon that is
+    /// killed before leaves the earlier maps in their place, or some of each kind, and the next one copies again.
+    public func finishTakingOver() throws(KernelError) {
+        guard isAdopted else { return }
+        // First, so that no earlier version takes a part of each for its own.
+        try Self.put(objects.egress.version, into: objects.egress.map("abi"))
+        for migration in migrations {
+            try migration.catchUp(to: objects.egress.map(migration.name))
+            try objects.egress.pin(map: migration.name, over: "\(directory)/maps/\(migration.name)")
+        }
+        // Those that the earlier version did not have.
+        for name in Self.mapNames where access("\(directory)/maps/\(name)", F_OK) != 0 {
+            try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)")
+        }
+    }
+
+    /// The ring of an earlier load that was not taken over; nobody has read what it holds.
+    var earlierDecisions: SharedDescriptor? { migrations.first { $0.name == "decisions" }?.found }
+
+    /// Maps that have to be copied.
+    private static func adopt(mapsIn directory: String, for object: BpfObject) throws(KernelError) -> [MapMigration] {
+        var migrations: [MapMigration] = []
+        var version: UInt32 = 0
         for name in mapNames {
             let path = "\(directory)/\(name)"
             let raw = bpf_obj_get(path)
+            if raw < 0, errno == ENOENT, name != "abi", version < object.version { continue }
             guard raw >= 0 else {
                 throw KernelError(
                     call: "bpf_obj_get", subject: path, errno: EEXIST,
@@ -68,15 +103,24 @@ public final class BpfPrograms: Sendable {
             }
             let found = FileDescriptor(owning: raw)
             if name == "abi" {
-                var (key, version): (UInt32, UInt32) = (0, 0)
-                guard bpf_map_lookup_elem(found.raw, &key, &version) == 0, version == CORRAL_ABI_VERSION else {
+                var key: UInt32 = 0
+                guard bpf_map_lookup_elem(found.raw, &key, &version) == 0, version > 0, version <= object.version
+                else {
                     throw KernelError(
                         call: "adopt", subject: path, errno: EEXIST,
-                        detail: "the maps are of version \(version); this corrald has \(CORRAL_ABI_VERSION)")
+                        detail: "the maps are of version \(version); this corrald has \(object.version)")
                 }
             }
-            try object.adopt(map: name, found.raw, path)
+            let (layout, wanted) = (try MapLayout(found: found.raw), try object.layout(of: name))
+            if layout == wanted {
+                try object.adopt(map: name, found.raw, path)
+            } else if let reason = wanted.refusal(of: layout, named: name) {
+                throw KernelError(call: "adopt", subject: path, errno: EEXIST, detail: reason)
+            } else {
+                migrations.append(MapMigration(name: name, found: SharedDescriptor(found), layout: layout))
+            }
         }
+        return migrations
     }
 
     private static func put(_ version: UInt32, into map: Int32) throws(KernelError) {
@@ -108,7 +152,7 @@ public final class BpfPrograms: Sendable {
     /// The programs of the trace, loaded beside the others with their maps. Nothing of them is pinned: the trace ends with
     /// the daemon.
     func loadTrace() throws(KernelError) -> BpfObject {
-        let trace = try BpfObject(name: "trace", corral_embedded_trace)
+        let trace = try source.open("trace")
         for name in Self.sharedMaps { try trace.reuse(map: name, from: objects.egress) }
         try trace.load()
         return trace
@@ -138,6 +182,21 @@ public final class BpfPrograms: Sendable {
     }
 }
 
+extension BpfPrograms.Source {
+    fileprivate func open(_ name: String) throws(KernelError) -> BpfObject {
+        switch self {
+        case .directory(let path): try BpfObject(name: name, path: "\(path)/\(name).bpf.o")
+        case .embedded:
+            switch name {
+            case "egress": try BpfObject(name: name, corral_embedded_egress)
+            case "veth": try BpfObject(name: name, corral_embedded_veth)
+            case "cgroup": try BpfObject(name: name, corral_embedded_cgroup)
+            default: try BpfObject(name: name, corral_embedded_trace)
+            }
+        }
+    }
+}
+
 /// One loaded BPF object of libbpf.
 ///
 /// Safety: libbpf changes a `bpf_object` only in `load`, `reuse` and `pin`, which run before it is shared; the look-ups
@@ -158,9 +217,23 @@ final class BpfObject: @unchecked Sendable {
         self.name = name
     }
 
+    init(name: String, path: String) throws(KernelError) {
+        corral_bpf_log_begin()
+        guard let pointer = corral_bpf_open_file(path) else {
+            throw KernelError(call: "bpf_object__open", subject: path, errno: errno, detail: bpfLog())
+        }
+        self.pointer = pointer
+        self.name = name
+    }
+
     deinit {
         bpf_object__close(pointer)
     }
+
+    /// Of its maps (CORRAL_ABI_VERSION).
+    var version: UInt32 { bpf_object__kversion(pointer) }
+
+    func layout(of map: String) throws(KernelError) -> MapLayout { MapLayout(wanted: try find(map)) }
 
     func load() throws(KernelError) {
         corral_bpf_log_begin()
@@ -199,22 +272,26 @@ final class BpfObject: @unchecked Sendable {
         }
     }
 
-    /// `found` is a map that fits, or EEXIST.
+    /// Before `load`. `found` is laid out as this object asks.
     func adopt(map: String, _ found: Int32, _ path: String) throws(KernelError) {
-        let wanted = try find(map)
-        let fits = corral_map_fits(wanted, found)
-        guard fits == 1 else {
-            throw KernelError(
-                call: "adopt", subject: path, errno: fits < 0 ? errno : EEXIST,
-                detail: fits < 0 ? nil : "the map is laid out in another way")
-        }
-        let result = bpf_map__reuse_fd(wanted, found)
+        let result = bpf_map__reuse_fd(try find(map), found)
         guard result == 0 else { throw KernelError(call: "bpf_map__reuse_fd", subject: path, errno: -result) }
     }
 
     func pin(map: String, at path: String) throws(KernelError) {
         let result = bpf_map__pin(try find(map), path)
         guard result == 0 else { throw KernelError(call: "bpf_map__pin", subject: path, errno: -result) }
+    }
+
+    /// In one step in the place of what is pinned there.
+    func pin(map: String, over path: String) throws(KernelError) {
+        let unfinished = path + "+new"
+        _ = unlink(unfinished)
+        let descriptor = try self.map(map)
+        guard bpf_obj_pin(descriptor, unfinished) == 0 else {
+            throw KernelError(call: "BPF_OBJ_PIN", subject: unfinished, errno: errno)
+        }
+        try systemCall("rename", on: path) { rename(unfinished, path) }
     }
 
     /// In the place of what is pinned there.

@@ -191,10 +191,15 @@ public final class SandboxCgroup: Sendable {
         return Self.value(of: "populated", in: content) != 0
     }
 
-    /// Kills every process in it, those that fork meanwhile too. Does not wait for them to be gone.
-    public func killAll() {
-        // Fails only when the directory has been removed: then there is nobody.
-        try? CgroupFile.write("1", to: "\(path)/cgroup.kill")
+    /// Kills every process in it, those that fork meanwhile too. Does not wait for them to be gone. Throws when descriptors or
+    /// memory have run out: then nobody was killed.
+    public func killAll() throws(KernelError) {
+        do throws(KernelError) {
+            try CgroupFile.write("1", to: "\(path)/cgroup.kill")
+        } catch {
+            // The directory has been removed: there is nobody.
+            guard error.errno == ENOENT || error.errno == ENODEV else { throw error }
+        }
     }
 
     /// Removes the directories, waiting up to five seconds for killed processes to leave. EBUSY: some are still there.

@@ -102,9 +102,13 @@ struct ReceivedMessage {
         let size = Self.number(bytes, at: 4, count: 4)
         type = UInt32(truncatingIfNeeded: Self.number(bytes, at: 2, count: 2))
         tag = Self.number(bytes, at: 8, count: 8)
-        guard Self.number(bytes, at: 0, count: 2) == UInt64(CORRAL_CONTROL_VERSION), size == UInt64(bytes.count) else {
-            throw Self.malformed("a header that does not fit", from: name)
+        let version = Self.number(bytes, at: 0, count: 2)
+        guard version == UInt64(CORRAL_CONTROL_VERSION) else {
+            throw KernelError(
+                call: "recvmsg", subject: name, errno: EPROTONOSUPPORT,
+                detail: "it speaks version \(version) of the protocol; this corrald speaks \(CORRAL_CONTROL_VERSION)")
         }
+        guard size == UInt64(bytes.count) else { throw Self.malformed("a header that does not fit", from: name) }
     }
 
     /// The message is `size` bytes and brought a permitted number of descriptors.

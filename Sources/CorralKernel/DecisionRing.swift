@@ -31,6 +31,15 @@ public final class DecisionRing: @unchecked Sendable {
             throw KernelError(call: "ring_buffer__new", subject: "decisions", errno: errno)
         }
         self.ring = ring
+        if let earlier = programs.earlierDecisions {
+            // What a daemon left that had a ring of another size.
+            if let unread = corral_ring_open(
+                earlier.raw, receiveDecision, Unmanaged.passUnretained(receiver).toOpaque())
+            {
+                _ = ring_buffer__consume(unread)
+                ring_buffer__free(unread)
+            }
+        }
         let context = Unmanaged.passRetained(self).toOpaque()
         let result = pthread_create(&thread, nil, readDecisions, context)
         guard result == 0 else {

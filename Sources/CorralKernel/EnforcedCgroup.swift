@@ -117,19 +117,23 @@ extension SandboxHooks {
     ) {
         var walk = MapWalk(
             earlier, keySize: MemoryLayout<corral_flow_key>.size, limit: 2 * Int(CORRAL_MAX_FLOWS))
-        var value = [UInt8](repeating: 0, count: MemoryLayout<corral_flow>.size)
+        // That daemon's may have been smaller, or larger.
+        guard let before = try? MapLayout(found: earlier), let after = try? MapLayout(found: flows) else { return }
+        var value = [UInt8](repeating: 0, count: before.valueSize)
+        let size = MemoryLayout<corral_flow>.size
+        guard before.keySize == MemoryLayout<corral_flow_key>.size, before.valueSize >= size else { return }
         var owner: [UInt8] = []
         var accepted: [UInt8] = []
         owner.appendWord(slot)
         owner.appendWord(epoch)
         accepted.appendWord(CORRAL_RULE_PUBLISHED)
         while walk.advance() {
-            guard walk.key.starts(with: owner), walk.read(into: &value), value.suffix(4).elementsEqual(accepted) else {
-                continue
-            }
+            guard walk.key.starts(with: owner), walk.read(into: &value), value[(size - 4)..<size].elementsEqual(accepted)
+            else { continue }
             let copy = identity.keyPrefix + walk.key.dropFirst(8)
+            let grown = Array((value + [UInt8](repeating: 0, count: after.valueSize)).prefix(after.valueSize))
             _ = copy.withUnsafeBytes { key in
-                value.withUnsafeBytes { bpf_map_update_elem(flows, key.baseAddress, $0.baseAddress, 0) }
+                grown.withUnsafeBytes { bpf_map_update_elem(flows, key.baseAddress, $0.baseAddress, 0) }
             }
         }
     }

@@ -54,12 +54,34 @@ extension SandboxHooks {
 
     /// All of them.
     public func occupants() throws(KernelError) -> [Occupant] {
+        let size = MemoryLayout<corral_sandbox>.size
         var found: [Occupant] = []
-        for slot in 0..<UInt32(CORRAL_MAX_SLOTS) {
-            guard let (epoch, ifindex) = try occupant(of: slot) else { continue }
-            found.append(Occupant(slot: slot, epoch: epoch, ifindex: ifindex))
+        var keys = [UInt32](repeating: 0, count: Int(CORRAL_MAX_SLOTS))
+        var values = [UInt8](repeating: 0, count: keys.count * size)
+        var (count, token) = (UInt32(keys.count), UInt32(0))
+        let result = values.withUnsafeMutableBytes { values in
+            keys.withUnsafeMutableBytes {
+                bpf_map_lookup_batch(sandboxes, nil, &token, $0.baseAddress, values.baseAddress, &count, nil)
+            }
+        }
+        // ENOENT: that was the last of them.
+        guard result == 0 || errno == ENOENT else {
+            throw KernelError(call: "bpf_map_lookup_batch", subject: "sandboxes", errno: errno)
+        }
+        for index in 0..<min(Int(count), keys.count) {
+            guard let (epoch, ifindex) = Self.occupant(values[(index * size)..<((index + 1) * size)]) else { continue }
+            found.append(Occupant(slot: keys[index], epoch: epoch, ifindex: ifindex))
         }
         return found
+    }
+
+    /// What struct corral_sandbox says; nil for an empty slot.
+    private static func occupant(_ value: some RandomAccessCollection<UInt8>) -> (epoch: UInt64, ifindex: UInt32)? {
+        // epoch, ipv4, ipv6, both MACs, ifindex: 8, 4, 16, 12, 4 bytes.
+        let (epoch, ifindex) = Array(value).withUnsafeBytes {
+            ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 40, as: UInt32.self))
+        }
+        return epoch == 0 ? nil : (epoch, ifindex)
     }
 
     /// Takes everything out of the maps that is of no slot in `kept`, by epoch. No hook may serve those any more.
@@ -111,11 +133,7 @@ extension SandboxHooks {
         guard result == 0 else {
             throw KernelError(call: "bpf_map_lookup_elem", subject: "sandboxes[\(slot)]", errno: errno)
         }
-        // epoch, ipv4, ipv6, both MACs, ifindex: 8, 4, 16, 12, 4 bytes.
-        let (epoch, ifindex) = value.withUnsafeBytes {
-            ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 40, as: UInt32.self))
-        }
-        return epoch == 0 ? nil : (epoch, ifindex)
+        return Self.occupant(value)
     }
 
     /// The policy that is in force for a slot. `namePorts` are those of the policy that it was compiled from. Throws ENOENT when

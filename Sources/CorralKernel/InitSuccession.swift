@@ -4,6 +4,9 @@ internal import Glibc
 
 /// How the next daemon comes to speak to a corral-init whose daemon is gone.
 extension InitChannel {
+    /// Of what is spoken with corral-init (CORRAL_CONTROL_VERSION).
+    public static let version = Int(CORRAL_CONTROL_VERSION)
+
     /// Makes a socket at `path` that corral-init listens on from now on. Its directory lets nobody but root in. Once.
     public func offer(at path: String) throws(KernelError) {
         let listener = FileDescriptor(

@@ -20,6 +20,24 @@ public struct KernelError: Error, Sendable, Equatable {
     }
 }
 
+extension KernelError {
+    /// Of a map that an entry could not be put into; `errno` as bpf(2) left it. That a table holds no more it calls E2BIG.
+    static func update(of map: String) -> KernelError {
+        let number = Glibc.errno
+        return KernelError(
+            call: "bpf_map_update_elem", subject: map, errno: number == E2BIG ? ENOSPC : number,
+            detail: number == E2BIG ? "the table is full" : nil)
+    }
+
+    /// Whether something has run out that may be there again later: it says nothing about what was asked for.
+    public var isShortage: Bool { Self.isShortage(errno) }
+
+    /// Of errno.
+    public static func isShortage(_ number: Int32) -> Bool {
+        [EMFILE, ENFILE, ENOMEM, EAGAIN, ENOSPC, EDQUOT, ENOBUFS].contains(number)
+    }
+}
+
 extension KernelError: CustomStringConvertible {
     /// `bpf_link_create on cgroup sb-7k2m9x: Operation not permitted (EPERM)`, then the detail.
     public var description: String {

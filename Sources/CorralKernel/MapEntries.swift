@@ -10,7 +10,7 @@ extension SandboxHooks {
             value.withUnsafeBytes { bpf_map_update_elem(descriptor, key.baseAddress, $0.baseAddress, 0) }
         }
         guard result == 0 else {
-            throw KernelError(call: "bpf_map_update_elem", subject: subject ?? map, errno: errno)
+            throw KernelError.update(of: subject ?? map)
         }
     }
 

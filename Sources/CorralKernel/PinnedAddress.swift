@@ -24,7 +24,7 @@ public struct PinnedRule: Sendable, Hashable {
 
 extension SandboxHooks {
     /// Replaces what is pinned for an address of one sandbox under one policy; in force when this returns. No rules: the
-    /// address is let go. Throws E2BIG beyond `PinnedRule.maximum` rules, and when the table of all sandboxes is full.
+    /// address is let go. Throws E2BIG beyond `PinnedRule.maximum` rules, ENOSPC when the table of all sandboxes is full.
     public func pin(
         _ address: IPAddress, _ rules: [PinnedRule], of identity: SandboxIdentity, policy: PolicyMap
     ) throws(KernelError) {

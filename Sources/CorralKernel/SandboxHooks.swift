@@ -92,7 +92,7 @@ public final class SandboxHooks: Sendable {
         var key = cgroupID
         var slot = slot
         guard bpf_map_update_elem(slotByCgroup, &key, &slot, 0) == 0 else {
-            throw KernelError(call: "bpf_map_update_elem", subject: "slot_by_cgroup", errno: errno)
+            throw KernelError.update(of: "slot_by_cgroup")
         }
     }
 
@@ -116,7 +116,7 @@ public final class SandboxHooks: Sendable {
         var key = ifindex
         var slot = slot
         guard bpf_map_update_elem(slotByIfindex, &key, &slot, 0) == 0 else {
-            throw KernelError(call: "bpf_map_update_elem", subject: "slot_by_ifindex", errno: errno)
+            throw KernelError.update(of: "slot_by_ifindex")
         }
     }
 

@@ -89,7 +89,10 @@ struct APIResponder: HTTPResponder {
             if failure.status.kind == .serverError, context.channel.isActive {
                 context.logger.error(
                     "request failed",
-                    metadata: ["request": "\(request.method) \(request.uri.path)", "error": "\(failure.body.message)"]
+                    metadata: [
+                        "request": "\(request.method) \(request.uri.path)",
+                        "error": "\(([failure.body.message] + (failure.body.detail ?? [])).joined(separator: ": "))",
+                    ]
                 )
             }
             response = failure.response

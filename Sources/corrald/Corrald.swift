@@ -135,6 +135,9 @@ struct Corrald: AsyncParsableCommand {
     @Flag(help: .hidden)
     var allowTestSwitches = false
 
+    @Option(help: .hidden)
+    var testObjects: String?
+
     func run() async throws {
         let settings: DaemonConfiguration
         do throws(SettingError) {
@@ -152,7 +155,9 @@ struct Corrald: AsyncParsableCommand {
         let descriptors = HostProcess.prepare()
         let logger = Self.logger(settings)
         do {
-            try await Daemon(settings: settings, descriptors: descriptors, logger: logger).run()
+            try await Daemon(
+                settings: settings, descriptors: descriptors, logger: logger, testObjects: testObjects
+            ).run()
         } catch {
             HostProcess.printError("\(error)")
             throw ExitCode.failure

@@ -13,6 +13,8 @@ struct Daemon {
     /// How many files this process may have open.
     let descriptors: Int
     let logger: Logger
+    /// For `EngineConfiguration.testObjects`, where test switches are allowed.
+    var testObjects: String?
 
     /// Returns after a clean stop; throws when it could not start or had to give up.
     func run() async throws {
@@ -28,16 +30,16 @@ struct Daemon {
         let tls = try settings.tls.map { try TLSIdentity(certificate: $0.certificate, key: $0.key, report: report) }
         let metrics = MetricsRegistry()
         MetricsSystem.bootstrap(metrics)
-        let engine = try await Engine(
-            configuration: EngineConfiguration(
-                instance: settings.instance, stateDirectory: settings.stateDirectory,
-                runDirectory: settings.runDirectory,
-                subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
-                poolLow: settings.poolLow, poolRate: settings.poolRate,
-                allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal,
-                mounts: settings.mounts
-            )
+        var configuration = EngineConfiguration(
+            instance: settings.instance, stateDirectory: settings.stateDirectory,
+            runDirectory: settings.runDirectory,
+            subnet: settings.subnet, subnet6: settings.subnet6, poolSize: settings.pool,
+            poolLow: settings.poolLow, poolRate: settings.poolRate,
+            allowTestSwitches: settings.allowTestSwitches, names: settings.names, journal: settings.journal,
+            mounts: settings.mounts
         )
+        configuration.testObjects = settings.allowTestSwitches ? testObjects : nil
+        let engine = try await Engine(configuration: configuration)
         if settings.allowTestSwitches {
             logger.warning(
                 "test switches are allowed: a client may start sandboxes without seccomp or with capabilities")

@@ -3,8 +3,11 @@ internal import Glibc
 
 /// What corrald asks of the process it is.
 enum HostProcess {
+    /// Descriptors between the soft limit and the hard one, for what libdispatch cannot do without (open_shim.c).
+    private static let reserve: rlim_t = 16
+
     /// Files it makes are its own; a client that goes away is an error of a write, not a signal; as many descriptors as
-    /// the host allows. Returns the number of descriptors.
+    /// the host allows, but for a few. Returns the number of descriptors.
     static func prepare() -> Int {
         umask(0o077)
         signal(SIGPIPE, SIG_IGN)
@@ -12,7 +15,7 @@ enum HostProcess {
         let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
         guard getrlimit(files, &limit) == 0 else { return 1024 }
         let soft = limit.rlim_cur
-        limit.rlim_cur = limit.rlim_max
+        limit.rlim_cur = limit.rlim_max > 4 * reserve ? limit.rlim_max - reserve : limit.rlim_max
         if setrlimit(files, &limit) != 0 { return Int(clamping: soft) }
         return Int(clamping: limit.rlim_cur)
     }

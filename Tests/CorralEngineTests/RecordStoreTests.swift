@@ -86,8 +86,38 @@ struct RecordStoreTests {
         store.remove("sb-one")
         #expect(try store.policy(7).number == 7)
         try store.write(Self.record("sb-two", policy: 8), Self.policy(8), picture: 2)
+        // The record before still names it.
+        #expect(try store.policy(7).number == 7)
+        try store.write(Self.record("sb-two", policy: 8), Self.policy(8), picture: 3)
         #expect(throws: (any Error).self) { try store.policy(7) }
         #expect(try store.policy(8).number == 8)
+        store.remove("sb-two")
+        #expect(try Files.names(in: directory + "/policies").isEmpty)
+        #expect(try Files.names(in: directory) == ["policies"])
+    }
+
+    @Test(arguments: ["", "{", "{\"version\":1}"])
+    func theRecordBeforeServesWhereTheLastIsDamaged(content: String) throws {
+        let store = try RecordStore(directory: directory)
+        var record = Self.record("sb-one", policy: 7)
+        try store.write(record, Self.policy(7), picture: 1)
+        record.nextTag = 20
+        try store.write(record, Self.policy(7), picture: 2)
+        let path = "\(directory)/sb-one.json"
+        try Files.replace(path, with: Array(content.utf8), mode: 0o600)
+        var reports: [String] = []
+        var next = try RecordStore(directory: directory)
+        #expect(try next.load { reports.append($0) }.map(\.nextTag) == [2])
+        #expect(reports.count == 1 && next.isOutdated("sb-one"))
+        #expect(try next.policy(7).number == 7)
+        // Once the sandbox is written down again nothing is outdated, and both files are sound.
+        try next.write(record, Self.policy(7), picture: 1)
+        next = try RecordStore(directory: directory)
+        #expect(try next.load { reports.append($0) }.map(\.nextTag) == [20])
+        #expect(reports.count == 1 && !next.isOutdated("sb-one"))
+        // Both damaged: nothing is known of it.
+        for path in [path, path + ".previous"] { try Files.replace(path, with: [], mode: 0o600) }
+        #expect(try RecordStore(directory: directory).load { _ in }.isEmpty)
     }
 
     @Test(arguments: ["", "{", "{\"version\":1}", "{\"version\":1,\"id\":\"sb-one\"}", "null", "[]"])

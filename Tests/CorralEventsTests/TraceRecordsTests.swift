@@ -23,7 +23,7 @@ import Testing
             }
         }
         let word = WireTrace.abi(UInt8(abi.rawValue))
-        set(layout.version, UInt16(CORRAL_ABI_VERSION))
+        set(layout.version, UInt16(CORRAL_RECORD_VERSION))
         set(layout.size, UInt16(bytes.count))
         set(layout.type, UInt8(CORRAL_TRACE_SYSCALL.rawValue))
         set(layout.abi, UInt8(abi.rawValue))

@@ -86,7 +86,7 @@ import Testing
     @Test func anotherVersionIsRefused() {
         var record = WireRecord()
         record.set(\.version, 2 as UInt16)
-        #expect(throws: WireError.version(2, expected: UInt16(CORRAL_ABI_VERSION))) {
+        #expect(throws: WireError.version(2, expected: UInt16(CORRAL_RECORD_VERSION))) {
             try WireDecision(bytes: record.bytes)
         }
     }

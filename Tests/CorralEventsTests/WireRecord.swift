@@ -6,7 +6,7 @@ struct WireRecord {
 
     /// A denied connect4 to 203.0.113.9:443 by /usr/bin/curl.
     init() {
-        set(\.version, UInt16(CORRAL_ABI_VERSION))
+        set(\.version, UInt16(CORRAL_RECORD_VERSION))
         set(\.size, UInt16(MemoryLayout<corral_event>.size))
         set(\.type, UInt8(CORRAL_EVENT_EGRESS.rawValue))
         set(\.hook, UInt8(CORRAL_HOOK_CONNECT4.rawValue))

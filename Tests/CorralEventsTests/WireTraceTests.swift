@@ -15,7 +15,7 @@ import Testing
         init(type: corral_trace_type, size: Int) {
             bytes = [UInt8](repeating: 0, count: size)
             let layout = TraceLayout.shared
-            set(layout.version, UInt16(CORRAL_ABI_VERSION))
+            set(layout.version, UInt16(CORRAL_RECORD_VERSION))
             set(layout.type, UInt8(type.rawValue))
             set(layout.time, UInt64(500))
             set(layout.seq, UInt64(9))
@@ -82,7 +82,7 @@ import Testing
         #expect(throws: WireError.self) { try Record(type: CORRAL_TRACE_EXEC, size: 200).event().get() }
         record = try opened()
         record.set(TraceLayout.shared.version, UInt16(99))
-        #expect(record.event() == .failure(.version(99, expected: UInt16(CORRAL_ABI_VERSION))))
+        #expect(record.event() == .failure(.version(99, expected: UInt16(CORRAL_RECORD_VERSION))))
         record = try opened()
         record.set(TraceLayout.shared.type, UInt8(200))
         #expect(record.event() == .failure(.unknown(field: "type", value: 200)))

@@ -88,4 +88,54 @@ struct HookAdoptionTests {
         let error = #expect(throws: KernelError.self) { try BpfPrograms(directory: fixture.programs.directory) }
         #expect(error?.errno == EEXIST && error?.subject == path)
     }
+
+    /// As an earlier version could have left it: a smaller table, whose values lack their last field.
+    @Test func aMapThatHasGrownIsCarriedOver() throws {
+        let fixture = try SandboxFixture(named: "adopt")
+        defer { #expect(throws: Never.self) { try fixture.tearDown() } }
+        let path = "\(fixture.programs.directory)/maps/pins"
+        unlink(path)
+        let size = (key: MemoryLayout<corral_pin_key>.size, value: MemoryLayout<corral_pin>.size - 16)
+        var options = bpf_map_create_opts()
+        options.sz = MemoryLayout<bpf_map_create_opts>.size
+        options.map_flags = UInt32(BPF_F_NO_PREALLOC)
+        let earlier = bpf_map_create(
+            BPF_MAP_TYPE_HASH, "pins", UInt32(size.key), UInt32(size.value), UInt32(CORRAL_MAX_PINS) / 2, &options)
+        defer { close(earlier) }
+        try #require(earlier >= 0 && bpf_obj_pin(earlier, path) == 0)
+        let key = [UInt8](repeating: 7, count: size.key)
+        #expect(bpf_map_update_elem(earlier, key, [UInt8](repeating: 9, count: size.value), 0) == 0)
+
+        let programs = try BpfPrograms(directory: fixture.programs.directory)
+        var found = [UInt8](repeating: 1, count: MemoryLayout<corral_pin>.size)
+        #expect(bpf_map_lookup_elem(try programs.map("pins"), key, &found) == 0)
+        #expect(found == [UInt8](repeating: 9, count: size.value) + [UInt8](repeating: 0, count: 16))
+        // The earlier one stays in its place until every hook runs the new programs.
+        #expect(try MapLayout(found: Self.pinned(path).raw).valueSize == size.value)
+        try programs.finishTakingOver()
+        #expect(try MapLayout(found: Self.pinned(path).raw).valueSize == found.count)
+        #expect(try BpfPrograms(directory: fixture.programs.directory).isAdopted)
+    }
+
+    private static func pinned(_ path: String) throws -> FileDescriptor {
+        FileDescriptor(owning: try systemCall("bpf_obj_get", on: path) { bpf_obj_get(path) })
+    }
+
+    @Test func whatCannotBeCopiedIsRefused() throws {
+        let fixture = try SandboxFixture(named: "adopt")
+        defer { #expect(throws: Never.self) { try fixture.tearDown() } }
+        let flows = try MapLayout(found: fixture.programs.map("flows"))
+        #expect(flows.refusal(of: flows, named: "flows") == nil)
+        func refusal(_ name: String = "flows", _ change: (inout MapLayout) -> Void) -> String? {
+            var other = flows
+            change(&other)
+            return flows.refusal(of: other, named: name)
+        }
+        #expect(refusal { $0.maxEntries /= 2 } == nil && refusal { $0.valueSize -= 8 } == nil)
+        #expect(refusal { $0.maxEntries *= 2 }?.contains("room for 524288 entries, here 262144") == true)
+        #expect(refusal { $0.valueSize += 8 }?.contains("values of 24 bytes, here 16") == true)
+        #expect(refusal { $0.keySize += 4 }?.contains("keys of 36 bytes, here 32") == true)
+        #expect(refusal { $0.flags = 1 }?.contains("flags") == true && refusal { $0.type = 1 }?.contains("type 1") == true)
+        #expect(refusal("counters") { $0.valueSize -= 8 } != nil && refusal("policies") { $0.maxEntries /= 2 } != nil)
+    }
 }

@@ -100,7 +100,7 @@ final class SandboxFixture {
 
     func tearDown() throws {
         spawner.stop()
-        cgroup.killAll()
+        try? cgroup.killAll()
         try network.remove(interfaces: [ifindex])
         hooks.detach([SandboxHooks.Occupancy(identity, name: "one", cgroupID: cgroup.id, ifindex: ifindex)])
         try cgroup.remove()

@@ -222,6 +222,7 @@ lab_down() {
     for ns in "$LAB_HOST" "$LAB_PERMITTED" "$LAB_REFUSED" "$LAB_CLIENT"; do
         ip netns del "$ns" 2>/dev/null
     done
+    umount "$LAB_DIR/state" "$LAB_DIR/run" 2>/dev/null   # a section may have put a small one there
     if [ $status -ne 0 ] && [ -n "${LAB_KEEP_LOG:-}" ]; then cp "$LAB_DIR/corrald.log" "$LAB_KEEP_LOG"; fi
     [ -n "$LAB_DIR" ] && rm -rf --one-file-system "$LAB_DIR" "$LAB_RUN"
     exit $status

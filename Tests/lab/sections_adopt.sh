@@ -118,13 +118,17 @@ section_adopt() {
 
 # What cannot be gone on with.
 section_orphans() {
-    local v2 whole=whole$$ damaged=damaged$$ half=half$$ whole_id damaged_id half_id later pids=() instance dir ours=sb-orphan
+    local v2 whole=whole$$ damaged=damaged$$ half=half$$ ruined=ruined$$ whole_id damaged_id half_id ruined_id later pids=() instance dir ours=sb-orphan
     v2=$(findmnt -n -t cgroup2 -o TARGET | head -1)
     "$CORRAL" create --name $whole --policy "$POLICY" >/dev/null
     give_probe $whole
-    "$CORRAL" create --name $damaged --policy "$POLICY" >/dev/null
+    "$CORRAL" create --name $damaged --policy "$WIDE" >/dev/null
+    give_probe $damaged
+    # Its last record tells of a policy, the one before of that which it had.
+    "$CORRAL" policy apply $damaged "$POLICY" >/dev/null
+    "$CORRAL" create --name $ruined --policy "$POLICY" >/dev/null
     "$CORRAL" create --name $half --policy "$POLICY" >/dev/null
-    whole_id=$(id_of $whole) damaged_id=$(id_of $damaged) half_id=$(id_of $half)
+    whole_id=$(id_of $whole) damaged_id=$(id_of $damaged) half_id=$(id_of $half) ruined_id=$(id_of $ruined)
     expect "a record holds no more than root may read" test "$(stat -c %a "$LAB_DIR/run/sandboxes" "$LAB_DIR/run/sandboxes/$whole_id.json" | tr '\n' ' ')" = "700 600 "
 
     # One of a later corrald: nothing is touched.
@@ -138,6 +142,8 @@ section_orphans() {
     printf '%s' "$later" >"$LAB_DIR/run/sandboxes/$whole_id.json"
 
     echo '{"version":1,"id":' >"$LAB_DIR/run/sandboxes/$damaged_id.json"
+    echo '{"version":1,"id":' >"$LAB_DIR/run/sandboxes/$ruined_id.json"
+    echo '{"version":1,"id":' >"$LAB_DIR/run/sandboxes/$ruined_id.json.previous"
     rm "$LAB_DIR/run/sandboxes/$half_id.json"
     # Ours by its name, and of an instance whose name begins as ours does.
     for instance in "$LAB" "${LAB}x"; do
@@ -153,12 +159,16 @@ section_orphans() {
     equal "a whole sandbox is taken over" running "$(state_of $whole)"
     answered "and its policy holds" "$("$CORRAL" exec $whole /tmp/probe tcp4 "$REFUSED4" 8000)" '"errno":1,'
     answered "both ways" "$("$CORRAL" exec $whole /tmp/probe tcp4 "$PERMITTED4" 8000)" '"ok":true'
-    equal "nothing else is listed" "$whole_id" "$("$CORRAL" ps -aq)"
+    equal "nothing else is listed" "$(printf '%s\n' "$damaged_id" "$whole_id" | sort)" "$("$CORRAL" ps -aq | sort)"
+    equal "one whose last record is damaged goes on" running "$(state_of $damaged)"
+    answered "under the policy that the kernel has" "$("$CORRAL" exec $damaged /tmp/probe tcp4 "$REFUSED4" 8000)" '"errno":1,'
+    answered "both ways" "$("$CORRAL" exec $damaged /tmp/probe tcp4 "$PERMITTED4" 8000)" '"ok":true'
+    equal "by its name and generation" "lab 2" "$("$CORRAL" inspect $damaged | grep -oE '"(policy|generation)" ?: ?("[a-z]+"|[0-9]+|\{[^}]*\})' | grep -oE 'lab|[0-9]+' | head -2 | tr '\n' ' ' | sed 's/ $//')"
     expect "a damaged record is set aside" test -e "$LAB_DIR/run/sandboxes/$damaged_id.json.damaged"
     DETAIL=$(tail -5 "$LAB_DIR/corrald.log") expect "and complained of" grep -q "$damaged_id.json cannot be read and is set aside" "$LAB_DIR/corrald.log"
-    expect "its sandbox is ended" test ! -e "$v2/corral/$LAB/$damaged_id"
+    expect "one whose last two records are damaged is ended" test ! -e "$v2/corral/$LAB/$ruined_id"
     expect "one without a record too" test ! -e "$v2/corral/$LAB/$half_id"
-    equal "their hooks are gone" "$whole_id" "$(ls "/sys/fs/bpf/corral/$LAB/sandboxes" | grep -E "$whole_id|$damaged_id|$half_id|$ours")"
+    equal "their hooks are gone" "$(printf '%s\n' "$damaged_id" "$whole_id" | sort)" "$(ls "/sys/fs/bpf/corral/$LAB/sandboxes" | grep -E "$whole_id|$damaged_id|$ruined_id|$half_id|$ours" | sort)"
     expect "an orphan of ours is gone: cgroup" test ! -e "$v2/corral/$LAB/$ours"
     expect "process" test ! -e "/proc/${pids[0]}/cgroup" -o "$(ps -o stat= -p "${pids[0]}" | cut -c1)" = Z
     expect "interface" test -z "$(ip -n "$LAB_HOST" -o link show "${LAB: -6}o" 2>/dev/null)"
@@ -172,7 +182,7 @@ section_orphans() {
     ip -n "$LAB_HOST" link del "${instance: -6}o"
     rmdir "$v2/corral/$instance/$ours" "$v2/corral/$instance" "/sys/fs/bpf/corral/$instance/sandboxes/$ours" \
         "/sys/fs/bpf/corral/$instance/sandboxes" "/sys/fs/bpf/corral/$instance"
-    "$CORRAL" rm -f $whole >/dev/null
+    "$CORRAL" rm -f $whole $damaged >/dev/null
 }
 
 # How many of this instance's sandboxes run the probe.

@@ -22,8 +22,19 @@ typedef uint32_t corral_u32;
 typedef uint64_t corral_u64;
 #endif
 
-/* Goes up whenever a layout or a meaning below changes. */
+/*
+ * Goes up whenever a layout or a meaning of a map below changes. The next corrald carries over what it finds by copying, so that a
+ * later version may give a map more entries, or its values more fields at their end that mean nothing when they are zero; the
+ * counters and the blocks of a policy cannot be carried over (docs/OPERATIONS.md, Upgrade).
+ */
+#ifdef CORRAL_TEST_LAYOUT /* what a next version could be, for Tests/lab/sections_upgrade.sh */
+#define CORRAL_ABI_VERSION 2u
+#else
 #define CORRAL_ABI_VERSION 1u
+#endif
+
+/* Goes up when a record of one of the rings changes. Those of an earlier corrald may wait there unread. */
+#define CORRAL_RECORD_VERSION 1u
 
 /* Sandboxes one instance can hold at once; the size of every per-slot array. */
 #define CORRAL_MAX_SLOTS 16384u
@@ -33,7 +44,11 @@ typedef uint64_t corral_u64;
 #define CORRAL_MAX_ANNOUNCED 65536u
 
 /* Addresses that the resolver has given out, shared by all sandboxes of an instance. */
+#ifdef CORRAL_TEST_LAYOUT
+#define CORRAL_MAX_PINS 524288u
+#else
 #define CORRAL_MAX_PINS 262144u
+#endif
 /* Rules one pinned address carries at once. Names that share an address beyond this open it for the latest ones only. */
 #define CORRAL_PIN_RULES 4u
 
@@ -298,6 +313,9 @@ struct corral_flow {
 	corral_u64 seen_ns; /* CLOCK_BOOTTIME of the newest packet */
 	corral_u32 policy;  /* number of the policy that allowed it */
 	corral_u32 rule;    /* or CORRAL_RULE_PUBLISHED */
+#ifdef CORRAL_TEST_LAYOUT
+	corral_u64 more;
+#endif
 };
 
 /* Destinations that have been reported: what a cgroup hook saw, and what a budget refuses, need no second report soon. */
@@ -321,7 +339,7 @@ enum corral_event_type {
 
 /* One decision, as it travels through the ring buffer `decisions`. */
 struct corral_event {
-	corral_u16 version; /* CORRAL_ABI_VERSION */
+	corral_u16 version; /* CORRAL_RECORD_VERSION */
 	corral_u16 size;    /* of this record */
 	corral_u8 type;	    /* enum corral_event_type */
 	corral_u8 hook;	    /* enum corral_hook */
@@ -366,7 +384,9 @@ CORRAL_ASSERT_SIZE(struct corral_asked, 20);
 CORRAL_ASSERT_SIZE(struct corral_resolver, 32);
 CORRAL_ASSERT_SIZE(struct corral_question, 32);
 CORRAL_ASSERT_SIZE(struct corral_flow_key, 32);
+#ifndef CORRAL_TEST_LAYOUT
 CORRAL_ASSERT_SIZE(struct corral_flow, 16);
+#endif
 CORRAL_ASSERT_SIZE(struct corral_announced_key, 28);
 CORRAL_ASSERT_SIZE(struct corral_event, 272);
 

@@ -133,7 +133,7 @@ enum corral_trace_flag {
 
 /* In front of every record of the ring `trace`. */
 struct corral_trace_head {
-	corral_u16 version; /* CORRAL_ABI_VERSION */
+	corral_u16 version; /* CORRAL_RECORD_VERSION */
 	corral_u16 size;    /* of this record */
 	corral_u8 type;	    /* enum corral_trace_type */
 	corral_u8 abi;	    /* enum corral_syscall_abi; calls only */

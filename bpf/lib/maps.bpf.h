@@ -12,6 +12,9 @@
 
 #include "abi/corral_abi.h"
 
+/* Of the maps that this object knows; libbpf tells it as the object's "kernel version". */
+const __u32 abi_version SEC("version") = CORRAL_ABI_VERSION;
+
 /* What the other maps mean: CORRAL_ABI_VERSION, for a controller that finds them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -57,7 +57,7 @@ static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoc
 		return NULL;
 	}
 	__builtin_memset(event, 0, sizeof(*event));
-	event->version = CORRAL_ABI_VERSION;
+	event->version = CORRAL_RECORD_VERSION;
 	event->size = sizeof(*event);
 	event->type = type;
 	event->hook = hook;

@@ -75,7 +75,7 @@ static __always_inline void describe(struct corral_trace_head *head, const struc
 	unsigned int level = pid_level(leader);
 	__u64 ids = bpf_get_current_pid_tgid();
 
-	head->version = CORRAL_ABI_VERSION;
+	head->version = CORRAL_RECORD_VERSION;
 	head->slot = caller->slot;
 	head->epoch = epoch_of(caller->slot);
 	head->pid = pid_number(leader, level);

@@ -19,6 +19,7 @@ void corral_bpf_log_begin(void);
 const char *corral_bpf_log_end(void);
 
 struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t count);
+struct bpf_object *corral_bpf_open_file(const char *path);
 
 /*
  * Attaches a SCHED_CLS program to an interface through a clsact qdisc, in direct-action mode. It goes with the interface. Not by tcx:
@@ -26,8 +27,18 @@ struct bpf_object *corral_bpf_open(const char *name, const void *bytes, size_t c
  */
 int corral_clsact_attach(int program, uint32_t ifindex, int ingress, int replace);
 
-/* 1 when the map of that descriptor is laid out as `map` asks, 0 when it is not, -1 with errno. */
-int corral_map_fits(const struct bpf_map *map, int fd);
+/* How a map is laid out. */
+struct corral_map_layout {
+	uint32_t type;
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+	uint32_t flags;
+};
+
+void corral_map_wanted(const struct bpf_map *map, struct corral_map_layout *layout);
+/* Of the map of that descriptor; -1 with errno. */
+int corral_map_found(int fd, struct corral_map_layout *layout);
 
 /* The number of the program that a link has attached. */
 int corral_link_program(int link, uint32_t *id);

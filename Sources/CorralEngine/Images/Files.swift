@@ -125,10 +125,14 @@ enum Files {
     }
 
     /// Whoever opens the path finds the old content or the new one. Not synced to the disk.
-    static func replace(_ path: String, with content: [UInt8], mode: UInt32) throws(FileError) {
+    /// - Parameter prepare: runs once the new content is written, before it takes the old one's place.
+    static func replace(
+        _ path: String, with content: [UInt8], mode: UInt32, before prepare: () -> Void = {}
+    ) throws(FileError) {
         let unfinished = path + ".new"
         if unlink(unfinished) != 0, errno != ENOENT { try removeTree(unfinished) }
         try write(unfinished, content, mode: mode)
+        prepare()
         try rename(unfinished, to: path)
     }
 

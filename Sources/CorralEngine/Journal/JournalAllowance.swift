@@ -24,7 +24,7 @@ struct JournalAllowance: Sendable {
         if now > bucket.filled {
             bucket.tokens = min(burst, bucket.tokens + Double(now - bucket.filled) / 1e9 * rate)
         }
-        // A clock that was set back fills nothing until it has caught up.
+        // A clock that was set back fills nothing by that.
         bucket.filled = now
         let isTaken = bucket.tokens >= 1
         if isTaken { bucket.tokens -= 1 }

@@ -172,6 +172,20 @@ final class JournalPlace: Sendable {
         journal.close(with: JournalPlace.stop)
     }
 
+    @Test func aClockThatJumpsHarmsNothing() async throws {
+        let place = try JournalPlace()
+        let journal = place.journal(JournalConfiguration(fileAge: .seconds(600)))
+        for (seq, jump) in [(1, 0), (2, -86_400), (3, 0), (4, 2 * 86_400), (5, 0), (6, -30 * 86_400)] as [(UInt64, Int64)] {
+            place.advance(seconds: jump)
+            journal.append(JournalPlace.event(seq))
+            _ = await place.settle(journal)
+        }
+        journal.close(with: JournalPlace.stop)
+        #expect(try place.events().map(\.seq).filter { $0 > 0 } == [1, 2, 3, 4, 5, 6])
+        #expect(try place.verify().problems.isEmpty)
+        #expect(journal.statistics.lost == 0)
+    }
+
     /// As a kill in the middle of a write leaves it.
     @Test(arguments: [1, 40, 200, nil])
     func aTornLineIsSetAsideAndStated(length: Int?) async throws {
