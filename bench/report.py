@@ -109,6 +109,10 @@ def number(value):
     return f"{value:.3g}"
 
 
+def share(value):
+    return f"{value:.2f}" if value >= 0.1 else number(value)
+
+
 def verdict(series, document):
     """Words for the targets: what was to be reached, and whether it was."""
     words = []
@@ -132,7 +136,7 @@ def table(document, group):
         worst = summary["min"] if series.get("better") == "higher" else summary["p99"]
         rows.append(
             f"| {series['label']} | {number(summary['p50'])} {series['unit']} | {number(worst)} | {summary['n']} "
-            f"| {'' if found is None else f'{found:.2f}'} | {verdict(series, document)} |")
+            f"| {'' if found is None else share(found)} | {verdict(series, document)} |")
         if "note" in series:
             rows[-1] = rows[-1].replace(series["label"], f"{series['label']} ({series['note']})", 1)
     return "\n".join(rows)

@@ -133,7 +133,8 @@ for ((turn = 0; turn < turns; turn++)); do
     policy counts
     "$CORRAL_BIN/corral" run -q --name kept --policy "$LAB_DIR/policy.yaml" -- sleep 1000 &
     LAB_PIDS+=($!)
-    for ((i = 0; i < 100; i++)); do [ "$(running)" = 1 ] && break; sleep 0.05; done
+    for ((i = 0; i < 200; i++)); do [ "$(running)" = 1 ] && break; sleep 0.05; done
+    [ "$(running)" = 1 ] || { echo "bench: the traced sandbox does not run" >&2; exit 1; }
     measure host-beside "$producer" 0 $moment
     added host-beside "$host"
     measure beside inside -- 0 $moment
