@@ -59,7 +59,7 @@ sandbox() {
     mkfifo "$LAB_DIR/work.$1" "$LAB_DIR/done.$1"
     exec {in}<>"$LAB_DIR/work.$1" {out}<>"$LAB_DIR/done.$1"
     feed[$1]=$in answer[$1]=$out
-    "$CORRAL_BIN/corral" run -i --name "bench-$1" --policy "$2" -- \
+    "$CORRAL_BIN/corral" run -q -i --name "bench-$1" --policy "$2" -- \
         sh -c 'head -c $1 >/tmp/net && chmod +x /tmp/net && while read -r pause what; do sleep $pause; /tmp/net $what 2>&1; done' net "$(stat -c %s "$BENCH_BIN/net")" \
         <"$LAB_DIR/work.$1" >"$LAB_DIR/done.$1" &
     LAB_PIDS+=($!)

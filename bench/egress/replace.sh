@@ -35,27 +35,29 @@ arrived good >/dev/null
 length=$(quick && echo 3 || echo 10)
 sent=0
 swaps=0
-# NAME REPLACE: what arrived at the one, and what did not at the other, while LENGTH seconds long policies were replaced.
+# NAME REPLACE PROBED: what arrived at the one, and what did not at the other, while LENGTH seconds long policies were replaced.
+# PROBED waits for the probe, whose result is in $LAB_DIR/probed then.
 while_replaced() {
-    local begun=$SECONDS tried failed taken gap rate
+    local begun=$SECONDS tried rate
     while [ $((SECONDS - begun)) -lt "$length" ]; do
         for set in 100000 other; do
             "$2" $set >/dev/null
             swaps=$((swaps + 1))
         done
     done
-    read -r tried failed taken gap rate < <("$3")
-    [ "$rate" -ge 1000 ] || echo "  the probe of $1 reached $rate/s" >&2
+    "$3"
+    read -r tried _ _ _ rate <"$LAB_DIR/probed"
+    [ "$rate" -ge 1000 ] || { echo "bench: the probe of $1 reached $rate/s" >&2; return 1; }
     arrived bad >>"$LAB_DIR/samples.$1.leaked"
     echo $((tried - $(arrived good))) >>"$LAB_DIR/samples.$1.failed"
     sent=$((sent + tried))
-    echo "$gap" >>"$LAB_DIR/samples.$1.gap"
 }
 probe_seconds=$((length + 2))
+corral_probed() { result 10 >"$LAB_DIR/probed"; }
+nft_probed() { wait $probing; }
 for ((round = 0; round < (rounds + 2) / 3; round++)); do
     echo "0 probe $probe_seconds 2000 $PERMITTED4 $REFUSED4" >&"${feed[10]}"
-    corral_result() { result 10; }
-    while_replaced corral replace_corral corral_result
+    while_replaced corral replace_corral corral_probed
 done
 leak_series() { # NAME LABEL REPLACED
     series "name=$1-leaked" "label=$2: to a refused address, arrived" group=leak unit=datagrams better=lower "note=of $sent sent, $swaps times replaced" "${@:3}" \
@@ -68,8 +70,7 @@ replace_nft 100000 >/dev/null
 for ((round = 0; round < (rounds + 2) / 3; round++)); do
     client probe $probe_seconds 2000 $PERMITTED4 $REFUSED4 >"$LAB_DIR/probed" &
     probing=$!
-    nft_result() { wait $probing; cat "$LAB_DIR/probed"; }
-    while_replaced nft replace_nft nft_result
+    while_replaced nft replace_nft nft_probed
 done
 in_ns "$LAB_HOST" nft delete table inet bench_filter
 leak_series nft "nft -f"
