@@ -1,8 +1,9 @@
 #!/bin/bash
-# What many idle sandboxes cost: memory by kind, and how starts and the API answer beside them. crun beside it.
+# What many idle sandboxes cost: memory by kind, and how starts and the API answer beside them. crun and Docker beside them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . bench/lib.sh
+. bench/docker.sh
 load=$BENCH_BIN/load
 if quick; then levels=(100 1000) rounds=60; else levels=(100 1000 5000) rounds=300; fi
 kinds=(SReclaimable SUnreclaim PageTables KernelStack Percpu AnonPages Shmem)
@@ -44,7 +45,20 @@ if command -v crun >/dev/null; then
     else skipped crun "does not run here: $(tail -1 "$LAB_DIR/err" | sed "s#$LAB_DIR#…#g")"; fi
     for ((i = 0; i < started; i++)); do "${view[@]}" "${words[@]}" delete --force "$LAB-idle-$i" || true; done
 else skipped crun "crun is not installed"; fi
-command -v dockerd >/dev/null || skipped docker "dockerd is not installed"
+# Docker, fifty too; dockerd itself, which has run one before, is not counted.
+if docker_up; then
+    declare -A before
+    settle
+    note_memory
+    seq 50 | xargs -P 4 -I {} docker "${DOCKER_RUN[@]}" --detach --name "$LAB-idle-{}" $DOCKER_IMAGE /bin/sleep 600 >/dev/null 2>"$LAB_DIR/err" || true
+    settle
+    started=$(docker ps --quiet | wc -l)
+    if [ "$started" = 50 ]; then
+        each "$before_available - $(meminfo MemAvailable)" 50 |
+            series name=memory-docker-50 "label=docker run, no interface, 50 alive" group=memory unit=MB better=lower
+    else skipped docker "does not run here: $(tail -1 "$LAB_DIR/err" | sed "s#$LAB_DIR#…#g")"; fi
+    docker_down
+fi
 
 LAB_POOL=16 start_corrald
 pool_full
