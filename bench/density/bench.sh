@@ -72,21 +72,33 @@ for level in "${levels[@]}"; do
     alive=$level
     pool_full
     settle
-    each "$before_available - $(meminfo MemAvailable)" "$level" |
+    available=$(meminfo MemAvailable)
+    each "$before_available - $available" "$level" |
         series "name=memory-$level" "label=Corral, $level alive" group=memory unit=MB better=lower target=0.5
+    [ "$level" != "${levels[0]}" ] || first_available=$available
     id=$(field id | sed -n 1p)
     "$load" get $((rounds * 5)) 1 2 "$socket" "/v1/sandboxes/$id" |
         series "name=api-$level" "label=GET of one sandbox, $level alive" group=api unit=ms scale=1e6 better=lower target=5
     "$load" api "$rounds" 1 10 "$socket" '{"command":["/bin/true"]}' |
         series "name=start-$level" "label=API request to first instruction, $level alive" group=starts unit=ms scale=1e6 better=lower
 done
+each "$first_available - $available" $((level - levels[0])) |
+    series name=memory-slope "label=Corral, each from ${levels[0]} to $level alive" group=memory unit=MB better=lower target=0.5
+# By kind, and the sum: what others of the machine hold in anonymous memory is in none of them but AnonPages.
+kind_series() { # NAME LABEL KEY=VALUE... <samples
+    series "name=$1" "label=$2" group=kinds unit=MB better=lower "${@:3}"
+}
 for kind in "${kinds[@]}"; do
-    each "$(meminfo "$kind") - ${before[$kind]}" "$alive" |
-        series "name=$kind" "label=$kind" group=kinds unit=MB better=lower
+    each "$(meminfo "$kind") - ${before[$kind]}" "$alive" >"$LAB_DIR/kind.$kind"
+    kind_series "$kind" "$kind" <"$LAB_DIR/kind.$kind"
 done
-awk -v before="$corrald_before" -v count="$alive" '/^RssAnon/ { print ($2 / 1024 - before) / count }' "/proc/$LAB_DAEMON/status" |
-    series name=corrald "label=corrald (RssAnon; part of AnonPages)" group=kinds unit=MB better=lower
+awk -v before="$corrald_before" -v count="$alive" '/^RssAnon/ { print ($2 / 1024 - before) / count }' "/proc/$LAB_DAEMON/status" >"$LAB_DIR/kind.corrald"
+kind_series corrald "corrald (RssAnon; part of AnonPages)" <"$LAB_DIR/kind.corrald"
 field hostPid | sed -n 1,200p | while read -r pid; do
     awk '/^Pss:/ { print $2 / 1024 }' "/proc/$pid/smaps_rollup"
-done | series name=init "label=corral-init (PSS; part of AnonPages)" group=kinds unit=MB better=lower
+done >"$LAB_DIR/init"
+kind_series init "corral-init (PSS; part of AnonPages)" <"$LAB_DIR/init"
+awk '{ sum += $1; count++ } END { print sum / count }' "$LAB_DIR/init" >"$LAB_DIR/kind.init"
+rm "$LAB_DIR/kind.AnonPages"
+awk '{ sum += $1 } END { print sum }' "$LAB_DIR"/kind.* | kind_series sum "all but AnonPages, with corrald and corral-init" target=0.5
 stop_corrald
