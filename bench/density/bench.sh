@@ -84,7 +84,7 @@ for level in "${levels[@]}"; do
 done
 each "$first_available - $available" $((level - levels[0])) |
     series name=memory-slope "label=Corral, each from ${levels[0]} to $level alive" group=memory unit=MB better=lower target=0.5
-# By kind, and the sum: what others of the machine hold in anonymous memory is in none of them but AnonPages.
+# By kind, and the sum of what cannot be reclaimed, in which anonymous memory is that of corrald and corral-init alone.
 kind_series() { # NAME LABEL KEY=VALUE... <samples
     series "name=$1" "label=$2" group=kinds unit=MB better=lower "${@:3}"
 }
@@ -99,6 +99,6 @@ field hostPid | sed -n 1,200p | while read -r pid; do
 done >"$LAB_DIR/init"
 kind_series init "corral-init (PSS; part of AnonPages)" <"$LAB_DIR/init"
 awk '{ sum += $1; count++ } END { print sum / count }' "$LAB_DIR/init" >"$LAB_DIR/kind.init"
-rm "$LAB_DIR/kind.AnonPages"
-awk '{ sum += $1 } END { print sum }' "$LAB_DIR"/kind.* | kind_series sum "all but AnonPages, with corrald and corral-init" target=0.5
+rm "$LAB_DIR/kind.AnonPages" "$LAB_DIR/kind.SReclaimable"
+awk '{ sum += $1 } END { print sum }' "$LAB_DIR"/kind.* | kind_series sum "sum, without SReclaimable and what others hold" target=0.5
 stop_corrald
