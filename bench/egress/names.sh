@@ -32,8 +32,8 @@ else
         series "name=$1" "label=$2" "${keys[@]}" "${@:4}" <"$LAB_DIR/samples.$1.$3"
     }
     answers direct "the name server, asked directly" latency
-    answers new "Corral's resolver, before that server: a new name" latency floor=direct
+    answers new "Corral's resolver in between: a new name" latency floor=direct
     answers known "Corral's resolver: a name that it knows" latency floor=direct
     answers direct-8 "the name server, asked directly, eight at a time" rate
-    answers new-8 "Corral's resolver, before that server, eight at a time" rate floor=direct-8
+    answers new-8 "Corral's resolver in between, eight at a time" rate floor=direct-8
 fi

@@ -169,9 +169,9 @@ for program in corrald tail; do
     done
 done
 call() { series "name=$1" "label=$2" group=call unit=ns better=lower "${@:3}" <"$LAB_DIR/samples.call.$1"; }
-call host "a process of the host, no corrald"
-call host-quiet "a process of the host, corrald runs and nobody traces" floor=host
-call host-beside "a process of the host, Corral traces a sandbox" floor=host
+call host "the host, no corrald"
+call host-quiet "the host, corrald runs and nobody traces" floor=host
+call host-beside "the host, Corral traces a sandbox" floor=host
 call sandbox "Corral's sandbox, no trace anywhere" floor=host
 call beside "Corral's sandbox, not traced, beside one that is" floor=host
 call counts "Corral's sandbox, traced: counted" floor=host
@@ -180,8 +180,8 @@ call openat "Corral's sandbox, traced: not on the list" floor=host
 call getppid "Corral's sandbox, traced: an event each" floor=host
 for peer in strace bpftrace notify; do [ ! -e "$LAB_DIR/samples.call.$peer" ] || call "$peer" "${peers[$peer]}" floor=host; done
 cost() { series "name=$1" "label=$2" group=added unit=ns better=lower "${@:3}" <"$LAB_DIR/samples.added.$1"; }
-cost host-quiet "a process of the host, corrald runs and nobody traces" target=2
-cost host-beside "a process of the host, Corral traces a sandbox" target=150
+cost host-quiet "the host, corrald runs and nobody traces" target=2
+cost host-beside "the host, Corral traces a sandbox" target=150
 cost beside "Corral's sandbox, not traced, beside one that is" target=150
 cost counts "Corral's sandbox, traced: counted" target=350
 cost first "Corral's sandbox, traced: the first of each thread" target=350
