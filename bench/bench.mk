@@ -1,12 +1,14 @@
 # Measurements. Included by the Makefile; bench/README.md says how they are made.
 
-BENCH_PROGRAMS := build/bench/load build/bench/net
+BENCH_PROGRAMS := build/bench/load build/bench/net build/bench/programs build/bench/notify
 # Which: `make bench BENCHES=start`.
 BENCHES ?=
 
 .PHONY: bench bench-full bench-check bench-doc
 build/bench/load: bench/start/load.c
-build/bench/net: bench/egress/net.c
+build/bench/net: bench/egress/net.c bench/egress/datagrams.c bench/egress/net.h
+build/bench/programs: bench/egress/programs.c
+build/bench/notify: bench/trace/notify.c
 $(BENCH_PROGRAMS):
 	@mkdir -p $(@D)
 	musl-gcc $(filter-out -Os,$(MUSL_FLAGS)) -O2 -D_DEFAULT_SOURCE $(filter %.c,$^) -o $@

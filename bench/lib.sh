@@ -39,8 +39,16 @@ cold_starts() {
 # How many sandboxes have a command that runs.
 running() { curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/v1/sandboxes | grep -o '"state":"running"' | wc -l; }
 
-# Under `set -e`, which lab.sh is not written for.
-stop_corrald() { lab_stop_corrald || true; }
+# Under `set -e`, which lab.sh is not written for. However long the end of many sandboxes takes.
+stop_corrald() {
+    local i
+    kill -TERM "$LAB_DAEMON" 2>/dev/null || true
+    for ((i = 0; i < 1800; i++)); do
+        kill -0 "$LAB_DAEMON" 2>/dev/null || break
+        sleep 0.1
+    done
+    lab_stop_corrald || true
+}
 
 # FLAG...: corrald, however long a large pool or a busy machine makes it take.
 start_corrald() {

@@ -24,7 +24,7 @@ def bars(title, chosen):
     def position(value):
         if logarithmic:
             return WIDTH * math.log(max(value, least) / least) / math.log(most / least)
-        return WIDTH * max(value, 0) / most
+        return WIDTH * max(value, 0) / most if most > 0 else 0
 
     floors = {series.get("floor") for series in chosen}
     unit = chosen[0]["unit"] + (", logarithmic" if logarithmic else "")

@@ -1,13 +1,16 @@
-// Measures TCP from one end to the other; prints one number: bytes, connections or round trips a second.
+// Measures the way from one end to the other. The first three print one number: bytes, connections or round trips a second.
 //
 //   net serve                      ports 9001 (takes bytes), 9002 (accepts and waits for the end), 9003 (answers each byte)
 //   net bulk SECONDS ADDRESS       to 9001
 //   net connects SECONDS ADDRESS   to 9002: connect, reset, again
 //   net trips SECONDS ADDRESS      to 9003: one byte there and back
-#include <arpa/inet.h>
+//   net sink                       counts datagrams at 9005; tells their number, and starts again, for each line that it reads
+//   net probe SECONDS RATE PERMITTED REFUSED     a datagram to either, so often a second; prints how often, how many of the first
+//                                  could not be sent and how many of the second could, the longest pause (ms), the rate reached
+//   net ask COUNT WINDOW SERVER NAME             questions for addresses, so many at a time; prints how many a second were
+//                                  answered, and how long each answer took (us). SERVER may be "resolver"; NAME may hold %d
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net.h"
+
 static char buffer[256 * 1024];
 
-static void fail(const char *what) {
+_Noreturn void fail(const char *what) {
     fprintf(stderr, "net: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-static double seconds(void) {
+double seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
@@ -68,17 +73,28 @@ static _Noreturn void serve(void) {
     }
 }
 
-static int open_to(const char *text, int port) {
+struct sockaddr_in address_of(const char *text, int port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, text, &address.sin_addr) != 1) {
+        errno = EINVAL;
+        fail(text);
+    }
+    return address;
+}
+
+static int open_to(const char *text, int port) {
+    struct sockaddr_in address = address_of(text, port);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0) fail("socket");
-    if (inet_pton(AF_INET, text, &address.sin_addr) != 1) fail(text);
     if (connect(fd, (struct sockaddr *)&address, sizeof address)) fail("connect");
     return fd;
 }
 
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "serve") == 0) serve();
+    if (argc == 2 && strcmp(argv[1], "sink") == 0) return sink();
+    if (argc == 6 && strcmp(argv[1], "probe") == 0) return probe(atof(argv[2]), atof(argv[3]), argv[4], argv[5]);
+    if (argc == 6 && strcmp(argv[1], "ask") == 0) return ask(atoi(argv[2]), atoi(argv[3]), argv[4], argv[5]);
     if (argc != 4) return fprintf(stderr, "usage: see net.c\n"), 2;
     double length = atof(argv[2]), from, done = 0, units = 0;
     if (strcmp(argv[1], "bulk") == 0) {

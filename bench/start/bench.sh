@@ -1,8 +1,9 @@
 #!/bin/bash
-# How long a start takes: Corral warm and cold, beside bubblewrap, crun, runc, and fork and exec alone.
+# How long a start takes: Corral warm and cold, beside bubblewrap, crun, runc, Docker, and fork and exec alone.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . bench/lib.sh
+. bench/docker.sh
 load=$BENCH_BIN/load
 if quick; then rounds=150 pause=10; else rounds=1000 pause=20; fi
 body='{"command":["/bin/true"]}'
@@ -43,9 +44,16 @@ peers() { # GROUP ROUNDS CONCURRENCY PAUSE-MS
             through=()
         else skipped "$runtime" "does not run here: $(tail -1 "$LAB_DIR/err" | sed "s#$LAB_DIR#…#g")"; fi
     done
+    # Docker takes a fifth of a second or more.
+    if [ -n "$docker" ]; then
+        if quick && [ "$2" = 50 ]; then skipped docker-50 "50 at once: in bench-full"; else
+            command_series docker "docker run" "$group" fork "$((($1 + 19) / 20))" "$2" "$3" docker "${DOCKER_RUN[@]}" $DOCKER_IMAGE /bin/true
+        fi
+    fi
 }
 for peer in bwrap crun runc; do tool "$peer" "$($peer --version 2>/dev/null | head -1)"; done
-command -v dockerd >/dev/null || skipped docker "dockerd is not installed"
+docker=
+if docker_up; then docker=yes; fi
 
 LAB_POOL=64 start_corrald
 pool_full
@@ -64,6 +72,7 @@ for concurrency in 1 20 50; do
     peers "$group" "$count" "$concurrency" 0
     echo "  $concurrency at once: done"
 done
+docker_down
 stop_corrald
 
 LAB_POOL=0 start_corrald

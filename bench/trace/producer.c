@@ -1,5 +1,5 @@
 /*
- * Makes getppid calls at a rate: producer CALLS-A-SECOND SECONDS. A rate of 0 is as fast as it can. Prints how many it made,
+ * Makes getppid calls at a rate: producer CALLS-A-SECOND SECONDS (0.3, say). A rate of 0 is as fast as it can. Prints how many it made,
  * how long it took, and what the calls cost while it made them, in nanoseconds: on average, and in the quickest batch. A batch of
  * 1,000 takes so little time that among many some are disturbed by nobody.
  */
@@ -20,13 +20,14 @@ static uint64_t now(void)
 
 int main(int count, char **arguments)
 {
-	uint64_t rate, end, start, calls = 0, busy = 0, best = UINT64_MAX;
+	uint64_t rate, length, end, start, calls = 0, busy = 0, best = UINT64_MAX;
 
 	if (count != 3)
 		return 2;
 	rate = strtoull(arguments[1], NULL, 10);
+	length = (uint64_t)(strtod(arguments[2], NULL) * 1e9);
 	start = now();
-	end = start + strtoull(arguments[2], NULL, 10) * 1000000000;
+	end = start + length;
 	for (uint64_t begun = start; begun < end; begun = now()) {
 		/* As many as are due by now, of a batch of 10 ms at most, so that a pause is not made good by a flood. */
 		uint64_t due = rate ? (begun - start) / 1000 * rate / 1000000 : calls + 1000;
@@ -48,7 +49,7 @@ int main(int count, char **arguments)
 			usleep(500);
 	}
 	printf("%llu calls in %llu ms, %llu ns each, %llu ns at best\n", (unsigned long long)calls,
-	       (unsigned long long)((now() - (end - strtoull(arguments[2], NULL, 10) * 1000000000)) / 1000000),
+	       (unsigned long long)((now() - (end - length)) / 1000000),
 	       (unsigned long long)(calls ? busy / calls : 0), (unsigned long long)best);
 	return 0;
 }
