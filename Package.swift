@@ -216,11 +216,12 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
     ]
 }
 
-// `make sanitize`: the rooms that need neither a kernel nor a package of a server, without the rest.
-if Context.environment["CORRAL_PURE_ROOMS"] == "1" {
+// `make sanitize`: the rooms that need no package of a server, without the rest.
+if Context.environment["CORRAL_INNER_ROOMS"] == "1" {
     let rooms: Set = [
-        "CorralABI", "CorralPolicy", "CorralEvents", "CorralAPI", "RandomPolicies", "CorralPolicyTests",
-        "CorralEventsTests", "CorralAPITests",
+        "CFiles", "CLinux", "CorralABI", "CorralAPI", "CorralArchive", "CorralControl", "CorralEvents", "CorralKernel",
+        "CorralPolicy", "RandomPolicies", "CorralAPITests", "CorralArchiveTests", "CorralEventsTests",
+        "CorralKernelTests", "CorralPolicyTests",
     ]
     package.products = []
     package.targets.removeAll { !rooms.contains($0.name) }

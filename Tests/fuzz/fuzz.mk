@@ -36,7 +36,7 @@ fuzz-smoke: fuzz-programs
 fuzz-all: fuzz-programs
 	Tests/fuzz/run.sh $(SECONDS) $(FUZZ_TARGETS)
 
-# CORRAL_PURE_ROOMS=1: the rooms that need no kernel alone, in a fraction of the time.
+# CORRAL_INNER_ROOMS=1: the rooms that need no package of a server alone, in a fraction of the time.
 SANITIZE ?= c address
 SANITIZE_BUILD := build/sanitize
 # Optimised, as the tests run elsewhere; their bounds of time hold for nothing slower, and position-dependent code is not for
@@ -46,8 +46,8 @@ SANITIZE_C_FLAGS := -O1 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fuse-ld
 sanitize: $(addprefix sanitize-,$(SANITIZE))
 sanitize-address sanitize-thread: sanitize-%: bpf programs
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SANITIZE_FLAGS) --build-tests --sanitize $* \
-	    --scratch-path $(SANITIZE_BUILD)/$*$(if $(CORRAL_PURE_ROOMS),-pure)
-	CORRAL_SWIFT_FLAGS="$(SANITIZE_FLAGS)" Tests/fuzz/sanitize.sh $* $(SANITIZE_BUILD)/$*$(if $(CORRAL_PURE_ROOMS),-pure)
+	    --scratch-path $(SANITIZE_BUILD)/$*$(if $(CORRAL_INNER_ROOMS),-inner)
+	CORRAL_SWIFT_FLAGS="$(SANITIZE_FLAGS)" Tests/fuzz/sanitize.sh $* $(SANITIZE_BUILD)/$*$(if $(CORRAL_INNER_ROOMS),-inner)
 
 # Both programs are static on musl elsewhere, which no sanitizer's run time is for. Inside a sandbox none lives at all:
 # corral-init traps instead.

@@ -71,7 +71,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	require(received != RECEIVED_END, "the conversation goes on");
 	if (received == RECEIVED_REQUEST) {
-		require(descriptors.count == 1 + request.v1_count, "a request has its descriptors");
+		unsigned wanted = 1 + request.v1_count;
+		for (uint32_t i = 0; i < request.mount_count; i++)
+			wanted += (request.mounts[i].flags & CORRAL_MOUNT_DESCRIPTOR) != 0;
+		require(descriptors.count == wanted, "a request has its descriptors");
 		require(strlen(request.hostname) < CORRAL_HOSTNAME_BYTES && request.image[0] == '/', "its texts end");
 		require(request.uid_base >= CORRAL_UID_BASE_MIN && request.uid_base + request.uid_count > request.uid_base,
 			"its user ids are no host's own");
