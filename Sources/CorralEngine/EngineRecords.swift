@@ -25,7 +25,8 @@ extension Engine {
         var command = spec.command
         command.environment = (spec.policy?.env ?? [:]).merging(command.environment) { $1 }
         let record = SandboxRecord(
-            control: InitChannel.version, id: sandbox.id, name: sandbox.name, createdAt: sandbox.createdAt, state: state, slot: identity.slot,
+            control: InitChannel.version, id: sandbox.id, name: sandbox.name, createdAt: sandbox.createdAt,
+            state: state, slot: identity.slot,
             epoch: identity.epoch, ipv4: identity.ipv4.description, ipv6: identity.ipv6.description,
             process: sandbox.warm.process, interface: sandbox.warm.interface, image: sandbox.image,
             digest: sandbox.base?.digest ?? "", snapshots: sandbox.base?.snapshots ?? [],

@@ -128,7 +128,8 @@ extension SandboxHooks {
         owner.appendWord(epoch)
         accepted.appendWord(CORRAL_RULE_PUBLISHED)
         while walk.advance() {
-            guard walk.key.starts(with: owner), walk.read(into: &value), value[(size - 4)..<size].elementsEqual(accepted)
+            guard walk.key.starts(with: owner), walk.read(into: &value),
+                value[(size - 4)..<size].elementsEqual(accepted)
             else { continue }
             let copy = identity.keyPrefix + walk.key.dropFirst(8)
             let grown = Array((value + [UInt8](repeating: 0, count: after.valueSize)).prefix(after.valueSize))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # How long the next corrald takes to go on with the sandboxes of one that was killed:
 #   Tests/lab/adoption.sh [SANDBOXES]
-# Prints milliseconds from its start to /healthz, and to all of them in `ps` as running. `N passed, N failed, N skipped` is the last line.
+# Prints milliseconds from its start to /healthz, and to all of them in `ps` as running, and the processor time that corrald took. `N passed, N failed, N skipped` is the last line.
 set -uo pipefail
 . "$(dirname "$0")/lab.sh"
 lab_require
@@ -25,7 +25,8 @@ for round in 1 2 3; do
     LAB_POOL=8 lab_corrald ${CORRAL_ADOPTION_FLAGS:-} || exit 1
     ready=$(date +%s%3N)
     for ((i = 0; i < 400; i++)); do [ "$(running)" = "$count" ] && break; sleep 0.05; done
-    printf 'round %s: /healthz after %s ms, %s running after %s ms\n' $round $((ready - begun)) "$(running)" $(($(date +%s%3N) - begun))
+    printf 'round %s: /healthz after %s ms, %s running after %s ms, %s ms of processor time\n' $round $((ready - begun)) \
+        "$(running)" $(($(date +%s%3N) - begun)) "$(awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) * 1000 / hz }' "/proc/$LAB_DAEMON/stat")"
     [ "$(running)" = "$count" ] || failed=$((failed + 1))
 done
 echo "$((3 - failed)) passed, $failed failed, 0 skipped"

@@ -175,9 +175,9 @@ final class JournalPlace: Sendable {
     @Test func aClockThatJumpsHarmsNothing() async throws {
         let place = try JournalPlace()
         let journal = place.journal(JournalConfiguration(fileAge: .seconds(600)))
-        for (seq, jump) in [(1, 0), (2, -86_400), (3, 0), (4, 2 * 86_400), (5, 0), (6, -30 * 86_400)] as [(UInt64, Int64)] {
-            place.advance(seconds: jump)
-            journal.append(JournalPlace.event(seq))
+        for (index, jump) in [0, -86_400, 0, 2 * 86_400, 0, -30 * 86_400].enumerated() {
+            place.advance(seconds: Int64(jump))
+            journal.append(JournalPlace.event(UInt64(index + 1)))
             _ = await place.settle(journal)
         }
         journal.close(with: JournalPlace.stop)
