@@ -7,10 +7,15 @@ ROW, LEFT, WIDTH, RIGHT, TOP = 26, 330, 420, 110, 46
 COLOURS = {"corral": "#2f6f4f", "floor": "#9aa0a6", "peer": "#5b7db1"}
 
 
+def is_own(series):
+    """Whether Corral was measured, or something beside it."""
+    return "corral" in series["label"].lower()
+
+
 def colour(series, floors):
     if series["name"] in floors:
         return COLOURS["floor"]
-    return COLOURS["corral"] if "corral" in series["label"].lower() else COLOURS["peer"]
+    return COLOURS["corral"] if is_own(series) else COLOURS["peer"]
 
 
 def bars(title, chosen):
