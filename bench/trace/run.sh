@@ -124,7 +124,13 @@ keep_traced() {
     policy counts
     "$CORRAL_BIN/corral" run -q --rm=false --name "kept" --policy "$LAB_DIR/policy.yaml" -- sleep 1000 &
     kept=$!
-    sleep 0.5
+    # On a busy machine that takes a while, and what is measured before is no host with a trace.
+    for ((i = 0; i < 300; i++)); do
+        curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/metrics | grep -qx 'corral_traced_sandboxes 1' && return
+        sleep 0.1
+    done
+    echo "no sandbox is traced after 30 s" >&2
+    exit 1
 }
 let_go() {
     "$CORRAL_BIN/corral" rm -f kept >/dev/null
