@@ -111,14 +111,16 @@ struct HookAdoptionTests {
         #expect(bpf_map_lookup_elem(try programs.map("pins"), key, &found) == 0)
         #expect(found == [UInt8](repeating: 9, count: size.value) + [UInt8](repeating: 0, count: 16))
         // The earlier one stays in its place until every hook runs the new programs.
-        #expect(try MapLayout(found: Self.pinned(path).raw).valueSize == size.value)
+        #expect(try Self.layout(ofMapAt: path).valueSize == size.value)
         try programs.finishTakingOver()
-        #expect(try MapLayout(found: Self.pinned(path).raw).valueSize == found.count)
+        #expect(try Self.layout(ofMapAt: path).valueSize == found.count)
         #expect(try BpfPrograms(directory: fixture.programs.directory).isAdopted)
     }
 
-    private static func pinned(_ path: String) throws -> FileDescriptor {
-        FileDescriptor(owning: try systemCall("bpf_obj_get", on: path) { bpf_obj_get(path) })
+    private static func layout(ofMapAt path: String) throws -> MapLayout {
+        let pinned = FileDescriptor(owning: try systemCall("bpf_obj_get", on: path) { bpf_obj_get(path) })
+        defer { withExtendedLifetime(pinned) {} }
+        return try MapLayout(found: pinned.raw)
     }
 
     @Test func whatCannotBeCopiedIsRefused() throws {
