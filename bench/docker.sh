@@ -27,7 +27,7 @@ docker_up() {
         sleep 0.1
     done
     if docker import "$dir/image.tar" $DOCKER_IMAGE >/dev/null 2>"$dir/err" && docker "${DOCKER_RUN[@]}" $DOCKER_IMAGE /bin/true 2>"$dir/err"; then
-        tool docker "$(docker --version)"
+        tool docker "$(dockerd --version)"
         return 0
     fi
     skipped docker "does not run here: $(tail -1 "$dir/err" | sed "s#$LAB_DIR#…#g")"
