@@ -76,7 +76,7 @@ section_upgrade() {
     kill_corrald
     nsenter --net="/run/netns/$LAB_HOST" -- timeout 20 strace -f -qq -o /dev/null -e trace=rename -e inject=rename:signal=SIGKILL \
         -P "/sys/fs/bpf/corral/$LAB/maps/flows+new" \
-        "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_DIR/run" --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 \
+        "$CORRAL_BIN/corrald" --instance "$LAB" --run-dir "$LAB_RUN" --state-dir "$LAB_DIR/state" --subnet 10.231.0.0/16 \
         --subnet6 fdc0:44a1:231::/64 --dns-servers "$PERMITTED4" "${next[@]}" >>"$LAB_DIR/corrald.log" 2>&1
     equal "killed between two maps" "16 524288" "$(map_of flows | cut -d' ' -f2) $(map_of pins | cut -d' ' -f3)"
     expect "the version before: it does not start" test -z "$(lab_corrald --allow-test-switches 2>/dev/null && echo started)"
