@@ -104,11 +104,11 @@ check_cycle() {
         grep -q "\"verdict\":\"deny\".*\"comm\":\"curl\",\"exe\":\"/usr/bin/curl\".*$REFUSED4" "$events"
     expect "the refusal came from the cgroup hook" grep -q '"verdict":"deny".*"hook":"connect4"' "$events"
 
-    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 30 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 120 >/dev/null 2>&1 &
     clients+=($!)
-    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 30 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 120 >/dev/null 2>&1 &
     clients+=($!)
-    lab_probe "$POLICY" --test-keep-capabilities --test-no-seccomp -- loop "$REFUSED4" 8000 30 >/dev/null 2>&1 &
+    lab_probe "$POLICY" --test-keep-capabilities --test-no-seccomp -- loop "$REFUSED4" 8000 120 >/dev/null 2>&1 &
     clients+=($!)
     for ((i = 0; i < 100; i++)); do
         [ "$(pgrep -cx probe)" = 3 ] && break
@@ -135,7 +135,15 @@ check_cycle() {
     expect "corrald is killed: from_sandbox is still on" hook_is_on "$interface" ingress from_sandbox
     expect "corrald is killed: to_sandbox is still on" hook_is_on "$interface" egress to_sandbox
     lab_corrald --allow-test-switches || { fail "corrald starts again"; return; }
-    equal "a new one ends the old one's sandboxes" "" "$(pgrep -x probe)"
+    equal "a new one goes on with the old one's sandboxes" 3 "$(pgrep -cx probe)"
+    lab_count permitted-capture
+    sleep 2
+    lab_count permitted-capture
+    expect "adopted: what was permitted goes on ($LAB_FRAMES frames)" test "$LAB_FRAMES" -gt 0
+    lab_count refused-capture
+    equal "adopted: what was refused stays so" 0 "$LAB_FRAMES"
+    expect "adopted: from_sandbox is on" hook_is_on "$interface" ingress from_sandbox
+    expect "adopted: to_sandbox is on" hook_is_on "$interface" egress to_sandbox
     equal "a new one serves" "hello from permitted" "$(run -- curl -sS -m 10 "http://$PERMITTED4/" 2>&1)"
     run -- bash -c "echo >/dev/udp/$REFUSED4/8003" 2>/dev/null
     for ((i = 0; i < 50; i++)); do
@@ -143,6 +151,8 @@ check_cycle() {
         sleep 0.1
     done
     DETAIL=$(cat "$LAB_DIR/tail.err") expect "tail goes on with the new one" grep -q '"port":8003' "$events"
+    "$CORRAL_BIN/corral" ps -q | xargs -r "$CORRAL_BIN/corral" rm -f >/dev/null
+    equal "and ends them when it is asked to" "" "$(pgrep -x probe)"
     kill $tail_pid
     # The sandboxes' clients have ended with their daemon, and said so.
     wait $tail_pid "${clients[@]}" 2>/dev/null
@@ -215,7 +225,7 @@ checks=("$@")
 # Of the bypass suite, what another kernel may answer differently. Left out: what measures time (live, expiry, budgets) on a
 # processor that is emulated, what does not ask the kernel (life, publish, refusals, events), and killed, which is `cycle`.
 [ $# -gt 0 ] || checks=(host spawn kernel start cycle limits
-    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,leftovers)
+    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,adopt,leftovers)
 for check in "${checks[@]}"; do
     echo "-- $check"
     begun=$SECONDS
