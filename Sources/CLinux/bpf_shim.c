@@ -202,6 +202,17 @@ int corral_bpf_program_id(int program, uint32_t *id)
 	return 0;
 }
 
+int corral_bpf_verified(int program, uint32_t *instructions)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0)
+		return -1;
+	*instructions = info.verified_insns;
+	return 0;
+}
+
 int corral_bpf_test_run(int program, const void *frame, size_t count, uint32_t ifindex, uint32_t answer[4], uint32_t *result)
 {
 	struct __sk_buff in = { .ifindex = ifindex }, out = { 0 };

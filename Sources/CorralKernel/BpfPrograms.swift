@@ -128,6 +128,9 @@ public final class BpfPrograms: Sendable {
         try objects.veth.program(name)
     }
 
+    /// What is loaded from the start; the trace is not.
+    var loaded: [BpfObject] { [objects.egress, objects.veth, objects.cgroup] }
+
     private struct Objects: Sendable {
         let egress: BpfObject
         let veth: BpfObject
@@ -141,7 +144,7 @@ public final class BpfPrograms: Sendable {
 /// after that read it.
 final class BpfObject: @unchecked Sendable {
     private let pointer: OpaquePointer
-    private let name: String
+    let name: String
 
     /// `embedded` names the object's bytes, which are built into this program.
     init(name: String, _ embedded: (UnsafeMutablePointer<Int>) -> UnsafeRawPointer?) throws(KernelError) {
@@ -187,6 +190,25 @@ final class BpfObject: @unchecked Sendable {
 
     func program(_ program: String) throws(KernelError) -> Int32 {
         bpf_program__fd(try findProgram(program))
+    }
+
+    var programNames: [String] {
+        var names: [String] = []
+        var next = bpf_object__next_program(pointer, nil)
+        while let program = next {
+            names.append(String(cString: bpf_program__name(program)))
+            next = bpf_object__next_program(pointer, program)
+        }
+        return names
+    }
+
+    /// How many instructions the verifier went through before it accepted a loaded program.
+    func verifiedInstructions(_ program: String) throws(KernelError) -> UInt32 {
+        var count: UInt32 = 0
+        guard corral_bpf_verified(try self.program(program), &count) == 0 else {
+            throw KernelError(call: "BPF_OBJ_GET_INFO_BY_FD", subject: "\(name)/\(program)", errno: errno)
+        }
+        return count
     }
 
     func reuse(map: String, from other: BpfObject) throws(KernelError) {

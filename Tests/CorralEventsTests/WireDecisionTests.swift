@@ -85,8 +85,8 @@ import Testing
 
     @Test func anotherVersionIsRefused() {
         var record = WireRecord()
-        record.set(\.version, 2 as UInt16)
-        #expect(throws: WireError.version(2, expected: UInt16(CORRAL_ABI_VERSION))) {
+        record.set(\.version, 99 as UInt16)
+        #expect(throws: WireError.version(99, expected: UInt16(CORRAL_ABI_VERSION))) {
             try WireDecision(bytes: record.bytes)
         }
     }

@@ -41,6 +41,9 @@ int corral_clsact_attached(uint32_t ifindex, int ingress, uint32_t *id);
 /* Kernel-wide number of a program. */
 int corral_bpf_program_id(int program, uint32_t *id);
 
+/* How many instructions the verifier went through before it accepted a program, those of each path it took counted. */
+int corral_bpf_verified(int program, uint32_t *instructions);
+
 /* Runs a SCHED_CLS program on a frame as if it had come from `ifindex`; `answer` gets the four words of skb->cb. */
 int corral_bpf_test_run(int program, const void *frame, size_t count, uint32_t ifindex, uint32_t answer[4], uint32_t *result);
 
