@@ -106,9 +106,14 @@ public final class BpfPrograms: Sendable {
     /// the daemon.
     func loadTrace() throws(KernelError) -> BpfObject {
         let trace = try BpfObject(name: "trace", corral_embedded_trace)
-        for name in Self.mapNames { try trace.reuse(map: name, from: objects.egress) }
+        try share(with: trace)
         try trace.load()
         return trace
+    }
+
+    /// Gives an object that is not loaded yet the maps of these.
+    func share(with object: BpfObject) throws(KernelError) {
+        for name in Self.mapNames { try object.reuse(map: name, from: objects.egress) }
     }
 
     /// Valid while this object lives.
@@ -160,6 +165,13 @@ final class BpfObject: @unchecked Sendable {
 
     deinit {
         bpf_object__close(pointer)
+    }
+
+    /// Before `load`: the first four bytes of the program's constants.
+    func set(constant: UInt32) throws(KernelError) {
+        guard corral_bpf_set_constant(pointer, constant) == 0 else {
+            throw KernelError(call: "bpf_map__set_initial_value", subject: "\(name)/.rodata", errno: errno)
+        }
     }
 
     func load() throws(KernelError) {

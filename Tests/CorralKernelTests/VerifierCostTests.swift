@@ -17,7 +17,10 @@ import Testing
         defer { try? PinDirectory.remove(instance) }
         let programs = try BpfPrograms(directory: PinDirectory.make(instance))
         var remaining = try Self.read()
-        for object in programs.loaded + [try programs.loadTrace()] {
+        var objects = programs.loaded + [try programs.loadTrace()]
+        let lsm = LsmHooks(programs: programs)
+        if let object = lsm.object { objects.append(object) } else { remaining = remaining.filter { !$0.key.hasPrefix("lsm/") } }
+        for object in objects {
             for program in object.programNames {
                 let name = "\(object.name)/\(program)"
                 let count = try object.verifiedInstructions(program)
