@@ -231,13 +231,23 @@ int corral_bpf_set_constant(struct bpf_object *object, uint32_t value)
 	bpf_object__for_each_map(map, object) {
 		const char *name = bpf_map__name(map);
 		size_t length = strlen(name), count = 0;
-		void *data = bpf_map__initial_value(map, &count);
+		const void *data = bpf_map__initial_value(map, &count);
+		unsigned char *changed;
+		int error;
 
 		if (length < sizeof(section) - 1 || strcmp(name + length - (sizeof(section) - 1), section) || !data ||
 		    count < sizeof(value))
 			continue;
-		memcpy(data, &value, sizeof(value));
-		return 0;
+		changed = malloc(count);
+		if (!changed)
+			return -1;
+		memcpy(changed, data, count);
+		memcpy(changed, &value, sizeof(value));
+		error = bpf_map__set_initial_value(map, changed, count);
+		free(changed);
+		if (error < 0)
+			errno = -error;
+		return error < 0 ? -1 : 0;
 	}
 	errno = ENOENT;
 	return -1;

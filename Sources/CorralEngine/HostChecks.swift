@@ -66,8 +66,8 @@ struct HostChecks: Sendable {
             detail: isEnforced
                 ? "lsm: enforced; a deliberate denial was refused just now"
                 : "lsm: absent; \(absent ?? "the hooks were taken off since corrald began"); \(list)",
-            without: "seccomp and namespaces alone stop what the system call profile refuses, and only for commands that start "
-                + "after a policy was applied",
+            without: "what the system call profile refuses is stopped by seccomp and namespaces alone, and a new policy "
+                + "holds for commands that start after it",
             remedy: absent == nil
                 ? "restart corrald" : "boot with lsm=…,bpf: the list that is active now, and bpf at its end")
     }

@@ -27,7 +27,8 @@ public enum KernelOperation: String, Sendable, CaseIterable, Codable {
     /// One line that says how to have it, or why nobody can.
     public var hint: String {
         guard let call = permittingCalls.first else {
-            return "a socket that was made outside the sandbox would go around its network policy; no policy can permit it"
+            return "a socket that was made outside the sandbox would go around its network policy; "
+                + "no policy can permit it"
         }
         return "the policy's syscalls do not permit it; to permit it add \(call) to syscalls.allow"
     }

@@ -19,15 +19,21 @@ import Testing
         var remaining = try Self.read()
         var objects = programs.loaded + [try programs.loadTrace()]
         let lsm = LsmHooks(programs: programs)
-        if let object = lsm.object { objects.append(object) } else { remaining = remaining.filter { !$0.key.hasPrefix("lsm/") } }
+        if let object = lsm.object {
+            objects.append(object)
+        } else {
+            remaining = remaining.filter { !$0.key.hasPrefix("lsm/") }
+        }
         for object in objects {
             for program in object.programNames {
                 let name = "\(object.name)/\(program)"
                 let count = try object.verifiedInstructions(program)
                 print("verified \(name) \(count)")
                 #expect(count > 0, "\(name): the kernel does not count")
-                let known = remaining.removeValue(forKey: name)
-                let ceiling = try #require(known, "\(name) has no line in \(Self.ceilings)")
+                guard let ceiling = remaining.removeValue(forKey: name) else {
+                    Issue.record("\(name) has no line in \(Self.ceilings)")
+                    continue
+                }
                 #expect(count <= ceiling, "\(name): \(count) instructions, more than the ceiling of \(ceiling)")
             }
         }
@@ -43,7 +49,8 @@ import Testing
         for line in text.split(separator: "\n") where !line.hasPrefix("#") {
             let fields = line.split(separator: " ")
             try #require(fields.count == 2, "\(path): \(line)")
-            result[String(fields[0])] = try #require(UInt32(fields[1]), "\(path): \(line)")
+            let ceiling = UInt32(fields[1])
+            result[String(fields[0])] = try #require(ceiling, "\(path): \(line)")
         }
         return result
     }

@@ -54,6 +54,7 @@ check_kernel() {
     SWIFT_BACKTRACE=enable=no .build/release/corralPackageTests.xctest --testing-library swift-testing --filter CorralKernelTests \
         >$log 2>&1
     grep -E 'recorded an issue|failed after' $log
+    grep -oE 'verified [a-z]+/[a-z0-9_]+ [0-9]+' $log
     p=$(grep -cE '^[^ ]+ +Test [^r].* passed after|^[^ ]+ +Test r[^u].* passed after' $log)
     f=$(grep -cE '^[^ ]+ +Test [^r].* failed after|^[^ ]+ +Test r[^u].* failed after' $log)
     s=$(grep -cE '^[^ ]+ +Test .* skipped' $log)
@@ -225,7 +226,7 @@ checks=("$@")
 # Of the bypass suite, what another kernel may answer differently. Left out: what measures time (live, expiry, budgets) on a
 # processor that is emulated, what does not ask the kernel (life, publish, refusals, events), and killed, which is `cycle`.
 [ $# -gt 0 ] || checks=(host spawn kernel start cycle limits
-    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,adopt,leftovers)
+    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,lsm,adopt,leftovers)
 for check in "${checks[@]}"; do
     echo "-- $check"
     begun=$SECONDS
