@@ -66,8 +66,7 @@ struct HostChecks: Sendable {
             detail: isEnforced
                 ? "lsm: enforced; a deliberate denial was refused just now"
                 : "lsm: absent; \(absent ?? "the hooks were taken off since corrald began"); \(list)",
-            without: "what the system call profile refuses is stopped by seccomp and namespaces alone, and a new policy "
-                + "holds for commands that start after it",
+            without: "seccomp alone refuses what the profile refuses, and a new policy holds for later commands",
             remedy: absent == nil
                 ? "restart corrald" : "boot with lsm=…,bpf: the list that is active now, and bpf at its end")
     }

@@ -77,7 +77,7 @@ check_start() {
     lab_corrald --allow-test-switches || { fail "corrald starts"; return; }
     pass "corrald starts"
     "$CORRAL_BIN/corral" doctor
-    answer() { "$CORRAL_BIN/corral" doctor | awk -v feature="$1" 'index($0, "  " feature "  ") { print $1 }'; }
+    answer() { "$CORRAL_BIN/corral" doctor | awk -F'\t' -v feature="$1" '$2 == feature { print $1 }'; }
     equal "doctor: cgroup v2 alone" yes "$(answer 'cgroup v2 alone')"
     equal "doctor: BPF LSM" yes "$(answer 'BPF LSM')"
     expect "the BPF file system has been mounted" grep -q ' /sys/fs/bpf bpf ' /proc/mounts
@@ -85,7 +85,10 @@ check_start() {
     equal "an owner inside is who it is outside" 0 "$(run -- stat -c %u /usr/bin/env 2>&1)"
 }
 
-sandbox_interface() { ip -n "$LAB_HOST" -o link show | grep -oE 'crl[^:@ ]*' | tail -1; }
+# Of one that runs; those of the pool come and go.
+sandbox_interface() {
+    ip -n "$LAB_HOST" -o link show | grep "alias corral:$LAB:$("$CORRAL_BIN/corral" ps -q | head -1)" | grep -oE 'crl[^:@ ]*' | head -1
+}
 
 check_cycle() {
     local events=$LAB_DIR/cycle.json i interface tail_pid clients=()
@@ -146,8 +149,12 @@ check_cycle() {
     expect "adopted: from_sandbox is on" hook_is_on "$interface" ingress from_sandbox
     expect "adopted: to_sandbox is on" hook_is_on "$interface" egress to_sandbox
     equal "a new one serves" "hello from permitted" "$(run -- curl -sS -m 10 "http://$PERMITTED4/" 2>&1)"
+    for ((i = 0; i < 200; i++)); do
+        grep -q 'corrald is back' "$LAB_DIR/tail.err" && break
+        sleep 0.1
+    done
     run -- bash -c "echo >/dev/udp/$REFUSED4/8003" 2>/dev/null
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 100; i++)); do
         grep -q '"port":8003' "$events" && break
         sleep 0.1
     done
