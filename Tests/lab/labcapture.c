@@ -32,7 +32,7 @@
 #define MAX_SOCKETS 4
 #define MAX_BUCKETS 8192
 // Of those that are told of; the number of frames counts them all. A shell reads the line byte by byte.
-#define MAX_TOLD 256
+#define MAX_TOLD 64
 
 struct bucket {
 	unsigned interface;

@@ -77,7 +77,7 @@ check_start() {
     lab_corrald --allow-test-switches || { fail "corrald starts"; return; }
     pass "corrald starts"
     "$CORRAL_BIN/corral" doctor
-    answer() { "$CORRAL_BIN/corral" doctor | awk -F'\t' -v feature="$1" '$2 == feature { print $1 }'; }
+    answer() { "$CORRAL_BIN/corral" doctor | awk -v feature="$1" 'index($0, "  " feature "  ") { print $1 }'; }
     equal "doctor: cgroup v2 alone" yes "$(answer 'cgroup v2 alone')"
     equal "doctor: BPF LSM" yes "$(answer 'BPF LSM')"
     expect "the BPF file system has been mounted" grep -q ' /sys/fs/bpf bpf ' /proc/mounts
