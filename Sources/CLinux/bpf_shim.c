@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #if !__has_embed("../../build/bpf/cgroup.bpf.o") || !__has_embed("../../build/bpf/egress.bpf.o") || \
-	!__has_embed("../../build/bpf/trace.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
+	!__has_embed("../../build/bpf/lsm.bpf.o") || !__has_embed("../../build/bpf/trace.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
 #error "build/bpf/*.bpf.o are missing: run `make bpf` before `swift build`"
 #endif
 
@@ -22,6 +22,10 @@ _Alignas(8) static const unsigned char cgroup[] = {
 
 _Alignas(8) static const unsigned char egress[] = {
 #embed "../../build/bpf/egress.bpf.o"
+};
+
+_Alignas(8) static const unsigned char lsm[] = {
+#embed "../../build/bpf/lsm.bpf.o"
 };
 
 _Alignas(8) static const unsigned char trace[] = {
@@ -46,6 +50,12 @@ const void *corral_embedded_egress(size_t *count)
 {
 	*count = sizeof(egress);
 	return egress;
+}
+
+const void *corral_embedded_lsm(size_t *count)
+{
+	*count = sizeof(lsm);
+	return lsm;
 }
 
 const void *corral_embedded_trace(size_t *count)
@@ -223,6 +233,54 @@ int corral_bpf_program_id(int program, uint32_t *id)
 		return -1;
 	*id = info.id;
 	return 0;
+}
+
+int corral_bpf_verified(int program, uint32_t *instructions)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0)
+		return -1;
+	*instructions = info.verified_insns;
+	return 0;
+}
+
+int corral_bpf_set_constant(struct bpf_object *object, uint32_t value)
+{
+	static const char section[] = ".rodata";
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object) {
+		const char *name = bpf_map__name(map);
+		size_t length = strlen(name), count = 0;
+		const void *data = bpf_map__initial_value(map, &count);
+		unsigned char *changed;
+		int error;
+
+		if (length < sizeof(section) - 1 || strcmp(name + length - (sizeof(section) - 1), section) || !data ||
+		    count < sizeof(value))
+			continue;
+		changed = malloc(count);
+		if (!changed)
+			return -1;
+		memcpy(changed, data, count);
+		memcpy(changed, &value, sizeof(value));
+		error = bpf_map__set_initial_value(map, changed, count);
+		free(changed);
+		if (error < 0)
+			errno = -error;
+		return error < 0 ? -1 : 0;
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+int corral_bpf_command(uint32_t command)
+{
+	union bpf_attr attributes = { 0 };
+
+	return syscall(SYS_bpf, command, &attributes, sizeof(attributes)) < 0 ? errno : 0;
 }
 
 int corral_bpf_test_run(int program, const void *frame, size_t count, uint32_t ifindex, uint32_t answer[4], uint32_t *result)

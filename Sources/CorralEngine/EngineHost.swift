@@ -10,6 +10,8 @@ final class EngineHost: Sendable {
     let images: ImageStore
     let snapshots: SnapshotStore
     private let programs: BpfPrograms
+    /// They judge what sandboxes ask of the kernel beside the network.
+    let lsm: LsmHooks
     private let ring = Mutex<DecisionRing?>(nil)
     let records: RecordStore
     /// Sandboxes of a daemon that was killed, as far as they are written down and not gone.
@@ -34,6 +36,7 @@ final class EngineHost: Sendable {
         records = try RecordStore(directory: configuration.runDirectory + "/sandboxes")
         (programs, inherited) = try Self.takeOver(configuration, records, hierarchy, network)
         let hooks = try SandboxHooks(programs: programs)
+        lsm = LsmHooks(programs: programs)
         enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
         enforcedPins = try PinDirectory.makeEnforced(instance)
         try Forwarding.enable()

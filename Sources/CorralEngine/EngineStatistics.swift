@@ -20,6 +20,8 @@ public struct EngineStatistics: Sendable {
     public var helperFailures: [(helper: String, subject: String, count: UInt64)] = []
     public var maps: [(name: String, fill: MapFill)] = []
     public var tracedSandboxes = 0
+    /// The BPF LSM enforces; false: it is absent.
+    public var isLsmEnforced = false
     public var names = ResolverStatistics()
     public var events = EventStatistics()
     public var journal = JournalStatistics()
@@ -95,6 +97,7 @@ extension Engine {
         let programs = hooks
         let counted = try? await measuring.run { programs.mapEntries() }
         statistics.maps = (counted ?? []).map { ($0.name, MapFill(used: $0.entries, limit: $0.limit)) }
+        statistics.isLsmEnforced = host.lsm.isEnforced
         statistics.tracedSandboxes = trace?.tracedCount ?? 0
         statistics.names = nameService.resolver.statistics
         statistics.events = hub.statistics

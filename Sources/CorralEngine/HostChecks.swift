@@ -29,7 +29,9 @@ struct HostChecks: Sendable {
                 detail: "programs are loaded; each sandbox's hooks have to refuse a probe before it is used",
                 isNeeded: true),
             Self.jit(HostFile.text("/proc/sys/net/core/bpf_jit_enable")),
-            Self.lsm(HostFile.text("/sys/kernel/security/lsm")),
+            Self.lsm(
+                isEnforced: statistics.isLsmEnforced, absent: host.lsm.reason,
+                active: HostFile.text("/sys/kernel/security/lsm")),
             Self.entropy(HostFile.text("/proc/sys/kernel/random/entropy_avail")),
             Self.clock(seconds: Int64(time(nil)), isSynchronised: Self.clockIsSynchronised),
         ]
@@ -56,13 +58,17 @@ struct HostChecks: Sendable {
             remedy: "sysctl -w net.core.bpf_jit_enable=1")
     }
 
-    static func lsm(_ list: String?) -> HostCheck {
-        let isActive = list.map { $0.split(separator: ",").contains("bpf") }
+    /// `absent`: why; nil where the hooks were on when corrald began.
+    static func lsm(isEnforced: Bool, absent: String?, active: String?) -> HostCheck {
+        let list = active.map { "active: \($0)" } ?? "/sys/kernel/security is not mounted"
         return HostCheck(
-            feature: "BPF LSM", answer: isActive.map { $0 ? .yes : .no } ?? .couldNotTell,
-            detail: "lsm: absent (Corral has no LSM program yet); "
-                + (list.map { "active: \($0)" } ?? "/sys/kernel/security is not mounted"),
-            without: "nothing: seccomp, namespaces and network hooks hold without it")
+            feature: "BPF LSM", answer: isEnforced ? .yes : .no,
+            detail: isEnforced
+                ? "lsm: enforced; a deliberate denial was refused just now"
+                : "lsm: absent; \(absent ?? "the hooks were taken off since corrald began"); \(list)",
+            without: "seccomp alone refuses what the profile refuses, and a new policy holds for later commands",
+            remedy: absent == nil
+                ? "restart corrald" : "boot with lsm=…,bpf: the list that is active now, and bpf at its end")
     }
 
     static func entropy(_ text: String?) -> HostCheck {

@@ -51,6 +51,7 @@ extension Reason {
             case .notIP: CORRAL_REASON_NOT_IP
             case .unsolicitedInbound: CORRAL_REASON_UNSOLICITED_INBOUND
             case .syscallNotAllowed: CORRAL_REASON_SYSCALL_NOT_ALLOWED
+            case .foreignSocket: CORRAL_REASON_FOREIGN_SOCKET
             }
         return UInt8(truncatingIfNeeded: value.rawValue)
     }
@@ -77,9 +78,36 @@ extension Hook {
             case .vethEgress: CORRAL_HOOK_VETH_EGRESS
             case .vethIngress: CORRAL_HOOK_VETH_INGRESS
             case .cgroupEgress: CORRAL_HOOK_CGROUP_EGRESS
+            case .lsm: CORRAL_HOOK_LSM
             }
         return UInt8(truncatingIfNeeded: value.rawValue)
     }
+}
+
+extension KernelOperation {
+    /// Nil for `CORRAL_OPERATION_NONE` and for a number that `enum corral_operation` does not have.
+    public init?(abi number: UInt8) {
+        guard let match = Self.allCases.first(where: { $0.abi == number }) else { return nil }
+        self = match
+    }
+
+    /// `enum corral_operation`.
+    public var abi: UInt8 {
+        let value =
+            switch self {
+            case .mount: CORRAL_OPERATION_MOUNT
+            case .ptrace: CORRAL_OPERATION_PTRACE
+            case .bpf: CORRAL_OPERATION_BPF
+            case .module: CORRAL_OPERATION_MODULE
+            case .ioUring: CORRAL_OPERATION_IO_URING
+            case .userNamespace: CORRAL_OPERATION_USER_NAMESPACE
+            case .receive: CORRAL_OPERATION_RECEIVE
+            }
+        return UInt8(truncatingIfNeeded: value.rawValue)
+    }
+
+    /// `CORRAL_PERMITS` of it: its bit among those of a policy.
+    public var permit: UInt8 { 1 << (abi - 1) }
 }
 
 extension RuleReference {

@@ -33,6 +33,24 @@ public struct DecisionContext: Sendable, Equatable {
 extension WireDecision {
     /// The event of this record, with its hint.
     public func event(in context: DecisionContext) -> Event {
+        let (sum, overflow) = Int64(clamping: time).addingReportingOverflow(context.bootTime)
+        let body: Event.Body
+        switch direction {
+        case .egress: body = .egress(traffic(in: context))
+        case .ingress: body = .ingress(traffic(in: context))
+        case .operation(let operation):
+            let hint = reason == .noPolicy ? Refusal(reason: reason).hint : operation.hint
+            body = .operation(
+                RefusedOperation(
+                    operation, verdict: verdict, reason: reason, process: process.map { $0.reference(in: context) },
+                    policy: policy == nil
+                        ? nil : context.policy.map { PolicyReference(name: $0.name, generation: $0.generation) },
+                    hint: hint))
+        }
+        return Event(time: overflow ? .max : sum, seq: seq, sandbox: context.sandbox, body: body)
+    }
+
+    private func traffic(in context: DecisionContext) -> Traffic {
         var traffic = Traffic(
             verdict: verdict, reason: reason, hook: hook, process: process.map { $0.reference(in: context) },
             remote: remote.map { Remote(ip: $0, port: remotePort, name: context.remoteName) }, localPort: localPort,
@@ -42,11 +60,7 @@ extension WireDecision {
             traffic.policy = PolicyReference(name: named.name, generation: named.generation, rule: rule)
         }
         traffic.hint = traffic.adviceWhenRefused(rule: rule, direction: direction, context: context)
-        let (sum, overflow) = Int64(clamping: time).addingReportingOverflow(context.bootTime)
-        return Event(
-            time: overflow ? .max : sum, seq: seq, sandbox: context.sandbox,
-            body: direction == .egress ? .egress(traffic) : .ingress(traffic)
-        )
+        return traffic
     }
 }
 

@@ -18,6 +18,7 @@ public struct Event: Sendable, Equatable {
         case dns(NameQuery)
         case limit(LimitReached)
         case process(ProcessChange)
+        case operation(RefusedOperation)
         case syscall(Syscall)
         case policy(PolicyChange)
         case lost(Loss)
@@ -119,6 +120,8 @@ public enum Hook: String, Sendable, CaseIterable, Codable {
     case vethIngress = "veth_ingress"
     /// A packet that a process of an enforced cgroup sends.
     case cgroupEgress = "cgroup_egress"
+    /// An operation of a process, by the BPF LSM.
+    case lsm
 }
 
 /// The process that asked.
@@ -260,6 +263,7 @@ extension Event {
         case .dns: .dns
         case .limit: .limit
         case .process: .process
+        case .operation(let refused): refused.type
         case .syscall: .syscall
         case .policy: .policy
         case .lost: .lost
@@ -272,7 +276,7 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .dns, .limit, .process, .syscall, .policy, .lost, .audit, .gap: nil
+        case .sandbox, .dns, .limit, .process, .operation, .syscall, .policy, .lost, .audit, .gap: nil
         }
     }
 
@@ -286,9 +290,15 @@ extension Event {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic.process
         case .process(let change): change.process
+        case .operation(let refused): refused.process
         case .syscall(let call): call.process
         case .sandbox, .dns, .limit, .policy, .lost, .audit, .gap: nil
         }
+    }
+
+    /// What an LSM hook refused.
+    public var refusedOperation: RefusedOperation? {
+        if case .operation(let refused) = body { refused } else { nil }
     }
 
     private var isRefusedCall: Bool { syscall?.isRefused ?? false }
@@ -298,8 +308,13 @@ extension Event {
         if case .dns(let query) = body { query } else { nil }
     }
 
-    public var verdict: Verdict? { traffic?.verdict ?? nameQuery?.verdict ?? (isRefusedCall ? .deny : nil) }
-    public var reason: Reason? { traffic?.reason ?? nameQuery?.reason ?? (isRefusedCall ? .syscallNotAllowed : nil) }
+    public var verdict: Verdict? {
+        traffic?.verdict ?? nameQuery?.verdict ?? refusedOperation?.verdict ?? (isRefusedCall ? .deny : nil)
+    }
+
+    public var reason: Reason? {
+        traffic?.reason ?? nameQuery?.reason ?? refusedOperation?.reason ?? (isRefusedCall ? .syscallNotAllowed : nil)
+    }
 }
 
 extension Lifecycle {

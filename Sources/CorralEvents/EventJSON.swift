@@ -59,6 +59,7 @@ extension Event {
                 json.number(count)
             }
         case .process(let change): change.write(to: &json)
+        case .operation(let refused): refused.write(to: &json)
         case .syscall(let call): call.write(to: &json)
         case .policy(let change): change.write(to: &json)
         case .lost(let loss):

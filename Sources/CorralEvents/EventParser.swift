@@ -37,11 +37,11 @@ extension Event {
         case .lost: body = .lost(Loss(count: try fields.number("count"), place: try fields.word("place")))
         case .audit: body = .audit(try AuditRecord(fields))
         case .gap: body = .gap(try Gap(fields))
-        case .process: body = .process(try ProcessChange(fields))
+        // Decisions have a verdict, what merely happened has none.
+        case .process where try fields.optionalString("verdict") == nil: body = .process(try ProcessChange(fields))
+        case .process, .file: body = .operation(try RefusedOperation(fields, type: type))
         case .syscall: body = .syscall(try Syscall(fields))
         case .policy: body = .policy(try PolicyChange(fields))
-        case .file:
-            throw .field("type", expected: "a type of event that this version knows, not \(type.rawValue)")
         }
         let sandbox = try fields.optionalObject("sandbox").map { inner throws(EventParseError) in
             SandboxReference(id: try inner.string("id"), name: try inner.string("name"))

@@ -43,6 +43,7 @@ public struct EventRenderer: Sendable {
                 switch event.body {
                 case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
                 case .dns(let query): compact(query)
+                case .operation(let refused): compact(refused, event.type)
                 case .sandbox, .limit, .process, .syscall, .policy, .lost, .audit, .gap: emphasis(event) + detail(event)
                 }
             return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
@@ -86,6 +87,14 @@ public struct EventRenderer: Sendable {
         return query.hint.map { line + "  " + paint(TerminalText.neutralised($0), .dim) } ?? line
     }
 
+    private func compact(_ refused: RefusedOperation, _ type: EventType) -> String {
+        [
+            paint(pad(word(refused.verdict), 5), style(refused.verdict)), type.rawValue, refused.operation.rawValue,
+            refused.process.map(text) ?? "-", refused.reason.rawValue,
+            " " + paint(TerminalText.neutralised(refused.hint), .dim),
+        ].joined(separator: " ")
+    }
+
     /// What was answered: `→ 203.0.113.7, …`, or the response code.
     private func outcome(_ query: NameQuery) -> String {
         guard !query.answers.isEmpty else { return "→ \(query.responseCode)" }
@@ -108,7 +117,7 @@ public struct EventRenderer: Sendable {
         case .process(let change): "process \(text(change.process)) "
         case .syscall(let call):
             (call.isRefused ? paint("DENY ", .red) + " " : "") + "syscall \(text(call.process)) "
-        case .egress, .ingress, .dns: ""
+        case .egress, .ingress, .dns, .operation: ""
         }
     }
 
@@ -141,6 +150,7 @@ public struct EventRenderer: Sendable {
             let times = reached.count.map { " ×\($0)" } ?? ""
             return "\(name) at \(value)\(unit)\(times)"
         case .process(let change): return change.line
+        case .operation(let refused): return "\(refused.operation.rawValue)  \(TerminalText.neutralised(refused.hint))"
         case .syscall(let call): return call.line
         case .policy(let change): return change.line
         case .lost(let loss):

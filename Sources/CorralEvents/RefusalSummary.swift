@@ -24,6 +24,10 @@ extension Event {
             return RefusalSummary(
                 what: "name \(query.name)", reason: query.reason, hint: query.hint, count: query.count)
         }
+        if let refused = refusedOperation, refused.verdict == .deny {
+            return RefusalSummary(
+                what: refused.operation.rawValue, reason: refused.reason, hint: refused.hint, count: 1)
+        }
         guard let traffic, traffic.verdict == .deny else { return nil }
         var what = traffic.proto?.description ?? "?"
         if case .ingress = body { what += " from" }

@@ -3,9 +3,11 @@ public import CorralPolicy
 
 /// One `struct corral_event` of the ring buffer `decisions`, checked and decoded.
 public struct WireDecision: Sendable, Equatable {
-    public enum Direction: Sendable {
+    public enum Direction: Sendable, Equatable {
         case egress
         case ingress
+        /// No traffic: what an LSM hook has refused.
+        case operation(KernelOperation)
     }
 
     /// The process that asked, as the kernel saw it.
@@ -94,6 +96,12 @@ extension WireDecision {
         switch UInt32(type) {
         case CORRAL_EVENT_EGRESS.rawValue: direction = .egress
         case CORRAL_EVENT_INGRESS.rawValue: direction = .ingress
+        case CORRAL_EVENT_OPERATION.rawValue:
+            let number: UInt8 = load(layout.proto)
+            guard let operation = KernelOperation(abi: number) else {
+                throw .unknown(field: "operation", value: UInt32(number))
+            }
+            direction = .operation(operation)
         default: throw .unknown(field: "type", value: UInt32(type))
         }
         let hookNumber: UInt8 = load(layout.hook)

@@ -153,9 +153,14 @@ public final class BpfPrograms: Sendable {
     /// the daemon.
     func loadTrace() throws(KernelError) -> BpfObject {
         let trace = try source.open("trace")
-        for name in Self.sharedMaps { try trace.reuse(map: name, from: objects.egress) }
+        try share(with: trace)
         try trace.load()
         return trace
+    }
+
+    /// Gives an object that is not loaded yet the maps of these.
+    func share(with object: BpfObject) throws(KernelError) {
+        for name in Self.sharedMaps { try object.reuse(map: name, from: objects.egress) }
     }
 
     /// Valid while this object lives.
@@ -174,6 +179,9 @@ public final class BpfPrograms: Sendable {
     func vethProgram(_ name: String) throws(KernelError) -> Int32 {
         try objects.veth.program(name)
     }
+
+    /// What is loaded from the start; the trace is not.
+    var loaded: [BpfObject] { [objects.egress, objects.veth, objects.cgroup] }
 
     private struct Objects: Sendable {
         let egress: BpfObject
@@ -203,7 +211,7 @@ extension BpfPrograms.Source {
 /// after that read it.
 final class BpfObject: @unchecked Sendable {
     private let pointer: OpaquePointer
-    private let name: String
+    let name: String
 
     /// `embedded` names the object's bytes, which are built into this program.
     init(name: String, _ embedded: (UnsafeMutablePointer<Int>) -> UnsafeRawPointer?) throws(KernelError) {
@@ -235,6 +243,13 @@ final class BpfObject: @unchecked Sendable {
 
     func layout(of map: String) throws(KernelError) -> MapLayout { MapLayout(wanted: try find(map)) }
 
+    /// Before `load`: the first four bytes of the program's constants.
+    func set(constant: UInt32) throws(KernelError) {
+        guard corral_bpf_set_constant(pointer, constant) == 0 else {
+            throw KernelError(call: "bpf_map__set_initial_value", subject: "\(name)/.rodata", errno: errno)
+        }
+    }
+
     func load() throws(KernelError) {
         corral_bpf_log_begin()
         let result = bpf_object__load(pointer)
@@ -263,6 +278,25 @@ final class BpfObject: @unchecked Sendable {
 
     func program(_ program: String) throws(KernelError) -> Int32 {
         bpf_program__fd(try findProgram(program))
+    }
+
+    var programNames: [String] {
+        var names: [String] = []
+        var next = bpf_object__next_program(pointer, nil)
+        while let program = next {
+            names.append(String(cString: bpf_program__name(program)))
+            next = bpf_object__next_program(pointer, program)
+        }
+        return names
+    }
+
+    /// How many instructions the verifier went through before it accepted a loaded program.
+    func verifiedInstructions(_ program: String) throws(KernelError) -> UInt32 {
+        var count: UInt32 = 0
+        guard corral_bpf_verified(try self.program(program), &count) == 0 else {
+            throw KernelError(call: "BPF_OBJ_GET_INFO_BY_FD", subject: "\(name)/\(program)", errno: errno)
+        }
+        return count
     }
 
     func reuse(map: String, from other: BpfObject) throws(KernelError) {

@@ -3,6 +3,8 @@ internal import Glibc
 /// Where an instance's programs, maps and links are pinned.
 public enum PinDirectory {
     public static let root = "/sys/fs/bpf/corral"
+    /// Of an instance's directory: the links of the LSM hooks.
+    static let lsm = "lsm"
 
     /// Creates the parents and names the instance's directory.
     public static func make(_ instance: String) throws(KernelError) -> String {
@@ -17,8 +19,10 @@ public enum PinDirectory {
             SandboxHooks.removePins(in: "\(directory)/sandboxes/\(sandbox)")
         }
         for name in entries(of: directory + "/maps") { _ = unlink("\(directory)/maps/\(name)") }
-        for name in entries(of: directory + "/programs") { _ = unlink("\(directory)/programs/\(name)") }
-        for name in ["sandboxes", "maps", "programs"] { _ = rmdir("\(directory)/\(name)") }
+        for part in ["programs", lsm] {
+            for name in entries(of: "\(directory)/\(part)") { _ = unlink("\(directory)/\(part)/\(name)") }
+        }
+        for name in ["sandboxes", "maps", "programs", lsm] { _ = rmdir("\(directory)/\(name)") }
         guard rmdir(directory) == 0 || errno == ENOENT else {
             throw KernelError(call: "rmdir", subject: directory, errno: errno)
         }

@@ -66,7 +66,8 @@ public final class PolicyMap: Sendable {
         ///   - second: its bytes 8...15.
         mutating func add(
             space: corral_policy_space, prefix: UInt32, first: UInt64 = 0, second: UInt64 = 0, set: UInt32 = 0,
-            rule: UInt32 = CORRAL_NO_RULE, verdict: Verdict, reason: Reason, flags: UInt32 = 0
+            rule: UInt32 = CORRAL_NO_RULE, verdict: Verdict, reason: Reason, flags: UInt32 = 0,
+            permitted: UInt8 = 0
         ) {
             keys.appendWord(prefix)
             keys.append(UInt8(truncatingIfNeeded: space.rawValue))
@@ -78,7 +79,7 @@ public final class PolicyMap: Sendable {
             values.append(verdict.abi)
             values.append(reason.abi)
             values.append(UInt8(truncatingIfNeeded: flags))
-            values.append(0)
+            values.append(permitted)
             count += 1
         }
     }
@@ -91,8 +92,7 @@ public final class PolicyMap: Sendable {
         if policy.resolvesNames { flags |= CORRAL_POLICY_NAMES.rawValue }
         entries.add(
             space: CORRAL_SPACE_META, prefix: UInt32(CORRAL_META_PREFIX), set: number, verdict: .deny,
-            reason: .noPolicy,
-            flags: flags
+            reason: .noPolicy, flags: flags, permitted: policy.operations.reduce(0) { $0 | $1.permit }
         )
         for entry in policy.addresses {
             let length = UInt32(CORRAL_ADDRESS_PREFIX) + UInt32(entry.prefix.length)

@@ -52,6 +52,8 @@ public struct CompiledPolicy: Sendable, Equatable {
     public var allowsICMP: Bool
     /// Names are resolved, by corrald alone: port 53 of every address is its resolver.
     public var resolvesNames: Bool
+    /// What else its processes may ask of the kernel, where the BPF LSM judges that.
+    public var operations: Set<KernelOperation>
     /// One entry a prefix, ordered by address, then length; always holds the /0.
     public var addresses: [AddressEntry]
     /// Each set holds a length-0 entry for every protocol. Equal sets are stored once.
@@ -60,12 +62,13 @@ public struct CompiledPolicy: Sendable, Equatable {
     public var namePorts: [Int: Int]
 
     public init(
-        audit: Bool, allowsICMP: Bool, resolvesNames: Bool = false, addresses: [AddressEntry],
-        portSets: [[PortEntry]], namePorts: [Int: Int] = [:]
+        audit: Bool, allowsICMP: Bool, resolvesNames: Bool = false, operations: Set<KernelOperation> = [],
+        addresses: [AddressEntry], portSets: [[PortEntry]], namePorts: [Int: Int] = [:]
     ) {
         self.audit = audit
         self.allowsICMP = allowsICMP
         self.resolvesNames = resolvesNames
+        self.operations = operations
         self.addresses = addresses
         self.portSets = portSets
         self.namePorts = namePorts

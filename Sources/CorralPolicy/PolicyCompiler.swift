@@ -162,7 +162,8 @@ struct PolicyCompiler {
         try sets.bound(addresses.count + 1)
         return CompiledPolicy(
             audit: policy.mode == .audit, allowsICMP: policy.allow.contains { $0.protocols.contains(.icmp) },
-            resolvesNames: policy.resolvesNames, addresses: addresses, portSets: sets.portSets, namePorts: namePorts
+            resolvesNames: policy.resolvesNames, operations: policy.syscalls.resolved.permittedOperations,
+            addresses: addresses, portSets: sets.portSets, namePorts: namePorts
         )
     }
 

@@ -83,6 +83,8 @@ public struct Refusal: Sendable, Equatable {
             return "the sandbox has no policy, so nothing may leave it; start it with --policy"
         case .syscallNotAllowed:
             return "the system call profile refuses this call; syscalls.allow can permit it"
+        case .foreignSocket:
+            return KernelOperation.receive.hint
         }
     }
 

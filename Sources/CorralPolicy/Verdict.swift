@@ -25,6 +25,7 @@ public enum Reason: String, Sendable, CaseIterable, Codable {
     case unsolicitedInbound = "unsolicited_inbound"
     case noPolicy = "no_policy"
     case syscallNotAllowed = "syscall_not_allowed"
+    case foreignSocket = "foreign_socket"
 }
 
 /// A transport a policy can name. Raw values are IANA protocol numbers; ICMP and ICMPv6 are one.

@@ -10,8 +10,8 @@ final class HealthRoute: Sendable {
         var status: String
         /// `failing` while the audit journal cannot be written.
         var journal: String
-        /// Whether BPF LSM programs enforce.
-        var lsm = "absent"
+        /// `enforced` while BPF LSM programs refuse what is asked of them on purpose, else `absent`.
+        var lsm: String
     }
 
     private let engine: any SandboxEngine
@@ -26,7 +26,8 @@ final class HealthRoute: Sendable {
         let slots = statistics.slots
         let isFull = slots.limit > 0 && slots.used >= slots.limit && statistics.pool.warm == 0
         let answer = Answer(
-            status: isFull ? "full" : "ok", journal: statistics.journal.isFailing ? "failing" : "ok")
+            status: isFull ? "full" : "ok", journal: statistics.journal.isFailing ? "failing" : "ok",
+            lsm: statistics.isLsmEnforced ? "enforced" : "absent")
         var response = Response.json(answer, status: isFull ? .serviceUnavailable : .ok)
         response.headers[.cacheControl] = "no-store"
         return response

@@ -21,10 +21,20 @@ import Testing
     }
 
     @Test func everyHookHasOneNumberAndNoneIsNotAHook() {
-        #expect(Hook.allCases.map(\.abi).sorted() == [1, 2, 3, 4, 5, 6, 7, 8])
+        #expect(Hook.allCases.map(\.abi).sorted() == [1, 2, 3, 4, 5, 6, 7, 8, 9])
         for hook in Hook.allCases { #expect(Hook(abi: hook.abi) == hook) }
         #expect(Hook(abi: UInt8(CORRAL_HOOK_NONE.rawValue)) == nil)
-        for number in UInt8(9)...UInt8.max { #expect(Hook(abi: number) == nil) }
+        for number in UInt8(10)...UInt8.max { #expect(Hook(abi: number) == nil) }
+    }
+
+    @Test func everyOperationHasOneNumberAndOneBit() {
+        #expect(KernelOperation.allCases.map(\.abi).sorted() == Array(1..<UInt8(CORRAL_OPERATION_COUNT.rawValue)))
+        for operation in KernelOperation.allCases {
+            #expect(KernelOperation(abi: operation.abi) == operation)
+            #expect(operation.permit.nonzeroBitCount == 1)
+        }
+        #expect(KernelOperation(abi: 0) == nil)
+        #expect(Set(KernelOperation.allCases.map(\.permit)).count == KernelOperation.allCases.count)
     }
 
     @Test func zeroedMemoryMeansDenyWithoutPolicy() {

@@ -156,7 +156,12 @@ import Testing
         ),
         (
             #"{"time":"2026-12-01T00:00:00Z","type":"file","seq":0}"#,
-            .field("type", expected: "a type of event that this version knows, not file")
+            .field(
+                "action", expected: "one of mount, ptrace, bpf, module, io_uring, user_namespace, receive")
+        ),
+        (
+            #"{"time":"2026-12-01T00:00:00Z","type":"file","seq":0,"action":"mount","verdict":"deny","reason":"no_policy","hint":""}"#,
+            .field("action", expected: "an operation that makes events of type file")
         ),
         (
             #"{"time":"2026-12-01T00:00:00Z","type":"dns","seq":0}"#, .field("query", expected: "an object")

@@ -11,7 +11,7 @@ struct SampleEvents {
 
     mutating func next() -> Event {
         let body: Event.Body =
-            switch random.next() % 22 {
+            switch random.next() % 24 {
             case 0: .sandbox(lifecycle())
             case 1:
                 .limit(
@@ -26,6 +26,7 @@ struct SampleEvents {
             case 13...14: .syscall(syscall())
             case 15...16: .process(ProcessChange(process: process(), action: action()))
             case 17: .policy(policyChange())
+            case 18...19: .operation(refusedOperation())
             default: .egress(traffic())
             }
         return Event(
@@ -39,6 +40,12 @@ struct SampleEvents {
             random.next() % 2 == 0 ? .applied : .refused(text()),
             policy: maybe { PolicyReference(name: $0.text(), generation: $0.number()) },
             changes: (0..<random.next() % 4).map { _ in text() }, isCut: random.next() % 2 == 0)
+    }
+
+    private mutating func refusedOperation() -> RefusedOperation {
+        RefusedOperation(
+            pick(KernelOperation.allCases), verdict: pick(Verdict.allCases), reason: pick(Reason.allCases),
+            process: maybe { $0.process() }, policy: maybe { $0.policy() }, hint: text())
     }
 
     private mutating func lifecycle() -> Lifecycle {

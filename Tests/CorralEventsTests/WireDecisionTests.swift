@@ -85,15 +85,15 @@ import Testing
 
     @Test func anotherVersionIsRefused() {
         var record = WireRecord()
-        record.set(\.version, 2 as UInt16)
-        #expect(throws: WireError.version(2, expected: UInt16(CORRAL_RECORD_VERSION))) {
+        record.set(\.version, 99 as UInt16)
+        #expect(throws: WireError.version(99, expected: UInt16(CORRAL_RECORD_VERSION))) {
             try WireDecision(bytes: record.bytes)
         }
     }
 
     @Test(
         arguments: [
-            ("type", 1...2), ("hook", 0...8), ("verdict", 0...2),
+            ("type", 1...3), ("hook", 0...9), ("verdict", 0...2),
             ("reason", 0...UInt8(CORRAL_REASON_COUNT.rawValue - 1)),
         ] as [(String, ClosedRange<UInt8>)])
     func numbersOutsideAnEnumerationAreErrorsAndThoseInsideAreNot(name: String, known: ClosedRange<UInt8>) throws {
@@ -110,6 +110,28 @@ import Testing
                 #expect(throws: WireError.unknown(field: name, value: UInt32(number))) {
                     try WireDecision(bytes: record.bytes)
                 }
+            }
+        }
+    }
+
+    @Test func aRefusedOperationIsAnEventOfItsOwn() throws {
+        var record = WireRecord()
+        record.set(\.type, UInt8(CORRAL_EVENT_OPERATION.rawValue))
+        record.set(\.hook, UInt8(CORRAL_HOOK_LSM.rawValue))
+        record.set(\.reason, Reason.syscallNotAllowed.abi)
+        for operation in KernelOperation.allCases {
+            record.set(\.protocol, operation.abi)
+            let event = try WireDecision(bytes: record.bytes).event(in: context)
+            #expect(event.type == (operation == .receive ? .file : .process))
+            #expect(event.verdict == .deny && event.reason == .syscallNotAllowed)
+            #expect(event.refusedOperation?.operation == operation && event.refusedOperation?.policy?.generation == 3)
+            #expect(event.refusal?.what == operation.rawValue)
+            #expect(try Event(json: event.jsonLine) == event)
+        }
+        for number in [UInt8(0), UInt8(CORRAL_OPERATION_COUNT.rawValue), .max] {
+            record.set(\.protocol, number)
+            #expect(throws: WireError.unknown(field: "operation", value: UInt32(number))) {
+                try WireDecision(bytes: record.bytes)
             }
         }
     }
@@ -170,6 +192,10 @@ import Testing
             // The head stays valid most of the time, so that the rest is reached.
             let start = random.next() % 8 == 0 ? 0 : 8
             for index in start..<record.bytes.count { record.bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
+            if random.next() % 4 == 0 {
+                record.set(\.type, UInt8(CORRAL_EVENT_OPERATION.rawValue))
+                record.set(\.protocol, UInt8(random.next() % UInt64(CORRAL_OPERATION_COUNT.rawValue + 1)))
+            }
             record.bytes[WireRecord.offset(\.family)] = UInt8(truncatingIfNeeded: random.next() % 4) * 2
             if let decision = try? WireDecision(bytes: record.bytes) {
                 accepted += 1

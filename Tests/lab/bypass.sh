@@ -59,6 +59,9 @@ egress:
   deny:
     - cidr: $REFUSED4/32
 YAML
+# The same, and the LSM refuses nothing: the network hooks alone.
+UNFENCED=$LAB_DIR/unfenced.yaml
+{ cat "$POLICY"; echo 'syscalls: { profile: unconfined }'; } >"$UNFENCED"
 WIDE=$LAB_DIR/wide.yaml
 cat >"$WIDE" <<YAML
 apiVersion: corral/v1
@@ -77,7 +80,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies learn policy_events top publish refusals trace ways strace flood enforce enforce_names life commands terminal pause cleanup timing limits isolation calls bounds siege apart secrets unhooked pool events overflow journal images mounts copy snapshots access exhaustion adopt upgrade orphans leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies learn policy_events top publish refusals trace ways strace flood enforce enforce_names life commands terminal pause cleanup timing limits isolation calls lsm bounds siege apart secrets unhooked pool events overflow journal images mounts copy snapshots access exhaustion adopt upgrade orphans leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

@@ -272,7 +272,7 @@ lab_end_tails() {
 # LABEL: frames counted since the last time, and starts from zero. The whole answer is in LAB_CAPTURED.
 lab_count() {
     echo reset >&"${LAB_IN[$1]}"
-    read -r -t 20 LAB_CAPTURED <&"${LAB_OUT[$1]}" || { echo "lab: capture $1 does not answer" >&2; exit 1; }
+    read -r -t 60 LAB_CAPTURED <&"${LAB_OUT[$1]}" || { echo "lab: capture $1 does not answer" >&2; exit 1; }
     [[ $LAB_CAPTURED =~ \"frames\":([0-9]+),\"dropped\":([0-9]+) ]] || { echo "lab: $LAB_CAPTURED" >&2; exit 1; }
     [ "${BASH_REMATCH[2]}" = 0 ] || { echo "lab: capture $1 lost frames" >&2; exit 1; }
     LAB_FRAMES=${BASH_REMATCH[1]}

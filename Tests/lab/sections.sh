@@ -27,10 +27,10 @@ quiet() {
 #   ERRNO  what the sandbox must be told; `-` when the call itself may succeed, or fail in more than one way.
 path() {
     local name=$1 where=$2 errno=$3 attempt=$4 twin=$5
-    local flags=() capture=${where%+}-capture control near=0 far result attempted
+    local flags=() capture=${where%+}-capture control near=0 far result attempted policy=$POLICY
     [ "$capture" = link-capture ] && capture=client-capture
     if [ -n "$ALONE" ]; then
-        flags=("${SWITCHES[@]}")
+        flags=("${SWITCHES[@]}") policy=$UNFENCED
         twin=${6:-$twin}
         name="$name (BPF alone)"
     fi
@@ -52,7 +52,7 @@ path() {
     lab_count near-capture
     attempts=$((attempts + 1))
     # shellcheck disable=SC2086
-    result=$(lab_probe "$POLICY" "${flags[@]}" --name "attempt$attempts" -- $attempt 2>&1)
+    result=$(lab_probe "$policy" "${flags[@]}" --name "attempt$attempts" -- $attempt 2>&1)
     attempted=$result
     settle
     lab_count near-capture
@@ -89,7 +89,7 @@ path() {
 
     lab_count permitted-capture
     # shellcheck disable=SC2086
-    result=$(lab_probe "$POLICY" "${flags[@]}" -- $twin 2>&1)
+    result=$(lab_probe "$policy" "${flags[@]}" -- $twin 2>&1)
     settle
     lab_count near-capture
     near=$LAB_FRAMES

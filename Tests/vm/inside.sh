@@ -54,6 +54,7 @@ check_kernel() {
     SWIFT_BACKTRACE=enable=no .build/release/corralPackageTests.xctest --testing-library swift-testing --filter CorralKernelTests \
         >$log 2>&1
     grep -E 'recorded an issue|failed after' $log
+    grep -oE 'verified [a-z]+/[a-z0-9_]+ [0-9]+' $log
     p=$(grep -cE '^[^ ]+ +Test [^r].* passed after|^[^ ]+ +Test r[^u].* passed after' $log)
     f=$(grep -cE '^[^ ]+ +Test [^r].* failed after|^[^ ]+ +Test r[^u].* failed after' $log)
     s=$(grep -cE '^[^ ]+ +Test .* skipped' $log)
@@ -84,7 +85,10 @@ check_start() {
     equal "an owner inside is who it is outside" 0 "$(run -- stat -c %u /usr/bin/env 2>&1)"
 }
 
-sandbox_interface() { ip -n "$LAB_HOST" -o link show | grep -oE 'crl[^:@ ]*' | tail -1; }
+# Of one that runs; those of the pool come and go.
+sandbox_interface() {
+    ip -n "$LAB_HOST" -o link show | grep "alias corral:$LAB:$("$CORRAL_BIN/corral" ps -q | head -1)" | grep -oE 'crl[^:@ ]*' | head -1
+}
 
 check_cycle() {
     local events=$LAB_DIR/cycle.json i interface tail_pid clients=()
@@ -104,11 +108,11 @@ check_cycle() {
         grep -q "\"verdict\":\"deny\".*\"comm\":\"curl\",\"exe\":\"/usr/bin/curl\".*$REFUSED4" "$events"
     expect "the refusal came from the cgroup hook" grep -q '"verdict":"deny".*"hook":"connect4"' "$events"
 
-    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 30 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 120 >/dev/null 2>&1 &
     clients+=($!)
-    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 30 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 120 >/dev/null 2>&1 &
     clients+=($!)
-    lab_probe "$POLICY" --test-keep-capabilities --test-no-seccomp -- loop "$REFUSED4" 8000 30 >/dev/null 2>&1 &
+    lab_probe "$POLICY" --test-keep-capabilities --test-no-seccomp -- loop "$REFUSED4" 8000 120 >/dev/null 2>&1 &
     clients+=($!)
     for ((i = 0; i < 100; i++)); do
         [ "$(pgrep -cx probe)" = 3 ] && break
@@ -135,14 +139,29 @@ check_cycle() {
     expect "corrald is killed: from_sandbox is still on" hook_is_on "$interface" ingress from_sandbox
     expect "corrald is killed: to_sandbox is still on" hook_is_on "$interface" egress to_sandbox
     lab_corrald --allow-test-switches || { fail "corrald starts again"; return; }
-    equal "a new one ends the old one's sandboxes" "" "$(pgrep -x probe)"
+    equal "a new one goes on with the old one's sandboxes" 3 "$(pgrep -cx probe)"
+    lab_count permitted-capture
+    sleep 2
+    lab_count permitted-capture
+    expect "adopted: what was permitted goes on ($LAB_FRAMES frames)" test "$LAB_FRAMES" -gt 0
+    lab_count refused-capture
+    equal "adopted: what was refused stays so" 0 "$LAB_FRAMES"
+    expect "adopted: from_sandbox is on" hook_is_on "$interface" ingress from_sandbox
+    expect "adopted: to_sandbox is on" hook_is_on "$interface" egress to_sandbox
     equal "a new one serves" "hello from permitted" "$(run -- curl -sS -m 10 "http://$PERMITTED4/" 2>&1)"
+    # It first reads what it has missed, of which the sandboxes that are refused have made plenty.
+    for ((i = 0; i < 1200; i++)); do
+        grep -q 'corrald is back' "$LAB_DIR/tail.err" && break
+        sleep 0.1
+    done
     run -- bash -c "echo >/dev/udp/$REFUSED4/8003" 2>/dev/null
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 600; i++)); do
         grep -q '"port":8003' "$events" && break
         sleep 0.1
     done
     DETAIL=$(cat "$LAB_DIR/tail.err") expect "tail goes on with the new one" grep -q '"port":8003' "$events"
+    "$CORRAL_BIN/corral" ps -q | xargs -r "$CORRAL_BIN/corral" rm -f >/dev/null
+    equal "and ends them when it is asked to" "" "$(pgrep -x probe)"
     kill $tail_pid
     # The sandboxes' clients have ended with their daemon, and said so.
     wait $tail_pid "${clients[@]}" 2>/dev/null
@@ -158,13 +177,14 @@ check_limits() {
     sleep 1
     run --name "$name" --memory 64MiB --pids 33 --cpu 0.2 -- sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; sleep 30' &
     for ((i = 0; i < 100; i++)); do
-        [ "$(setting pids.max)" = 33 ] && break
+        [ "$(setting pids.max)" = 65 ] && break
         sleep 0.1
     done
     equal "memory.max" 67108864 "$(setting memory.max)"
     equal "memory.swap.max" 0 "$(setting memory.swap.max)"
     expect "memory.oom.group" grep -qx 1 /sys/fs/cgroup/corral/"$LAB"/*/memory.oom.group
-    equal "pids.max" 33 "$(setting pids.max)"
+    # 32 beyond what the command may have.
+    equal "pids.max" 65 "$(setting pids.max)"
     equal "cpu.max" "20000 100000" "$(setting cpu.max | grep -oE '[0-9]+ 100000')"
     for inner in /sys/fs/cgroup /sys/fs/cgroup/corral "/sys/fs/cgroup/corral/$LAB"; do
         expect "$inner gives on memory, pids and cpu" grep -qE '^(.* )?cpu .*memory .*pids' "$inner/cgroup.subtree_control"
@@ -215,7 +235,7 @@ checks=("$@")
 # Of the bypass suite, what another kernel may answer differently. Left out: what measures time (live, expiry, budgets) on a
 # processor that is emulated, what does not ask the kernel (life, publish, refusals, events), and killed, which is `cycle`.
 [ $# -gt 0 ] || checks=(host spawn kernel start cycle limits
-    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,leftovers)
+    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,lsm,adopt,leftovers)
 for check in "${checks[@]}"; do
     echo "-- $check"
     begun=$SECONDS

@@ -119,6 +119,8 @@ vm_userland() { # ROOT
     # Without the leading slash, which tar takes off and says so.
     tar -cf - --no-recursion -T "$VM_DIR/files" 2>/dev/null | tar -xpf - -C "$root" || return
     rm "$VM_DIR/files"
+    # Whichever awk this machine has chosen, the disk has mawk.
+    ln -sf mawk "$root/usr/bin/awk"
     printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n' >"$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
     printf '127.0.0.1 localhost\n' >"$root/etc/hosts"

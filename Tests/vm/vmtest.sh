@@ -5,7 +5,8 @@
 #   Tests/vm/vmtest.sh [KERNEL...]      default: 6.1 6.12
 #
 # KERNEL is a series, of which the newest cloud kernel in the apt sources is taken, or a release in full
-# (6.12.117+deb12-cloud-amd64). Output of each machine goes to build/vm/KERNEL.log, its kernel's to build/vm/KERNEL.dmesg.
+# (6.12.117+deb12-cloud-amd64). Output of each machine goes to build/vm/KERNEL.log, its kernel's to build/vm/KERNEL.dmesg, and the
+# tables of docs/RELIABILITY.md to build/vm/matrix.md: results, and what each program costs each verifier, this machine's too.
 #
 #   CORRAL_VM_SECONDS   limit for each machine, 1200; it takes half of that where nothing else runs
 #   CORRAL_VM_CHECKS    what Tests/vm/inside.sh runs
@@ -14,18 +15,22 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 . Tests/vm/machine.sh
+. Tests/vm/matrix.sh
 
 passed=0 failed=0 skipped=0
 table=()
+logs=()
 # KERNEL RESULT SECONDS PASSED FAILED SKIPPED
 row() {
     table+=("$(printf '%-30s %5s s %7s %7s %8s   %s' "$1" "$3" "$4" "$5" "$6" "$2")")
+    matrix_row "$1" "$3" "$4" "$5" "$6" "$2"
     passed=$((passed + $4)) failed=$((failed + $5)) skipped=$((skipped + $6))
 }
 finish() {
     echo
     printf '%-30s %7s %7s %7s %8s\n' kernel time passed failed skipped
     printf '%s\n' "${table[@]}"
+    matrix_write "${logs[@]}" >"$VM_DIR/matrix.md"
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" -eq 0 ]
     exit
@@ -48,6 +53,9 @@ trap vm_cleanup EXIT
 trap 'exit 130' INT TERM
 vm_root || { echo "vmtest: the disk's contents cannot be put together" >&2; exit 1; }
 
+# What this machine's own kernel says of the programs, for the table.
+.build/release/corralPackageTests.xctest --testing-library swift-testing --filter VerifierCostTests >"$VM_DIR/here.log" 2>&1
+logs+=("$(uname -r | cut -d. -f1,2)=$VM_DIR/here.log")
 for wanted; do
     if ! release=$(vm_kernel "$wanted"); then
         impossible "$wanted" "$release"
@@ -62,6 +70,7 @@ for wanted; do
     begun=$SECONDS
     vm_run "$release" "$log" "$dmesg"
     status=$?
+    logs+=("$(cut -d. -f1,2 <<<"$release")=$log")
     took=$((SECONDS - begun))
     # The guest's own last line, whatever was printed before it.
     counts=$(grep -aoE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1 | grep -oE '[0-9]+' | tr '\n' ' ')

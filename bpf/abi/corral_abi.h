@@ -101,7 +101,8 @@ enum corral_reason {
 	CORRAL_REASON_NOT_IP = 14,
 	CORRAL_REASON_UNSOLICITED_INBOUND = 15,
 	CORRAL_REASON_SYSCALL_NOT_ALLOWED = 16,
-	CORRAL_REASON_COUNT = 17,
+	CORRAL_REASON_FOREIGN_SOCKET = 17,
+	CORRAL_REASON_COUNT = 18,
 };
 
 /* What the kernel may fail to do for a program that asks: index into `failures`. */
@@ -126,7 +127,24 @@ enum corral_hook {
 	CORRAL_HOOK_VETH_EGRESS = 6,  /* a frame that left the sandbox */
 	CORRAL_HOOK_VETH_INGRESS = 7, /* a frame on its way into the sandbox */
 	CORRAL_HOOK_CGROUP_EGRESS = 8, /* a packet that a process of the cgroup sends */
+	CORRAL_HOOK_LSM = 9,
 };
+
+/* What the LSM hooks judge, whichever system call asks for it. */
+enum corral_operation {
+	CORRAL_OPERATION_NONE = 0,
+	CORRAL_OPERATION_MOUNT = 1,
+	CORRAL_OPERATION_PTRACE = 2, /* attaching to another process, reading and writing its memory */
+	CORRAL_OPERATION_BPF = 3,
+	CORRAL_OPERATION_MODULE = 4, /* code for the kernel */
+	CORRAL_OPERATION_IO_URING = 5,
+	CORRAL_OPERATION_USER_NAMESPACE = 6,
+	CORRAL_OPERATION_RECEIVE = 7, /* of an open socket */
+	CORRAL_OPERATION_COUNT = 8,
+};
+
+/* Of `permitted` in a META entry: policies permit these by the system calls they permit, the others never. */
+#define CORRAL_PERMITS(operation) (1u << ((operation)-1))
 
 /* Protocols a policy speaks of. ICMP and ICMPv6 are one. */
 enum corral_protocol {
@@ -179,7 +197,7 @@ struct corral_policy_value {
 	corral_u8 verdict;
 	corral_u8 reason;
 	corral_u8 flags; /* enum corral_policy_flag */
-	corral_u8 zero;
+	corral_u8 permitted; /* META: CORRAL_PERMITS of each operation that is */
 };
 
 /* Set in a rule number that counts egress.deny; clear in one that counts egress.allow. */
@@ -332,6 +350,7 @@ enum corral_event_type {
 	CORRAL_EVENT_NONE = 0,
 	CORRAL_EVENT_EGRESS = 1,
 	CORRAL_EVENT_INGRESS = 2,
+	CORRAL_EVENT_OPERATION = 3, /* one was refused: `protocol` says which */
 };
 
 #define CORRAL_COMM_BYTES 16u
@@ -355,7 +374,7 @@ struct corral_event {
 	corral_u16 local_port; /* 0 where not known */
 	corral_u8 address[16]; /* the remote's, as the program or packet gave it */
 	corral_u8 family;      /* 4 or 6, as the program or packet gave it; 0 for no address */
-	corral_u8 protocol;    /* IANA number */
+	corral_u8 protocol;    /* IANA number; of CORRAL_EVENT_OPERATION, enum corral_operation */
 	corral_u16 ethertype;  /* not_ip only */
 	/* The process that asked; all zero where the packet alone was seen. */
 	corral_u32 pid;	 /* in the sandbox's pid namespace */

@@ -9,6 +9,7 @@
 /* The BPF objects built into this program. */
 const void *corral_embedded_cgroup(size_t *count);
 const void *corral_embedded_egress(size_t *count);
+const void *corral_embedded_lsm(size_t *count);
 const void *corral_embedded_trace(size_t *count);
 const void *corral_embedded_veth(size_t *count);
 
@@ -51,6 +52,15 @@ int corral_clsact_attached(uint32_t ifindex, int ingress, uint32_t *id);
 
 /* Kernel-wide number of a program. */
 int corral_bpf_program_id(int program, uint32_t *id);
+
+/* How many instructions the verifier went through before it accepted a program, those of each path it took counted. */
+int corral_bpf_verified(int program, uint32_t *instructions);
+
+/* Sets the first four bytes of an object's .rodata, before it is loaded. -1 with errno. */
+int corral_bpf_set_constant(struct bpf_object *object, uint32_t value);
+
+/* errno of bpf(2) with a command and empty attributes; 0: it did something. */
+int corral_bpf_command(uint32_t command);
 
 /* Runs a SCHED_CLS program on a frame as if it had come from `ifindex`; `answer` gets the four words of skb->cb. */
 int corral_bpf_test_run(int program, const void *frame, size_t count, uint32_t ifindex, uint32_t answer[4], uint32_t *result);

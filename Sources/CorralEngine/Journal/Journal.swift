@@ -261,8 +261,8 @@ extension Event {
     /// Told in numbers that the sandbox decides: of these it has a share of the journal.
     fileprivate var isOfItsOwnMaking: Bool {
         switch type {
-        case .egress, .ingress, .dns, .process: true
-        case .sandbox, .syscall, .file, .limit, .policy, .lost, .audit, .gap: false
+        case .egress, .ingress, .dns, .process, .file: true
+        case .sandbox, .syscall, .limit, .policy, .lost, .audit, .gap: false
         }
     }
 }
