@@ -431,10 +431,11 @@ section_leftovers() {
     # A namespace goes with its last process unless somebody holds it open or has mounted it. corrald does so until it destroys the
     # sandbox, together with others.
     for ((i = 0; i < 100; i++)); do
-        "$CORRAL_BIN/corral" pool | grep -q 'being destroyed' || break
+        remains=$(ls -l /proc/"$LAB_DAEMON"/fd 2>/dev/null | grep -oE '(net|user|mnt|pid|ipc|uts|cgroup):\[[0-9]+\]')
+        [ -z "$remains" ] && break
         sleep 0.1
     done
-    equal "nothing holds a namespace open" "" "$(ls -l /proc/"$LAB_DAEMON"/fd 2>/dev/null | grep -oE '(net|user|mnt|pid|ipc|uts|cgroup):\[[0-9]+\]')"
+    equal "nothing holds a namespace open" "" "$remains"
     equal "no namespace is mounted" "" "$(grep nsfs /proc/mounts | grep -vF /run/netns/)"
     lab_stop_corrald
     for ((i = 0; i < 50; i++)); do
