@@ -41,8 +41,11 @@ enum StateTargets {
         guard let message = try? ReceivedMessage(Array(bytes.dropFirst()), descriptors, named: "corral-init"),
             let read = try? InitChannel.decode(message)
         else { return }
-        if case .started(_, let pid, let stdin, _, _) = read {
-            Fuzz.require(pid > 0 && (stdin != nil) == (descriptors.count == 3), "a start has its streams")
+        // One is a terminal, two the outputs, three the input besides.
+        if case .started(_, let pid, let stdin, _, let stderr) = read {
+            Fuzz.require(
+                pid > 0 && (1...3).contains(descriptors.count) && (stdin != nil) == (descriptors.count != 2)
+                    && (stderr != nil) == (descriptors.count != 1), "a start has its streams")
         }
     }
 }
