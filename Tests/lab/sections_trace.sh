@@ -182,7 +182,10 @@ trace_beside_strace() {
     sleep 0.3
     "$CORRAL_BIN/corral" trace "beside-$name" -c >"$LAB_DIR/beside.table" 2>&1 &
     table=$!
-    sleep 0.4
+    for ((i = 0; i < 100; i++)); do
+        [ "$(metric corral_traced_sandboxes)" = 1 ] && break
+        sleep 0.1
+    done
     echo >&"$in"
     wait $run
     i=$?
