@@ -146,6 +146,8 @@ final class JournalPlace: Sendable {
         }
         #expect(try await eventually { try place.directory.files().reduce(0) { $0 + $1.bytes } <= 8192 + 4096 })
         #expect(try #require(try place.directory.files().first).first > 1)
+        // A file goes first, and is told of after that.
+        #expect(try await eventually { try place.verify().problems.isEmpty })
         let report = try place.verify()
         #expect(report.problems.isEmpty)
         #expect(report.intact.count == 1)
