@@ -24,8 +24,8 @@ from plot import bars, is_own
 SCHEMA = "corral-bench/1"
 # How far a ratio may move before it counts, where a baseline says nothing else: runs on two busy cores differ that much.
 TOLERANCE = 0.5
-# Load average above which a run is said to be worth little.
-QUIET = 1.0
+# Processors at work before a run, above which it is said to be worth little.
+QUIET = 0.5
 
 
 def percentile(samples, share):
@@ -185,7 +185,7 @@ def document(directory, docs):
         parts.append(f"## {name}")
         parts.append(
             f"{machine_['processors']} × {machine_['processor']}, {machine_['memory_mib'] // 1024} GiB, Linux {machine_['kernel']}; "
-            f"{result['time'][:10]}, load before {machine_['load_before']:.1f}; `make bench{'-full' if result['mode'] == 'full' else ''} BENCHES={name}`."
+            f"{result['time'][:10]}, processors at work before {machine_['load_before']:.1f}; `make bench{'-full' if result['mode'] == 'full' else ''} BENCHES={name}`."
             + (" Beside it: " + ", ".join(sorted(set(result["tools"].values()) - {""})) + "." if result["tools"] else ""))
         if machine_["load_before"] > QUIET:
             parts.append(

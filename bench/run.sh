@@ -16,13 +16,24 @@ names=("$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
-awk '$1 > 1 { print "bench: the load is " $1 ": what is measured now says little" }' /proc/loadavg
+# Processors that were at work in the two seconds before: the load average still has what the bench before did.
+at_work() {
+    local before after
+    before=$(head -1 /proc/stat)
+    sleep 2
+    after=$(head -1 /proc/stat)
+    # user nice system idle iowait irq softirq steal; of all processors
+    printf '%s\n%s\n' "$before" "$after" | awk -v count="$(nproc)" '
+        { idle[NR] = $5 + $6; for (i = 2; i <= 9; i++) all[NR] += $i }
+        END { span = all[2] - all[1]; printf "%.2f", span ? count * (span - idle[2] + idle[1]) / span : 0 }'
+}
 for name in "${names[@]}"; do
     echo "== $name ($mode)"
     : >"$work/$name.lines"
     from=$SECONDS
-    BENCH_LOAD=$(cut -d' ' -f1 /proc/loadavg)
+    BENCH_LOAD=$(at_work)
     export BENCH_LOAD
+    awk -v load="$BENCH_LOAD" 'BEGIN { if (load > 0.5) print "bench: other work takes " load " processors: what is measured now says little" }'
     if BENCH_MODE=$mode BENCH_LINES=$work/$name.lines "bench/$name/bench.sh"; then
         python3 -B bench/report.py assemble "$name" "$mode" "$work/$name.lines" "$results/$name.json"
         echo "== $name: $((SECONDS - from)) s"
