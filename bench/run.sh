@@ -33,7 +33,7 @@ for name in "${names[@]}"; do
     from=$SECONDS
     BENCH_LOAD=$(at_work)
     export BENCH_LOAD
-    awk -v load="$BENCH_LOAD" 'BEGIN { if (load > 0.5) print "bench: other work takes " load " processors: what is measured now says little" }'
+    awk -v busy="$BENCH_LOAD" 'BEGIN { if (busy > 0.5) print "bench: other work takes " busy " processors: what is measured now says little" }'
     if BENCH_MODE=$mode BENCH_LINES=$work/$name.lines "bench/$name/bench.sh"; then
         python3 -B bench/report.py assemble "$name" "$mode" "$work/$name.lines" "$results/$name.json"
         echo "== $name: $((SECONDS - from)) s"
