@@ -4,13 +4,20 @@ public import CorralPolicy
 // The numbers of bpf/abi/corral_abi.h and the values of this program, each way, in one place. Every switch is
 // exhaustive over the Swift side; the tests walk all numbers of the C side.
 
-extension Verdict {
-    /// Nil for a number that `enum corral_verdict` does not have.
+/// A closed list whose cases the ABI numbers.
+public protocol ABINumbered: CaseIterable {
+    var abi: UInt8 { get }
+}
+
+extension ABINumbered {
+    /// Nil for a number that the list does not have; `NONE`, where its enumeration has one, is such.
     public init?(abi number: UInt8) {
         guard let match = Self.allCases.first(where: { $0.abi == number }) else { return nil }
         self = match
     }
+}
 
+extension Verdict: ABINumbered {
     /// `enum corral_verdict`.
     public var abi: UInt8 {
         let value =
@@ -59,13 +66,7 @@ extension Reason {
     private static let byNumber = Dictionary(uniqueKeysWithValues: allCases.map { ($0.abi, $0) })
 }
 
-extension Hook {
-    /// Nil for `CORRAL_HOOK_NONE` and for a number that `enum corral_hook` does not have.
-    public init?(abi number: UInt8) {
-        guard let match = Self.allCases.first(where: { $0.abi == number }) else { return nil }
-        self = match
-    }
-
+extension Hook: ABINumbered {
     /// `enum corral_hook`.
     public var abi: UInt8 {
         let value =
@@ -84,13 +85,7 @@ extension Hook {
     }
 }
 
-extension KernelOperation {
-    /// Nil for `CORRAL_OPERATION_NONE` and for a number that `enum corral_operation` does not have.
-    public init?(abi number: UInt8) {
-        guard let match = Self.allCases.first(where: { $0.abi == number }) else { return nil }
-        self = match
-    }
-
+extension KernelOperation: ABINumbered {
     /// `enum corral_operation`.
     public var abi: UInt8 {
         let value =

@@ -62,7 +62,8 @@ extension RunOrder {
     init?(plain words: [String]) {
         var rest = words[...]
         var values: [String: String] = [:]
-        var flags: Set<String> = []
+        var interactive = false
+        var quiet = false
         options: while let word = rest.first {
             switch word {
             case "--":
@@ -72,8 +73,11 @@ extension RunOrder {
                 guard let value = rest.dropFirst().first, !value.hasPrefix("-"), values[word] == nil else { return nil }
                 values[word] = value
                 rest = rest.dropFirst(2)
-            case "-i", "--interactive", "-q", "--quiet":
-                flags.insert(word.hasSuffix("i") || word == "--interactive" ? "interactive" : "quiet")
+            case "-i", "--interactive":
+                interactive = true
+                rest = rest.dropFirst()
+            case "-q", "--quiet":
+                quiet = true
                 rest = rest.dropFirst()
             default:
                 guard !word.hasPrefix("-") else { return nil }
@@ -89,7 +93,7 @@ extension RunOrder {
         self.init(
             request: CreateSandboxRequest(
                 name: values["--name"], image: values["--image"], policy: policy, command: Array(rest),
-                stdin: flags.contains("interactive") ? true : nil),
-            quiet: flags.contains("quiet"))
+                stdin: interactive ? true : nil),
+            quiet: quiet)
     }
 }
