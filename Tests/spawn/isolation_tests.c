@@ -186,6 +186,26 @@ static void test_layers(struct spawner *spawner)
 	check(system(path) == 0, "nor do the layers");
 }
 
+/* Its loader has opened and closed the libraries: until then a command holds a descriptor more. */
+static _Bool has_begun_to_sleep(pid_t pid)
+{
+	char path[64];
+	long call = -1;
+
+	snprintf(path, sizeof path, "/proc/%d/syscall", pid);
+	for (int i = 0; i < 2000; i++) {
+		FILE *file = fopen(path, "re");
+		if (file && fscanf(file, "%ld", &call) != 1)
+			call = -1;
+		if (file)
+			fclose(file);
+		if (call == SYS_clock_nanosleep)
+			return 1;
+		sleep_ms(1);
+	}
+	return 0;
+}
+
 static void test_identity(struct spawner *spawner, struct sandbox *sandbox)
 {
 	const char *const argv[] = {"sleep", "30", NULL}, *const id[] = {"/usr/bin/id", "-u", NULL};
@@ -211,6 +231,7 @@ static void test_identity(struct spawner *spawner, struct sandbox *sandbox)
 	check(stat(path, &status) == 0 && status.st_uid == UID_BASE && status.st_gid == UID_BASE,
 	      "and the first user of the sandbox's range outside");
 	snprintf(path, sizeof path, "/proc/%d/fd", pid);
+	check(has_begun_to_sleep(pid), "it sleeps");
 	check(count_fds(pid) == 3, "it holds its three streams and no other descriptor (%u)", count_fds(pid));
 	struct corral_signal end = {{CORRAL_CONTROL_VERSION, CORRAL_SIGNAL, sizeof end, 5}, 9, 0};
 	send_bytes(sandbox->control, &end, sizeof end, NULL, 0);
