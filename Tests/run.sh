@@ -4,14 +4,16 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$(mktemp) wrong=$(mktemp)
+trap 'rm -f "$log" "$wrong"' EXIT
 
 add() { # SUITE STATUS PASSED FAILED SKIPPED
     local p=${3:-0} f=${4:-0} s=${5:-0}
     if [ "$2" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; echo "$1: ended with status $2"; fi
     if [ $((p + f + s)) -eq 0 ]; then f=1; echo "$1: ran no test"; fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    # Told once more at the end, where who reads a long log looks first.
+    [ "$f" -eq 0 ] || grep -E '^ *FAIL |^.{1,4}Test .* (failed after|recorded an issue)' "$log" | sed "s/^ */$1: /" >>"$wrong"
     echo "== $1: $p passed, $f failed, $s skipped"
 }
 
@@ -90,5 +92,6 @@ for suite in "${@:-spawn}"; do
     *) echo "run.sh: no suite $suite" >&2; exit 2 ;;
     esac
 done
+cat "$wrong"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
