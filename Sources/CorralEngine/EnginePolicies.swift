@@ -46,6 +46,7 @@ extension Engine {
                 guard live[sandbox.id] === sandbox, sandbox.applied?.generation == applied.generation else { continue }
                 try putInForce(map, on: sandbox)
                 remember(sandbox)
+                await endRefusedConnections(of: sandbox)
             } catch {
                 host.report("sandbox \(sandbox.id): nothing is allowed any more, its policy does not compile: \(error)")
                 try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: sandbox.warm.identity.slot)
@@ -87,8 +88,15 @@ extension Engine {
             remember(sandbox)
             throw EngineError("the policy could not be put in force", because: error)
         }
+        await endRefusedConnections(of: sandbox)
+        return info(sandbox)
+    }
+
+    /// Connections that its policy does not permit any more are reset, and looked for once again a little later: the hook may
+    /// have permitted one before the policy changed that became a connection only after the first look.
+    private func endRefusedConnections(of sandbox: LiveSandbox) async {
         let (hooks, warm, host) = (host.provisioner.hooks, sandbox.warm, host)
-        try await ending.run {
+        let look: @Sendable () -> Void = {
             do {
                 // The programs answer, so that what is ended here is what they would drop.
                 _ = try SandboxConnections(pid: warm.hostPid).abort { address, port throws(KernelError) in
@@ -99,7 +107,13 @@ extension Engine {
                 host.report("sandbox \(warm.id): refused connections are dropped, but not reset: \(error)")
             }
         }
-        return info(sandbox)
+        try? await ending.run(look)
+        Task {
+            try? await Task.sleep(for: .seconds(1))
+            guard live[sandbox.id] === sandbox else { return }
+            if case .exited = sandbox.state { return }
+            try? await ending.run(look)
+        }
     }
 
     enum Change {

@@ -299,6 +299,18 @@ section_addresses() {
     "$CORRAL_BIN/corral" rm -f "later$$" >/dev/null 2>&1
     wait $later 2>/dev/null
     exec {in}>&- {out}>&-
+
+    # What is connected to an address when the host takes it is reset, and nothing else is.
+    live taken --policy "$WIDE" -- "/tmp/probe talk $PERMITTED4 8000 4 & /tmp/probe talk $PERMITTED6 8000 4 & wait"
+    sleep 1.2
+    ip -n "$LAB_HOST" addr add "$PERMITTED4/32" dev lo
+    sleep 1
+    ip -n "$LAB_HOST" addr del "$PERMITTED4/32" dev lo
+    wait $LIVE
+    DETAIL=$(cat "$LAB_DIR/taken.out") expect "a connection to an address that the host takes is reset" grep -qE \
+        "\"target\":\"$PERMITTED4\",\"exchanges\":[0-9]+,\"stage\":\"(send|recv)\",\"errno\":10[34]}" "$LAB_DIR/taken.out"
+    DETAIL=$(cat "$LAB_DIR/taken.out") expect "another one is not" grep -qE \
+        "\"target\":\"$PERMITTED6\",\"exchanges\":[0-9]{3,},\"stage\":\"\",\"errno\":0}" "$LAB_DIR/taken.out"
 }
 
 run() { "$CORRAL_BIN/corral" run --policy "$POLICY" "$@"; }
