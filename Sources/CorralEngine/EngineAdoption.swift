@@ -219,7 +219,7 @@ extension Engine {
         if case .claimed = sandbox.state { throw Self.unfinished }
         if case .exited(_, _, let result) = sandbox.state {
             sandbox.ending.finish(result)
-            try? sandbox.warm.cgroup.killAll()
+            try? sandbox.killAll()
             removeIfUnwanted(sandbox, after: .seconds(30))
         } else if adopted.hasEnded {
             initIsGone(sandbox)

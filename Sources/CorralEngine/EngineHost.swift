@@ -42,6 +42,13 @@ final class EngineHost: Sendable {
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
+        if inherited.isEmpty {
+            do throws(FileError) {
+                try HostImage.removeOthers(at: configuration.stateDirectory + "/images/host", keeping: image)
+            } catch {
+                Self.print("roots of the host as it was are left: \(error)")
+            }
+        }
         images = try ImageStore(directory: configuration.stateDirectory + "/images")
         snapshots = try SnapshotStore(directory: configuration.stateDirectory + "/snapshots")
         provisioner = Provisioner(

@@ -16,6 +16,8 @@ public struct IPAddress: Hashable, Sendable, Comparable {
     }
 
     /// 16 bytes in network order, or 4 for IPv4; nil for any other count.
+    // Inlinable: readers of records in other modules ask for each, and would work through tables of generic types.
+    @inlinable
     public init?(networkBytes bytes: some Collection<UInt8>) {
         switch bytes.count {
         case 4:
