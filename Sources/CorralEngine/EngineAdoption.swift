@@ -173,9 +173,8 @@ extension Engine {
     private func resumePolicy(of sandbox: LiveSandbox, as recorded: SandboxRecord.AppliedPolicy?) async throws {
         let (hooks, slot) = (host.provisioner.hooks, sandbox.warm.identity.slot)
         guard let applied = sandbox.applied, let recorded else {
-            let inForce = try hooks.policy(of: slot, namePorts: [:])
-            let denyAll = host.provisioner.denyAll
-            return try putInForce(denyAll, on: sandbox, how: inForce.number == denyAll.number ? .isInForce : .swap)
+            // An earlier version's may say less than this one's, under the same number.
+            return try putInForce(host.provisioner.denyAll, on: sandbox)
         }
         let kept = try inheritedPolicy(recorded.number).record
         let inForce = try hooks.policy(of: slot, namePorts: kept.namePorts)
