@@ -68,6 +68,7 @@ extension Engine {
         let denied = provisioner.hooks.counters(of: identity.slot).denied
         let refusals = try RefusalLog(continuing: provisioner.refusalFile(of: record.id), heard: denied)
         let base = try fileBase(for: record)
+        crashPoint("adopt.begun")
         let layout = base.layout
         let adopted = try await makers.run { [identity] in
             try provisioner.adopt(record, identity, refusals: refusals, layout: layout, interfaces: interfaces)
@@ -81,15 +82,18 @@ extension Engine {
             names.add(identity, sandbox.reference, refusals)
         }
         try await resumePolicy(of: sandbox, as: record.policy)
+        crashPoint("adopt.policy")
         nameService.resolver.resume(
             ResolverClient(identity), queries: provisioner.hooks.counters(of: identity.slot).dnsQueries)
         try takeUp(sandbox, adopted, isOutdated: isOutdated)
         await publishAgain(record.published, of: sandbox)
+        crashPoint("adopt.published")
         if !adopted.hasEnded, !sandbox.spec.autoRemove {
             sandbox.files = try? SandboxFiles(pid: sandbox.warm.hostPid, channel: sandbox.warm.channel)
         }
         try? retrace(sandbox)
         try rememberNow(sandbox)
+        crashPoint("adopt.written")
     }
 
     /// A record that its sandbox has had one change since. What the kernel tells is as it is now.

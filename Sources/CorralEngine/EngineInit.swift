@@ -83,6 +83,7 @@ extension Engine {
         command.session = try? result.get()
         command.settle(result)
         command.state = .running(startedAt: startedAt)
+        crashPoint("command.started")
         remember(sandbox)
     }
 

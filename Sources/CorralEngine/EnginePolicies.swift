@@ -75,7 +75,9 @@ extension Engine {
             // Before it is in force, so that no daemon puts an earlier one back.
             sandbox.policyMap = map
             try rememberNow(sandbox)
+            crashPoint("apply.written")
             try putInForce(map, on: sandbox)
+            crashPoint("apply.in-force")
             sandbox.budgetsReported = []
             sandbox.syscallFilter = syscallFilter
             tell(
@@ -99,6 +101,7 @@ extension Engine {
                 host.report("sandbox \(warm.id): refused connections are dropped, but not reset: \(error)")
             }
         }
+        crashPoint("apply.connections")
         return info(sandbox)
     }
 
@@ -126,6 +129,7 @@ extension Engine {
         }
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
+        crashPoint("policy.budget")
         try names.change(terms, of: sandbox.warm.identity) {
             switch how {
             case .swap: try hooks.apply(map, to: slot)
