@@ -84,7 +84,7 @@ extension Engine {
         sandbox.isDiskLimited = true
         _ = try await withCheckedThrowingContinuation { continuation in
             command.state = .starting(continuation)
-            do {
+            do throws(KernelError) {
                 try sandbox.warm.channel.exec(
                     tag: command.tag, arguments: spec.arguments, environment: settled,
                     workingDirectory: spec.workingDirectory ?? main.workingDirectory
@@ -95,6 +95,9 @@ extension Engine {
                     user: (user.uid, user.gid), terminal: spec.terminal.map { ($0.rows, $0.columns) },
                     processes: sandbox.spec.limits.processes
                 )
+            } catch where error.errno == EPIPE || error.errno == ECONNRESET {
+                // Its corral-init has gone, which is about to be heard.
+                command.settle(.failure(Self.endedBeforeStart))
             } catch {
                 command.settle(
                     .failure(

@@ -8,7 +8,7 @@ internal import Synchronization
     public func crashPoint(_ name: StaticString) { CrashPlan.fromEnvironment?.pass("\(name)") }
 
     private final class CrashPlan: Sendable {
-        static let fromEnvironment: CrashPlan? = getenv("CORRAL_CRASH_PLAN").map { CrashPlan(path: String(cString: $0)) }
+        static let fromEnvironment = getenv("CORRAL_CRASH_PLAN").map { CrashPlan(path: String(cString: $0)) }
 
         private let path: String
         private let progress = Mutex((plan: "", passed: 0))
