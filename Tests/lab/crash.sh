@@ -16,8 +16,8 @@ CORRAL_BIN=${CORRAL_BIN:-$(cd "$here/../.." && pwd)/build/crash/release}
 lab_require
 CORRAL=$CORRAL_BIN/corral
 TABLE=${1:-/dev/null}
-passed=0 failed=0
-declare -A tested rounds wrong names
+passed=0 failed=0 problems=
+declare -A tested=() rounds=() wrong=() names=()
 problem() { problems+="${problems:+; }$1"; }
 
 steps() { grep -rhoE 'crashPoint\("[a-z.-]+"\)' "$LAB_ROOT/Sources" | cut -d'"' -f2 | sort; }
@@ -158,6 +158,7 @@ lab_count refused-capture
 for action in ${CORRAL_CRASH_ACTIONS:-$CRASH_ACTIONS}; do
     discover "$action"
     while read -r count step; do
+        [ -n "$step" ] || continue
         # How a sandbox is made is the same whatever it is made for, and a start the same but for what is not shown yet.
         [[ -z ${tested[$step]:-} || ! $step =~ ^(make|hooks|veth|detach|destroy)\. ]] || continue
         [[ -z ${tested[$step]:-} || ! $action =~ ^(upgrade|first|stop)$ ]] || continue

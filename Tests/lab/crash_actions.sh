@@ -30,6 +30,7 @@ YAML
     SERVICE=$(findmnt -n -t cgroup2 -o TARGET | head -1)/$LAB-crash
     mkdir "$SERVICE"
     trap 'code=$?; rmdir "$SERVICE"; (exit $code); lab_down' EXIT
+    mkdir "$LAB_DIR/images"
     python3 -B "$LAB_ROOT/Tests/lab/make_images.py" "$(command -v busybox)" "$LAB_DIR/images" >/dev/null || exit 1
     daemon
     [ -z "$problems" ] || { echo "$problems"; exit 1; }
