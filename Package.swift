@@ -216,6 +216,13 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
     ]
 }
 
+// Tests/lab/crash.sh: named steps at which the daemon can be killed.
+if Context.environment["CORRAL_CRASH_POINTS"] == "1" {
+    for target in package.targets where target.swiftSettings != nil {
+        target.swiftSettings?.append(.define("CORRAL_CRASH_POINTS"))
+    }
+}
+
 // `make sanitize`: the rooms that need no package of a server, without the rest.
 if Context.environment["CORRAL_INNER_ROOMS"] == "1" {
     let rooms: Set = [

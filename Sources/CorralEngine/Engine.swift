@@ -97,15 +97,21 @@ public actor Engine {
         hub.resolveNames(by: names)
         nameService = try await NameService.start(
             configuration.names, instance: configuration.instance, names: names, hooks: host.provisioner.hooks)
+        crashPoint("start.names")
         _ = try await syscallFilter(for: nil)
         _ = warmPool.use("host", host.provisioner.hostImage)
         record(AuditRecord(.start, by: .thisProcess))
         try await adoptSandboxes()
+        crashPoint("start.adopted")
         try await nameService.serve()
         try host.readDecisions(for: hub)
+        crashPoint("start.decisions")
         let isComplete = await adoptEnforced()
+        crashPoint("start.enforced")
         try sweepAdopted(enforced: isComplete)
+        crashPoint("start.swept")
         try await making.run { try host.finishTakingOver() }
+        crashPoint("start.finished")
     }
 
     /// Keeps the pool filled and the events flowing until cancelled; then destroys every sandbox and unloads.

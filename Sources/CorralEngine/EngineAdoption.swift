@@ -68,6 +68,7 @@ extension Engine {
         let denied = provisioner.hooks.counters(of: identity.slot).denied
         let refusals = try RefusalLog(continuing: provisioner.refusalFile(of: record.id), heard: denied)
         let base = try fileBase(for: record)
+        crashPoint("adopt.begun")
         let layout = base.layout
         let adopted = try await makers.run { [identity] in
             try provisioner.adopt(record, identity, refusals: refusals, layout: layout, interfaces: interfaces)
@@ -81,15 +82,18 @@ extension Engine {
             names.add(identity, sandbox.reference, refusals)
         }
         try await resumePolicy(of: sandbox, as: record.policy)
+        crashPoint("adopt.policy")
         nameService.resolver.resume(
             ResolverClient(identity), queries: provisioner.hooks.counters(of: identity.slot).dnsQueries)
         try takeUp(sandbox, adopted, isOutdated: isOutdated)
         await publishAgain(record.published, of: sandbox)
+        crashPoint("adopt.published")
         if !adopted.hasEnded, !sandbox.spec.autoRemove {
             sandbox.files = try? SandboxFiles(pid: sandbox.warm.hostPid, channel: sandbox.warm.channel)
         }
         try? retrace(sandbox)
         try rememberNow(sandbox)
+        crashPoint("adopt.written")
     }
 
     /// A record that its sandbox has had one change since. What the kernel tells is as it is now.
@@ -173,9 +177,8 @@ extension Engine {
     private func resumePolicy(of sandbox: LiveSandbox, as recorded: SandboxRecord.AppliedPolicy?) async throws {
         let (hooks, slot) = (host.provisioner.hooks, sandbox.warm.identity.slot)
         guard let applied = sandbox.applied, let recorded else {
-            let inForce = try hooks.policy(of: slot, namePorts: [:])
-            let denyAll = host.provisioner.denyAll
-            return try putInForce(denyAll, on: sandbox, how: inForce.number == denyAll.number ? .isInForce : .swap)
+            // An earlier version's may say less than this one's, under the same number.
+            return try putInForce(host.provisioner.denyAll, on: sandbox)
         }
         let kept = try inheritedPolicy(recorded.number).record
         let inForce = try hooks.policy(of: slot, namePorts: kept.namePorts)

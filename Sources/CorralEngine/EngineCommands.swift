@@ -26,7 +26,9 @@ extension Engine {
         do {
             // Before it can run, so that no daemon comes upon a command that it knows nothing of.
             try rememberNow(sandbox)
+            crashPoint("exec.written")
             try await launch(command, in: sandbox)
+            crashPoint("exec.started")
         } catch {
             sandbox.commands[command.tag] = nil
             throw error
@@ -82,7 +84,7 @@ extension Engine {
         sandbox.isDiskLimited = true
         _ = try await withCheckedThrowingContinuation { continuation in
             command.state = .starting(continuation)
-            do {
+            do throws(KernelError) {
                 try sandbox.warm.channel.exec(
                     tag: command.tag, arguments: spec.arguments, environment: settled,
                     workingDirectory: spec.workingDirectory ?? main.workingDirectory
@@ -93,6 +95,9 @@ extension Engine {
                     user: (user.uid, user.gid), terminal: spec.terminal.map { ($0.rows, $0.columns) },
                     processes: sandbox.spec.limits.processes
                 )
+            } catch where error.errno == EPIPE || error.errno == ECONNRESET {
+                // Its corral-init has gone, which is about to be heard.
+                command.settle(.failure(Self.endedBeforeStart))
             } catch {
                 command.settle(
                     .failure(
@@ -105,6 +110,7 @@ extension Engine {
     func conclude(_ command: LiveCommand, _ result: CommandResult, _ sandbox: LiveSandbox) {
         guard case .running(let startedAt) = command.state else { return }
         command.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
+        crashPoint("exec.exited")
         command.session?.finish(result)
         let ended = sandbox.commands.values.filter { $0.hasEnded && !$0.isMain }.sorted { $0.tag < $1.tag }
         for old in ended.dropLast(Self.mostEnded) {
@@ -196,10 +202,12 @@ extension Engine {
             if case .paused = sandbox.state { sandbox.state = .running(startedAt: startedAt) }
             throw EngineError(.internal, "sandbox \(sandbox.name) could not be paused", detail: ["\(error)"])
         }
+        crashPoint("pause.frozen")
         guard case .paused = sandbox.state else {
             throw EngineError(.conflict, "sandbox \(sandbox.name) has ended meanwhile")
         }
         await rememberBeforeAnswer(sandbox)
+        crashPoint("pause.written")
         emit(.sandbox(.paused), sandbox)
         return info(sandbox)
     }
@@ -219,9 +227,11 @@ extension Engine {
         } catch {
             throw EngineError(.internal, "sandbox \(sandbox.name) could not be resumed", detail: ["\(error)"])
         }
+        crashPoint("resume.thawed")
         guard case .paused = sandbox.state else { return info(sandbox) }
         sandbox.state = .running(startedAt: startedAt)
         await rememberBeforeAnswer(sandbox)
+        crashPoint("resume.written")
         emit(.sandbox(.resumed), sandbox)
         return info(sandbox)
     }

@@ -46,6 +46,7 @@ extension Engine {
             text, policy, on: cgroup, id: "cg-" + Self.randomText(6), generation: 1)
         do {
             try saveEnforced()
+            crashPoint("enforce.saved")
         } catch {
             release(entry)
             throw EngineError("the cgroup could not be written down", because: error)
@@ -64,6 +65,7 @@ extension Engine {
             throw EngineError(.notFound, "no enforced cgroup \(reference)")
         }
         release(entry)
+        crashPoint("release.before-save")
         try saveEnforced()
     }
 
@@ -128,6 +130,7 @@ extension Engine {
             }
             try host.provisioner.hooks.enforce(map, on: cgroup, as: identity, pins: pins(of: entry))
             try host.provisioner.hooks.apply(SandboxBudget(policy.budgets), to: slot)
+            crashPoint("enforce.in-force")
         } catch {
             release(entry)
             if let error = error as? EngineError { throw error }
@@ -253,6 +256,7 @@ extension Engine {
         }
         guard isComplete else { return false }
         host.removeEarlierEnforcedPins()
+        crashPoint("enforce.taken-over")
         // Those that are gone are forgotten.
         try? saveEnforced()
         return true

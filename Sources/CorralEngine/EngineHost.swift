@@ -28,6 +28,7 @@ final class EngineHost: Sendable {
         self.configuration = configuration
         let instance = configuration.instance
         lock = try InstanceLock(directory: configuration.stateDirectory)
+        crashPoint("start.locked")
         try Bpffs.ensureMounted(at: "/sys/fs/bpf")
         let hierarchy = try CgroupHierarchy.detect()
         let network = try HostNetwork()
@@ -36,11 +37,17 @@ final class EngineHost: Sendable {
         records = try RecordStore(directory: configuration.runDirectory + "/sandboxes")
         (programs, inherited) = try Self.takeOver(configuration, records, hierarchy, network)
         let hooks = try SandboxHooks(programs: programs)
+        crashPoint("start.taken-over")
         lsm = LsmHooks(programs: programs)
         enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
         enforcedPins = try PinDirectory.makeEnforced(instance)
+        crashPoint("start.enforced-directory")
         try Forwarding.enable()
         try PoolNAT.install(instance: instance, pool4: configuration.subnet, pool6: configuration.subnet6)
+        crashPoint("start.translation")
+        for name in ["host", "base"] {
+            try HostImage.removeUnfinished(at: "\(configuration.stateDirectory)/images/\(name)")
+        }
         let image = try HostImage.prepare(at: configuration.stateDirectory + "/images/host")
         if inherited.isEmpty {
             do throws(FileError) {
@@ -49,6 +56,7 @@ final class EngineHost: Sendable {
                 Self.print("roots of the host as it was are left: \(error)")
             }
         }
+        crashPoint("start.image")
         images = try ImageStore(directory: configuration.stateDirectory + "/images")
         snapshots = try SnapshotStore(directory: configuration.stateDirectory + "/snapshots")
         provisioner = Provisioner(
@@ -67,6 +75,7 @@ final class EngineHost: Sendable {
         let instance = configuration.instance
         let directory = try PinDirectory.make(instance)
         let written = try records.load(report: print)
+        crashPoint("start.records")
         let pinned = Set(PinDirectory.sandboxes(of: instance))
         let found = PinDirectory.hasMaps(instance) ? pinned.intersection(try hierarchy.sandboxes(of: instance)) : []
         let kept = written.filter { found.contains($0.id) }
@@ -145,7 +154,9 @@ final class EngineHost: Sendable {
         provisioner.spawner.stop()
         ring.withLock { $0 }?.stop()
         try PoolNAT.remove(instance: configuration.instance)
+        crashPoint("stop.translation")
         try PinDirectory.remove(configuration.instance)
+        crashPoint("stop.pins")
         // Those in use stay: an enforced cgroup is under its policy without a daemon too.
         PinDirectory.removeEmptyEnforced(configuration.instance)
         try provisioner.hierarchy.removeInstance(instance: configuration.instance)

@@ -83,6 +83,7 @@ extension Engine {
         command.session = try? result.get()
         command.settle(result)
         command.state = .running(startedAt: startedAt)
+        crashPoint("command.started")
         remember(sandbox)
     }
 
@@ -141,7 +142,9 @@ extension Engine {
     /// Nothing more will be heard of commands that have not started.
     func abandonStarts(of sandbox: LiveSandbox) {
         for command in sandbox.commands.values {
-            command.settle(.failure(EngineError(.conflict, "the sandbox ended before its command started")))
+            command.settle(.failure(Self.endedBeforeStart))
         }
     }
+
+    static let endedBeforeStart = EngineError(.conflict, "the sandbox ended before its command started")
 }

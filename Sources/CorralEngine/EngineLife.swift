@@ -50,6 +50,7 @@ extension Engine {
         hub.rename(sandbox.reference, slot: claimed.identity.slot)
         names.add(claimed.identity, sandbox.reference, claimed.refusals)
         emit(.sandbox(.created), sandbox)
+        crashPoint("create.claimed")
         do {
             try claim(sandbox, &timing)
             // What it wrote is to be there after its end.
@@ -58,14 +59,18 @@ extension Engine {
             }
             try await publish(sandbox)
             try deliver(spec.secrets, to: sandbox, tag: LiveCommand.mainTag)
+            crashPoint("create.secrets")
             timing.end(.bind)
             // While it starts: until both are done nobody is told of it.
             sandbox.deadline = spec.limits.timeout.map(Self.deadline)
             let first = picture(of: sandbox)
             async let isWritten: Void = write(first)
+            crashPoint("create.being-written")
             try await start(sandbox)
+            crashPoint("create.started")
             timing.end(.exec)
             try await isWritten
+            crashPoint("create.written")
         } catch {
             destroy(sandbox, cause: .removed)
             throw error
@@ -94,7 +99,9 @@ extension Engine {
         do {
             try host.provisioner.hooks.publish(
                 publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
+            crashPoint("publish.permitted")
             sandbox.published.append((publication, try await forward(publication, to: sandbox.warm.identity)))
+            crashPoint("publish.bound")
         } catch {
             throw EngineError(
                 "port \(publication.hostPort) of the host could not be published", because: error, otherwise: .conflict)
@@ -126,7 +133,9 @@ extension Engine {
             throw EngineError(.invalidRequest, "limits: this host cannot keep one", detail: ["\(error)"])
         }
         timing.end(.limits)
+        crashPoint("create.limits")
         try putInForce(sandbox.policyMap, on: sandbox, how: .first)
+        crashPoint("create.policy")
         try retrace(sandbox)
         emit(.sandbox(.claimed), sandbox)
         listen(to: sandbox)
@@ -173,6 +182,7 @@ extension Engine {
         if sandbox.endCause == nil { sandbox.endCause = cause }
         do {
             try sandbox.killAll()
+            crashPoint("end.killed")
         } catch {
             let id = sandbox.id
             host.report("sandbox \(id) could not be ended, trying again: \(error)")
@@ -190,6 +200,7 @@ extension Engine {
         sandbox.timeout?.cancel()
         reportLimits(of: sandbox)
         sandbox.state = .exited(startedAt: startedAt, exitedAt: Clock.realtime(), result: result)
+        crashPoint("end.exited")
         emit(.sandbox(.exited(exitCode: result.exitCode)), sandbox)
         abandonStarts(of: sandbox)
         for command in sandbox.commands.values where !command.isMain {
@@ -200,6 +211,7 @@ extension Engine {
         // Before anything is ended of it that could tell again.
         if !sandbox.isBeingDestroyed {
             do { try rememberNow(sandbox) } catch { host.report("\(error)") }
+            crashPoint("end.written")
         }
         removeIfUnwanted(sandbox, after: sandbox.spec.command.detached ? .zero : .seconds(30))
     }
@@ -255,16 +267,20 @@ extension Engine {
         reportKernelLosses(of: sandbox)
         emit(.sandbox(.destroyed), sandbox)
         live[sandbox.id] = nil
+        crashPoint("remove.begun")
         forget(sandbox)
+        crashPoint("remove.forgotten")
         names.remove(sandbox.warm.identity)
         nameService.resolver.forget(ResolverClient(sandbox.warm.identity))
         // Those too that nothing could be bound for.
         for publication in sandbox.spec.publish + sandbox.published.map(\.publication) {
             host.provisioner.hooks.unpublish(publication.sandboxPort, publication.proto, of: sandbox.warm.identity)
+            crashPoint("remove.unpublished")
         }
         for (_, forwarder) in sandbox.published { Task { await forwarder.stop() } }
         // Tried again when it is destroyed.
         try? sandbox.killAll()
+        crashPoint("remove.killed")
         discard(sandbox.warm)
     }
 

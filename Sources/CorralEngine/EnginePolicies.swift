@@ -76,7 +76,9 @@ extension Engine {
             // Before it is in force, so that no daemon puts an earlier one back.
             sandbox.policyMap = map
             try rememberNow(sandbox)
+            crashPoint("apply.written")
             try putInForce(map, on: sandbox)
+            crashPoint("apply.in-force")
             sandbox.budgetsReported = []
             sandbox.syscallFilter = syscallFilter
             tell(
@@ -89,6 +91,7 @@ extension Engine {
             throw EngineError("the policy could not be put in force", because: error)
         }
         await endRefusedConnections(of: sandbox)
+        crashPoint("apply.connections")
         return info(sandbox)
     }
 
@@ -140,6 +143,7 @@ extension Engine {
         }
         let hooks = host.provisioner.hooks
         try hooks.apply(SandboxBudget(sandbox.applied?.policy.budgets), to: slot)
+        crashPoint("policy.budget")
         try names.change(terms, of: sandbox.warm.identity) {
             switch how {
             case .swap: try hooks.apply(map, to: slot)

@@ -25,6 +25,8 @@ public struct EngineStatistics: Sendable {
     public var names = ResolverStatistics()
     public var events = EventStatistics()
     public var journal = JournalStatistics()
+    /// Bytes that the daemon has allocated, and those that its allocator holds beside them.
+    public var heap = (used: UInt64(0), free: UInt64(0))
 
     public init(pool: PoolState) {
         self.pool = pool
@@ -102,6 +104,8 @@ extension Engine {
         statistics.names = nameService.resolver.statistics
         statistics.events = hub.statistics
         statistics.journal = journal.statistics
+        let heap = Heap.now
+        statistics.heap = (heap.used, heap.free)
         return statistics
     }
 }

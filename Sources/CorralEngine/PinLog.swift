@@ -1,3 +1,4 @@
+internal import CorralKernel
 internal import CorralPolicy
 internal import Glibc
 
@@ -70,5 +71,6 @@ struct PinLog: Sendable {
         guard length == line.count else {
             throw FileError(call: "write", path: path, errno: length < 0 ? errno : ENOSPC)
         }
+        crashPoint("names.logged")
     }
 }

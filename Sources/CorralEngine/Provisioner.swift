@@ -57,6 +57,7 @@ final class Provisioner: Sendable {
         binds: [SpawnRequest.Mount] = []
     ) throws -> WarmSandbox {
         let cgroup = try SandboxCgroup.create(hierarchy: hierarchy, instance: configuration.instance, id: id)
+        crashPoint("make.cgroup")
         do {
             return try make(
                 id: id, identity: identity, in: cgroup, refusals: refusals, image: image, layout: layout,
@@ -100,6 +101,7 @@ final class Provisioner: Sendable {
             ),
             cgroupDirectory: cgroup.directory
         )
+        crashPoint("make.spawned")
         let pid = spawned.pid
         let netns = spawned.netns
         let netlink = spawned.netlink
@@ -111,15 +113,19 @@ final class Provisioner: Sendable {
             ipv6: identity.ipv6, mac: identity.mac, gatewayMAC: identity.gatewayMAC
         )
         let ifindex = try network.createLink(plan, netns: netns)
+        crashPoint("make.wire")
         do throws(KernelError) {
             try hooks.attach(identity, name: id, ifindex: ifindex)
             try network.activate(plan, index: ifindex, inside: netlink)
+            crashPoint("make.wire-up")
             try hooks.verify(name: id, cgroup: cgroup.directory, ifindex: ifindex)
             try hooks.probe(identity, name: id, ifindex: ifindex, with: probe, network: network)
+            crashPoint("make.proven")
             let channel = InitChannel(control: control)
             guard case .hello? = try channel.receive(timeoutMilliseconds: 10_000) else {
                 throw KernelError(call: "corral-init", subject: id, errno: 0, detail: "did not say hello")
             }
+            crashPoint("make.hello")
             try channel.offer(at: initSocket(of: id))
             return WarmSandbox(
                 id: id, identity: identity, process: try ProcessIdentity(pid: pid), ifindex: ifindex,
@@ -152,6 +158,7 @@ final class Provisioner: Sendable {
         for sandbox in sandboxes {
             sandbox.holdNetwork()
             do { try sandbox.cgroup.killAll() } catch { failures[sandbox.id] = error }
+            crashPoint("destroy.killed")
         }
         defer { for sandbox in sandboxes { sandbox.releaseNetwork() } }
         let killed = sandboxes.filter { failures[$0.id] == nil }
@@ -163,6 +170,7 @@ final class Provisioner: Sendable {
                 do { try network.remove(interfaces: [sandbox.ifindex]) } catch { failures[sandbox.id] = error }
             }
         }
+        crashPoint("destroy.unwired")
         let unwired = killed.filter { failures[$0.id] == nil }
         hooks.detach(
             unwired.map {
@@ -170,8 +178,11 @@ final class Provisioner: Sendable {
             })
         for sandbox in unwired {
             do { try sandbox.cgroup.remove() } catch { failures[sandbox.id] = error }
+            crashPoint("destroy.cgroup")
             sandbox.refusals.remove()
+            crashPoint("destroy.refusals")
             _ = unlink(initSocket(of: sandbox.id))
+            crashPoint("destroy.socket")
         }
         return failures
     }

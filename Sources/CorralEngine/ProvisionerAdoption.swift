@@ -51,9 +51,12 @@ extension Provisioner {
         }
         try hooks.renew(name: record.id, ifindex: interface)
         try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: interface)
+        crashPoint("adopt.verified")
         let channel = try InitChannel.succeed(at: initSocket(of: record.id))
+        crashPoint("adopt.succeeded")
         let isFrozen = cgroup.isFrozen
         let messages = isFrozen ? [] : try channel.recount(timeoutMilliseconds: Self.patience)
+        crashPoint("adopt.recounted")
         return Adopted(
             sandbox: sandbox(channel, ifindex: interface), messages: messages, isFrozen: isFrozen, hasEnded: false)
     }
@@ -74,13 +77,16 @@ extension Provisioner {
     ) throws {
         let instance = configuration.instance
         try hierarchy.removeLeftovers(instance: instance, except: kept)
+        crashPoint("leftovers.cgroups")
         let prefix = aliasPrefix(instance)
         let links = try network.interfaces(aliasPrefix: prefix).filter {
             !kept.contains(String($0.alias.dropFirst(prefix.count)))
         }
         try network.remove(interfaces: links.map(\.index))
+        crashPoint("leftovers.wires")
         for id in PinDirectory.sandboxes(of: instance) where !kept.contains(id) {
             PinDirectory.remove(sandbox: id, of: instance)
+            crashPoint("leftovers.pins")
         }
         for (directory, suffix) in [("denials", ".jsonl"), ("init", ""), ("names", "")] {
             let path = "\(configuration.runDirectory)/\(directory)"

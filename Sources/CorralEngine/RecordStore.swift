@@ -1,3 +1,4 @@
+internal import CorralKernel
 internal import FoundationEssentials
 internal import Glibc
 internal import Synchronization
@@ -135,6 +136,7 @@ final class RecordStore: Sendable {
             guard !state.removed.contains(record.id), picture > state.entries[record.id]?.picture ?? 0 else { return }
             if let policy, state.policies[policy.number] == nil {
                 try replace("\(policyDirectory)/\(policy.number).json", with: policy)
+                crashPoint("record.policy")
             }
             let path = "\(directory)/\(record.id).json"
             let before = state.entries[record.id]
@@ -148,6 +150,7 @@ final class RecordStore: Sendable {
     /// more.
     private static func keep(_ path: String) {
         _ = unlink(earlier(path))
+        crashPoint("record.no-previous")
         _ = link(path, earlier(path))
     }
 
@@ -157,7 +160,9 @@ final class RecordStore: Sendable {
             state.removed.insert(id)
             let path = "\(directory)/\(id).json"
             _ = unlink(Self.earlier(path))
+            crashPoint("record.previous-removed")
             _ = unlink(path)
+            crashPoint("record.removed")
             guard let entry = state.entries.removeValue(forKey: id) else { return }
             for policy in [entry.policy, entry.earlier].compactMap({ $0 }) { forget(policy, &state) }
         }
@@ -173,6 +178,7 @@ final class RecordStore: Sendable {
         guard state.policies[policy] ?? 0 <= 0 else { return }
         state.policies[policy] = nil
         _ = unlink("\(policyDirectory)/\(policy).json")
+        crashPoint("record.policy-removed")
     }
 
     private func replace(_ path: String, with value: some Encodable, keeping keep: () -> Void = {}) throws {

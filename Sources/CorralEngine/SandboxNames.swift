@@ -111,6 +111,7 @@ final class SandboxNames: ResolverAuthority {
                     try? hooks.pin(address, Self.rules(names, terms), of: identity, policy: terms.map)
                 }
             }
+            crashPoint("names.carried")
             do {
                 try swap()
             } catch {
@@ -118,6 +119,7 @@ final class SandboxNames: ResolverAuthority {
                 throw error
             }
             if let old = tenant.terms?.map, old !== terms?.map { unpin(tenant.pins.keys, of: identity, old) }
+            crashPoint("names.old-unpinned")
             tenant.terms = terms
             tenant.isExhausted = false
             state.tenants[identity.slot] = tenant
@@ -206,6 +208,7 @@ final class SandboxNames: ResolverAuthority {
                 var names = tenant.pins[address] ?? [:]
                 names[name] = max(names[name] ?? 0, expires)
                 try hooks.pin(address, Self.rules(names, terms), of: tenant.identity, policy: terms.map)
+                crashPoint("names.pinned")
                 tenant.pins[address] = names
                 try tenant.log.add(address, name, expires: expires, all: tenant.pins)
                 state.tenants[client.slot] = tenant

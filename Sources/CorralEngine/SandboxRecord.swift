@@ -82,8 +82,8 @@ struct SandboxRecord: Codable, Sendable {
 /// A compiled policy that sandboxes are under.
 struct PolicyRecord: Codable, Sendable, Equatable {
     static let version = 1
-    /// Goes up when the compiler's output for a policy changes: maps of an earlier one are replaced then.
-    static let compiler = 1
+    /// Goes up when the compiler's output for a policy changes: maps of an earlier one are replaced then. 2: permitted operations.
+    static let compiler = 2
 
     var version = Self.version
     var compiler = Self.compiler

@@ -53,13 +53,20 @@ public final class BpfPrograms: Sendable {
             try other.load()
         }
         self.objects = objects
+        crashPoint("programs.loaded")
         for migration in migrations { try migration.carry(to: objects.egress.map(migration.name)) }
+        crashPoint("maps.carried")
         if !isAdopted {
             try Self.put(objects.egress.version, into: objects.egress.map("abi"))
-            for name in Self.mapNames { try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)") }
+            crashPoint("maps.version-new")
+            for name in Self.mapNames {
+                try objects.egress.pin(map: name, at: "\(directory)/maps/\(name)")
+                crashPoint("maps.pin")
+            }
         }
         for hook in Self.cgroupHooks {
             try objects.egress.pin(program: hook.name, at: "\(directory)/programs/\(hook.name)")
+            crashPoint("programs.pin")
         }
         for name in ["from_sandbox", "to_sandbox"] {
             try objects.veth.pin(program: name, at: "\(directory)/programs/\(name)")
@@ -75,9 +82,12 @@ public final class BpfPrograms: Sendable {
         guard isAdopted else { return }
         // First, so that no earlier version takes a part of each for its own.
         try Self.put(objects.egress.version, into: objects.egress.map("abi"))
+        crashPoint("maps.version-raised")
         for migration in migrations {
             try migration.catchUp(to: objects.egress.map(migration.name))
+            crashPoint("maps.caught-up")
             try objects.egress.pin(map: migration.name, over: "\(directory)/maps/\(migration.name)")
+            crashPoint("maps.renamed")
         }
         // Those that the earlier version did not have.
         for name in Self.mapNames where access("\(directory)/maps/\(name)", F_OK) != 0 {
@@ -325,12 +335,14 @@ final class BpfObject: @unchecked Sendable {
         guard bpf_obj_pin(descriptor, unfinished) == 0 else {
             throw KernelError(call: "BPF_OBJ_PIN", subject: unfinished, errno: errno)
         }
+        crashPoint("maps.pin-before-rename")
         try systemCall("rename", on: path) { rename(unfinished, path) }
     }
 
     /// In the place of what is pinned there.
     func pin(program: String, at path: String) throws(KernelError) {
         _ = unlink(path)
+        crashPoint("programs.unpin")
         let result = bpf_program__pin(try findProgram(program), path)
         guard result == 0 else { throw KernelError(call: "bpf_program__pin", subject: path, errno: -result) }
     }

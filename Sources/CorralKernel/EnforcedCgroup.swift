@@ -72,8 +72,11 @@ extension SandboxHooks {
         try prepare(identity, policy: policy)
         // Before the hooks: they refuse what they do not know, and these processes are at work.
         try learn(cgroupID: cgroup.id, slot: identity.slot)
+        crashPoint("enforce.known")
         try makeDirectory(pins)
+        crashPoint("enforce.directory")
         try pinFlows(of: identity, in: pins)
+        crashPoint("enforce.flows")
         takeOverFlows(of: identity, pins: pins)
         let directory = try FileDescriptor.open(cgroup.path, O_RDONLY | O_DIRECTORY)
         for hook in BpfPrograms.cgroupHooks {
@@ -84,6 +87,7 @@ extension SandboxHooks {
         }
         // What was accepted meanwhile.
         takeOverFlows(of: identity, pins: pins)
+        crashPoint("enforce.attached")
     }
 
     /// The connections that a cgroup has accepted have to be known to the next daemon, and under what numbers they stand.
@@ -142,7 +146,9 @@ extension SandboxHooks {
     /// Takes the hooks of a cgroup off and forgets it.
     public func release(_ cgroup: ForeignCgroup, _ identity: SandboxIdentity, pins: String) {
         Self.removePins(in: pins)
+        crashPoint("release.pins")
         forget(identity, cgroupID: cgroup.id)
         removePolicies(of: [identity.slot])
+        crashPoint("release.forgotten")
     }
 }

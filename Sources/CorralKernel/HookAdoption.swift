@@ -20,6 +20,7 @@ extension SandboxHooks {
             guard corral_clsact_attached(ifindex, ingress, &before) == 0,
                 corral_clsact_attach(raw, ifindex, ingress, 1) == 0
             else { throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno) }
+            crashPoint("adopt.veth-update")
         }
     }
 
@@ -40,6 +41,7 @@ extension SandboxHooks {
         guard bpf_link_update(link.raw, program, nil) == 0 else {
             throw KernelError(call: "BPF_LINK_UPDATE", subject: path, errno: errno)
         }
+        crashPoint("adopt.link-update")
     }
 
     /// A slot that the maps know.
@@ -88,7 +90,9 @@ extension SandboxHooks {
     public func sweep(keeping kept: [UInt32: UInt64]) throws(KernelError) {
         let gone = try occupants().filter { kept[$0.slot] != $0.epoch }.map(\.slot)
         for slot in gone { vacate(slot) }
+        crashPoint("sweep.slots")
         removePolicies(of: gone)
+        crashPoint("sweep.policies")
         for map in ["slot_by_cgroup", "slot_by_ifindex"] {
             try removeEntries(of: map, keySize: map == "slot_by_cgroup" ? 8 : 4, valueSize: 4) { _, value in
                 kept[value.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }] == nil
@@ -123,6 +127,7 @@ extension SandboxHooks {
             if isUnwanted(walk.key, value) { unwanted.append(walk.key) }
         }
         for key in unwanted { remove(map, key) }
+        crashPoint("sweep.entries")
     }
 
     /// What the maps say of a slot; nil for an empty one.

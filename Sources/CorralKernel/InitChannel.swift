@@ -158,6 +158,8 @@ public final class InitChannel: Sendable {
 
     func send(_ bytes: [UInt8]) throws(KernelError) {
         let socket = descriptor.raw
+        crashPoint("init.before-message")
         try systemCall("sendmsg", on: Self.name) { corral_send_message(socket, bytes, bytes.count, nil, 0) }
+        crashPoint("init.message")
     }
 }

@@ -16,6 +16,7 @@ extension InitChannel {
         try systemCall("sendmsg", on: "corral-init") {
             corral_send_message(socket, bytes, bytes.count, offered, offered.count)
         }
+        crashPoint("init.offered")
     }
 
     /// Connects where an earlier daemon's `offer` was. Throws ECONNREFUSED when that corral-init is gone.
@@ -35,6 +36,7 @@ extension InitChannel {
     /// The end of a command is written down, and what it wrote is taken: no successor needs to hear of it.
     public func forget(tag: UInt64) throws(KernelError) {
         try send(try ControlMessage(CORRAL_FORGET, tag: tag).finish())
+        crashPoint("init.forgets")
     }
 
     /// What corral-init holds of its commands, told anew after `succeed`: all that come within the time given.

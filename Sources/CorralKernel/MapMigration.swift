@@ -86,15 +86,28 @@ struct MapMigration: Sendable {
         var grown = [UInt8](repeating: 0, count: after * processors)
         while walk.advance() {
             guard walk.read(into: &value) else { continue }
+            let place = place(of: walk.key, in: wanted)
             for processor in 0..<processors {
                 grown.replaceSubrange(
                     processor * after..<processor * after + before,
                     with: value[processor * before..<(processor + 1) * before])
             }
-            let result = walk.key.withUnsafeBytes { key in
+            let result = place.withUnsafeBytes { key in
                 grown.withUnsafeBytes { bpf_map_update_elem(map, key.baseAddress, $0.baseAddress, flags) }
             }
             guard result == 0 || [EEXIST, E2BIG, ENOMEM].contains(errno) else { throw KernelError.update(of: name) }
         }
+    }
+
+    /// The last entry of `verdicts` counts what is charged to no sandbox, however many reasons there are.
+    private func place(of key: [UInt8], in wanted: MapLayout) -> [UInt8] {
+        guard name == "verdicts", key.elementsEqual(Self.index(layout.maxEntries - 1)) else { return key }
+        return Self.index(wanted.maxEntries - 1)
+    }
+
+    private static func index(_ number: Int) -> [UInt8] {
+        var key: [UInt8] = []
+        key.appendWord(UInt32(number))
+        return key
     }
 }

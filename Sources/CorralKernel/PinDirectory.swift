@@ -63,6 +63,7 @@ public enum PinDirectory {
                 SandboxHooks.removePins(in: "\(parent)/\(name)/\(cgroup)")
             }
             _ = rmdir("\(parent)/\(name)")
+            crashPoint("enforce.earlier-pins")
         }
         _ = rmdir(parent)
         _ = rmdir(root)

@@ -49,10 +49,12 @@ public final class SandboxHooks: Sendable {
     public func apply(_ policy: PolicyMap, to slot: UInt32) throws(KernelError) {
         var key = slot
         var value = policy.descriptor.raw
+        crashPoint("policy.before-swap")
         let result = bpf_map_update_elem(policies, &key, &value, 0)
         guard result == 0 else {
             throw KernelError(call: "bpf_map_update_elem", subject: "policies[\(slot)]", errno: errno)
         }
+        crashPoint("policy.swap")
     }
 
     /// Puts the cgroup hooks on and makes the cgroup known. `policy` is in force before any of them can run.
@@ -60,19 +62,25 @@ public final class SandboxHooks: Sendable {
         _ identity: SandboxIdentity, name: String, cgroup: borrowing FileDescriptor, cgroupID: UInt64, policy: PolicyMap
     ) throws(KernelError) {
         try prepare(identity.probing, policy: policy)
+        crashPoint("hooks.prepared")
         let directory = pins(of: name)
         try makeDirectory(directory)
+        crashPoint("hooks.directory")
         for hook in BpfPrograms.cgroupHooks {
             try link(try programs.cgroupProgram(hook.name), hook, to: cgroup, named: name, pins: directory)
         }
         try learn(cgroupID: cgroupID, slot: identity.slot)
+        crashPoint("hooks.cgroup")
     }
 
     /// Everything that the programs ask about a slot, before any of them can run for it.
     func prepare(_ identity: SandboxIdentity, policy: PolicyMap) throws(KernelError) {
         counters.reset(identity.slot)
+        crashPoint("hooks.counters")
         try resetBudget(of: identity.slot)
+        crashPoint("hooks.budget")
         try applyToUnused(policy, to: identity.slot)
+        crashPoint("hooks.policy")
         try write(identity, ifindex: 0)
     }
 
@@ -85,7 +93,9 @@ public final class SandboxHooks: Sendable {
             throw KernelError(call: "bpf_link_create", subject: "\(hook.name) on cgroup \(name)", errno: -link)
         }
         let owner = FileDescriptor(owning: link)
+        crashPoint("hooks.link-before-pin")
         try pin(owner, at: "\(directory)/\(hook.name)")
+        crashPoint("hooks.link")
     }
 
     func learn(cgroupID: UInt64, slot: UInt32) throws(KernelError) {
@@ -102,13 +112,16 @@ public final class SandboxHooks: Sendable {
     /// Puts the veth hooks on an interface that is still down, and makes it known.
     public func attach(_ identity: SandboxIdentity, name: String, ifindex: UInt32) throws(KernelError) {
         try write(identity.probing, ifindex: ifindex)
+        crashPoint("veth.slot")
         for (program, ingress) in Self.vethHooks {
             let raw = try programs.vethProgram(program)
             guard corral_clsact_attach(raw, ifindex, ingress, 0) == 0 else {
                 throw KernelError(call: "bpf_tc_attach", subject: "\(program) of \(name)", errno: errno)
             }
+            crashPoint("veth.hook")
         }
         try learn(ifindex: ifindex, slot: identity.slot)
+        crashPoint("veth.known")
     }
 
     /// Frames of this interface are the slot's from here on.
@@ -187,9 +200,12 @@ public final class SandboxHooks: Sendable {
         for sandbox in sandboxes {
             var interface = sandbox.ifindex
             _ = bpf_map_delete_elem(slotByIfindex, &interface)
+            crashPoint("detach.interface")
             forget(sandbox.identity, cgroupID: sandbox.cgroupID)
+            crashPoint("detach.slot")
         }
         removePolicies(of: sandboxes.map(\.identity.slot))
+        crashPoint("detach.policies")
         for sandbox in sandboxes { removePins(of: sandbox.name) }
     }
 
@@ -197,6 +213,7 @@ public final class SandboxHooks: Sendable {
     func forget(_ identity: SandboxIdentity, cgroupID: UInt64) {
         var cgroup = cgroupID
         _ = bpf_map_delete_elem(slotByCgroup, &cgroup)
+        crashPoint("detach.cgroup")
         vacate(identity.slot)
     }
 
@@ -212,7 +229,10 @@ public final class SandboxHooks: Sendable {
     }
 
     static func removePins(in directory: String) {
-        for name in PinDirectory.entries(of: directory) { _ = unlink("\(directory)/\(name)") }
+        for name in PinDirectory.entries(of: directory) {
+            _ = unlink("\(directory)/\(name)")
+            crashPoint("detach.pin")
+        }
         _ = rmdir(directory)
     }
 

@@ -74,6 +74,8 @@ enum MetricsCatalog {
         Metric(
             "corral_api_request_duration_seconds", .histogram, ["route"],
             "From a request's head to its answer's; bodies that stream are not counted."),
+        Metric("corral_heap_used_bytes", .gauge, "Memory that corrald has allocated."),
+        Metric("corral_heap_free_bytes", .gauge, "Memory that its allocator holds beside that, resident or not."),
         Metric("process_cpu_seconds_total", .counter, "User and system CPU time."),
         Metric("process_resident_memory_bytes", .gauge, "Resident memory."),
         Metric("process_virtual_memory_bytes", .gauge, "Virtual memory."),

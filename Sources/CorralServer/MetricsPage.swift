@@ -68,6 +68,8 @@ struct MetricsPage: Sendable {
         registry.set(gauge: "corral_traced_sandboxes", to: statistics.tracedSandboxes)
         take(statistics.names)
         take(statistics.events, journal: statistics.journal)
+        registry.set(gauge: "corral_heap_used_bytes", to: Double(statistics.heap.used))
+        registry.set(gauge: "corral_heap_free_bytes", to: Double(statistics.heap.free))
     }
 
     private func take(_ names: ResolverStatistics) {

@@ -243,6 +243,9 @@ lab_settle() {
 declare -A LAB_HELD
 lab_measure() {
     LAB_HELD[descriptors]=$(find "/proc/$LAB_DAEMON/fd" -mindepth 1 | wc -l)
+    # What is allocated; the anonymous memory is that, and what the allocator keeps.
+    LAB_HELD[heap]=$(curl -s --unix-socket "$LAB_DIR/run/corral.sock" http://corral/metrics |
+        awk '$1 == "corral_heap_used_bytes" { printf "%d", $2 / 1024 }')
     LAB_HELD[memory]=$(awk '/^RssAnon/ { print $2 }' "/proc/$LAB_DAEMON/status")
     LAB_HELD[threads]=$(find "/proc/$LAB_DAEMON/task" -mindepth 1 -maxdepth 1 | wc -l)
     LAB_HELD[cgroups]=$(lab_cgroups | wc -l)

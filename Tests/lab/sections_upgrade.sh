@@ -62,7 +62,7 @@ section_upgrade() {
     kill_corrald
     expect "the version before: it does not start" test -z "$(lab_corrald --allow-test-switches 2>/dev/null && echo started)"
     wait "$LAB_DAEMON" 2>/dev/null
-    DETAIL=$(tail -4 "$LAB_DIR/corrald.log") expect "and says why" grep -q 'the maps are of version 2; this corrald has 1' "$LAB_DIR/corrald.log"
+    DETAIL=$(tail -4 "$LAB_DIR/corrald.log") expect "and says why" grep -q 'the maps are of version 3; this corrald has 2' "$LAB_DIR/corrald.log"
     expect "and what to do" grep -q 'end them with the corrald that made them, or start that one again' "$LAB_DIR/corrald.log"
     sleep 1
     lab_corrald "${next[@]}" || { fail "the next version starts again"; return; }

@@ -26,11 +26,14 @@ typedef uint64_t corral_u64;
  * Goes up whenever a layout or a meaning of a map below changes. The next corrald carries over what it finds by copying, so that a
  * later version may give a map more entries, or its values more fields at their end that mean nothing when they are zero; the
  * counters and the blocks of a policy cannot be carried over (docs/OPERATIONS.md, Upgrade).
+ *
+ * 1: the first.
+ * 2: a reason more, so that in `verdicts` what is charged to no sandbox went one entry up; META of a policy holds permitted operations.
  */
 #ifdef CORRAL_TEST_LAYOUT /* what a next version could be, for Tests/lab/sections_upgrade.sh */
-#define CORRAL_ABI_VERSION 2u
+#define CORRAL_ABI_VERSION 3u
 #else
-#define CORRAL_ABI_VERSION 1u
+#define CORRAL_ABI_VERSION 2u
 #endif
 
 /* Goes up when a record of one of the rings changes. Those of an earlier corrald may wait there unread. */

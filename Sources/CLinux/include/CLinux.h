@@ -5,6 +5,7 @@
 
 #include "bpf_shim.h"
 #include "files_shim.h"
+#include "heap_shim.h"
 #include "linux_shim.h"
 #include "seccomp_shim.h"
 #include "trace_shim.h"

@@ -1,3 +1,4 @@
+internal import CorralKernel
 internal import Glibc
 
 /// A call on a file that failed.
@@ -132,8 +133,11 @@ enum Files {
         let unfinished = path + ".new"
         if unlink(unfinished) != 0, errno != ENOENT { try removeTree(unfinished) }
         try write(unfinished, content, mode: mode)
+        crashPoint("file.written")
         prepare()
+        crashPoint("file.before-rename")
         try rename(unfinished, to: path)
+        crashPoint("file.renamed")
     }
 
     static func rename(_ path: String, to target: String) throws(FileError) {

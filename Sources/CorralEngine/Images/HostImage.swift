@@ -1,3 +1,4 @@
+internal import CorralKernel
 internal import Glibc
 
 /// The built-in image `host`: the host's `/usr`, read-only, below a root that shows nothing else of the host.
@@ -27,17 +28,28 @@ struct HostImage {
         return try write(tree, at: directory)
     }
 
+    /// What a daemon left that was killed. To be called before the first is made.
+    static func removeUnfinished(at directory: String) throws(FileError) {
+        guard try Files.status(directory) != nil else { return }
+        for name in try Files.names(in: directory) where name.hasPrefix(unfinished) {
+            try Files.removeTree("\(directory)/\(name)")
+        }
+    }
+
+    private static let unfinished = ".unfinished-"
+
     private static func write(_ tree: FileTree, at directory: String) throws(FileError) -> String {
         let rootfs = "\(directory)/rootfs-\(tree.fingerprint)"
         if try Files.status(rootfs) != nil { return rootfs }
 
         try Files.makeDirectories(directory)
-        let unfinished = "\(directory)/.unfinished-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+        let work = "\(directory)/\(unfinished)\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         do {
-            try tree.write(to: unfinished)
-            try Files.rename(unfinished, to: rootfs)
+            try tree.write(to: work)
+            crashPoint("image.host-written")
+            try Files.rename(work, to: rootfs)
         } catch {
-            try? Files.removeTree(unfinished)
+            try? Files.removeTree(work)
             // Another daemon of this state directory was faster; its root is the same.
             guard error.call == "rename", error.errno == ENOTEMPTY || error.errno == EEXIST else { throw error }
         }
@@ -46,7 +58,7 @@ struct HostImage {
 
     /// Removes the roots that no sandbox will be started from again. Only while no sandbox runs on them.
     static func removeOthers(at directory: String, keeping layout: ImageLayout) throws(FileError) {
-        for name in try Files.names(in: directory) where name.hasPrefix("rootfs-") || name.hasPrefix(".unfinished-") {
+        for name in try Files.names(in: directory) where name.hasPrefix("rootfs-") {
             let path = "\(directory)/\(name)"
             if path != layout.rootfs { try Files.removeTree(path) }
         }

@@ -30,6 +30,9 @@ final class ImageStore: Sendable {
         for name in try Files.names(in: contents) where name.hasPrefix(Self.unfinished) {
             try TreeRemoval.remove(name, in: contents)
         }
+        for name in try Files.names(in: tags) where name.hasPrefix(Self.unfinished) {
+            try Files.removeTree("\(tags)/\(name)")
+        }
         let named = Set(try list().compactMap { Digest($0.digest)?.hexadecimal })
         for name in try Files.names(in: contents) where !named.contains(name) {
             try TreeRemoval.remove(name, in: contents)
@@ -100,22 +103,26 @@ final class ImageStore: Sendable {
         try Files.makeDirectory(path, mode: 0o700)
         do {
             let manifest = try ImageBuilder(directory: path).build(from: source)
+            crashPoint("image.unpacked")
             guard let digest = Digest(manifest.digest) else {
                 throw EngineError(.internal, "an image without a digest")
             }
             try Files.write("\(path)/manifest.json", try Self.encode(manifest), mode: 0o600)
+            crashPoint("image.described")
             try sync(path)
             let tag = ImageTag(name: name, digest: manifest.digest, importedAt: now)
             try changes.withLock { _ in
                 let target = "\(contents)/\(digest.hexadecimal)"
                 if try Files.status(target) == nil {
                     try Files.rename(path, to: target)
+                    crashPoint("image.renamed")
                 } else {
                     // The same image under another name.
                     try TreeRemoval.remove(work, in: contents)
                 }
                 try sync(contents)
                 try write(tag)
+                crashPoint("image.tagged")
             }
             return ImageInfo(tag, try self.manifest(manifest.digest))
         } catch {
@@ -127,6 +134,7 @@ final class ImageStore: Sendable {
     private func write(_ tag: ImageTag) throws {
         let unfinished = "\(tags)/\(Self.unfinished)\(getpid())-\(UInt64.random(in: 0...UInt64.max))"
         try Files.write(unfinished, try Self.encode(tag), mode: 0o600)
+        crashPoint("image.tag-written")
         try sync(unfinished)
         try Files.rename(unfinished, to: tagFile(tag.name))
         try sync(tags)
@@ -138,6 +146,7 @@ final class ImageStore: Sendable {
         try changes.withLock { _ in
             guard let tag = try tag(name) else { throw EngineError(.notFound, "no image \(name)") }
             try Files.removeTree(tagFile(name))
+            crashPoint("image.untagged")
             try sync(tags)
             guard let digest = Digest(tag.digest), !isInUse(tag.digest),
                 try !list().contains(where: { $0.digest == tag.digest })
@@ -145,6 +154,7 @@ final class ImageStore: Sendable {
             // Under a name that the next start removes, should this be cut short.
             let doomed = "\(Self.unfinished)\(digest.hexadecimal)"
             try Files.rename("\(contents)/\(digest.hexadecimal)", to: "\(contents)/\(doomed)")
+            crashPoint("image.doomed")
             try TreeRemoval.remove(doomed, in: contents)
         }
     }

@@ -140,13 +140,16 @@ final class SnapshotStore: Sendable {
         do {
             try Files.makeDirectory("\(path)/layers", mode: 0o700)
             let done = try build("\(path)/layers")
+            crashPoint("snapshot.copied")
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
             try Files.write("\(path)/manifest.json", Array(try encoder.encode(done)), mode: 0o600)
+            crashPoint("snapshot.described")
             try sync(path)
             try changes.withLock { _ in
                 try demandFree(done.name)
                 try Files.rename(path, to: "\(directory)/\(id)")
+                crashPoint("snapshot.renamed")
                 try sync(directory)
             }
             return SnapshotInfo(done)
@@ -173,6 +176,7 @@ final class SnapshotStore: Sendable {
                 throw EngineError(.conflict, "the snapshot \(child.manifest.name) stands on \(name)")
             }
             try Files.rename("\(directory)/\(id)", to: "\(directory)/\(Self.unfinished)\(id)")
+            crashPoint("snapshot.doomed")
             try sync(directory)
             try TreeRemoval.remove(Self.unfinished + id, in: directory)
         }
