@@ -252,24 +252,21 @@ lab_measure() {
     LAB_HELD[unreclaimable]=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
 }
 
-# Connections to corrald, of those that it has not taken yet too.
-lab_connections() { grep -c "$LAB_RUN/corral.sock" "/proc/$LAB_DAEMON/net/unix"; }
-
 # FILE ARG...: a `corral tail` in the background that writes its JSON lines into the file and complaints into FILE.err; it has
 # connected when this returns.
 # Ended by lab_end_tails, after the section that asked for it: it would follow corrald through every restart, and as a client.
 LAB_TAILS=()
 lab_tail() {
-    local file=$1 before i
+    local file=$1 i
     shift
-    before=$(lab_connections)
     "$CORRAL_BIN/corral" tail -o json "$@" >"$file" 2>"$file.err" &
     LAB_TAILS+=($!)
     LAB_PIDS+=($!)
     for ((i = 0; i < 200 * LAB_SLOWER; i++)); do
-        [ "$(lab_connections)" -gt "$before" ] && break
+        ss -xpH state connected 2>/dev/null | grep -q "pid=${LAB_TAILS[-1]}," && break
         sleep 0.05
     done
+    # corrald has yet to read what it asks for.
     sleep 0.3
 }
 
