@@ -110,7 +110,7 @@ build: setup
 test: setup-tests
 	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	Tests/run.sh spawn swift bypass cycles demo packaging
+	Tests/run.sh spawn swift bypass cycles demo packaging vm
 
 test-spawn: programs build/bin/spawn-test
 	Tests/run.sh spawn

@@ -117,16 +117,19 @@ public final class HostNetwork: Sendable {
 
     /// The host's end got its carrier when the other end came up, but drops what it is to send until the kernel's link
     /// watch has seen that: a sandbox that is quick would lose its first answer, and TCP a second over it. Since Linux 6.8
-    /// asking is enough.
+    /// asking is enough. IFF_RUNNING does not tell: before the link watch has run for the first time, the state is unknown,
+    /// which counts as running.
     private func waitUntilRunning(_ link: VethLink) throws(KernelError) {
-        for attempt in 0..<500 {
+        for attempt in 0..<1500 {
             if attempt > 0 { usleep(2000) }
-            // Flags of struct ifinfomsg.
-            let flags = try socket.perform([link.get()]).first?.payload.number(at: 8, as: UInt32.self)
-            if let flags, flags & UInt32(IFF_RUNNING) != 0 { return }
+            let state = try socket.perform([link.get()]).first?.attributes(after: 16)[UInt16(IFLA_OPERSTATE)]?.first
+            if state == Self.operational { return }
         }
         throw KernelError(call: "RTM_GETLINK", subject: link.name, errno: ETIMEDOUT, detail: "no carrier")
     }
+
+    /// IF_OPER_UP of <linux/if.h>.
+    private static let operational: UInt8 = 6
 
     /// Deletes these links; ones that are gone already are passed over. The kernel takes about 20 ms whether for one or
     /// for many, so removals are best collected.

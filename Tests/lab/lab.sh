@@ -13,6 +13,8 @@ LAB_BIN=$LAB_ROOT/build/lab
 CORRAL_BIN=${CORRAL_BIN:-$LAB_ROOT/.build/release}
 # By name, not by a function: what runs in the background is then ended by its pid.
 PATH=$CORRAL_BIN:$PATH
+# How many times longer than on a real processor waits may last, and what has to go on throughout has to last. Tests/vm sets it.
+LAB_SLOWER=${LAB_SLOWER:-1}
 LAB=ct$$
 LAB_HOST=${LAB}h LAB_PERMITTED=${LAB}p LAB_REFUSED=${LAB}r LAB_CLIENT=${LAB}c
 LAB_DIR=
@@ -108,7 +110,7 @@ lab_start() {
     nsenter --net="/run/netns/$ns" -- "$@" <"$LAB_DIR/$label.in" >"$LAB_DIR/$label.out" 2>>"$LAB_DIR/$label.err" &
     LAB_PIDS+=($!)
     LAB_PID[$label]=$!
-    if ! read -r -t 5 line <&"$out" || [ "$line" != ready ]; then
+    if ! read -r -t $((5 * LAB_SLOWER)) line <&"$out" || [ "$line" != ready ]; then
         echo "lab: $label did not start: $(cat "$LAB_DIR/$label.err")" >&2
         return 1
     fi
@@ -153,7 +155,7 @@ lab_corrald() { # EXTRA-FLAG...
         >>"$LAB_DIR/corrald.log" 2>&1 &
     LAB_DAEMON=$!
     local i
-    for ((i = 0; i < 200; i++)); do
+    for ((i = 0; i < 200 * LAB_SLOWER; i++)); do
         curl -sf --unix-socket "$LAB_DIR/run/corral.sock" http://corral/healthz >/dev/null 2>&1 && return 0
         kill -0 $LAB_DAEMON 2>/dev/null || break
         sleep 0.05
@@ -167,7 +169,7 @@ lab_stop_corrald() {
     [ -n "$LAB_DAEMON" ] || return 0
     local i
     kill -TERM "$LAB_DAEMON" 2>/dev/null
-    for ((i = 0; i < 200; i++)); do
+    for ((i = 0; i < 200 * LAB_SLOWER; i++)); do
         kill -0 "$LAB_DAEMON" 2>/dev/null || break
         sleep 0.05
     done
@@ -253,15 +255,21 @@ lab_measure() {
     LAB_HELD[unreclaimable]=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
 }
 
-# FILE ARG...: a `corral tail` in the background that writes its JSON lines into the file; it has connected when this returns.
+# FILE ARG...: a `corral tail` in the background that writes its JSON lines into the file and complaints into FILE.err; it has
+# connected when this returns.
 # Ended by lab_end_tails, after the section that asked for it: it would follow corrald through every restart, and as a client.
 LAB_TAILS=()
 lab_tail() {
-    local file=$1
+    local file=$1 i
     shift
-    "$CORRAL_BIN/corral" tail -o json "$@" >"$file" 2>/dev/null &
+    "$CORRAL_BIN/corral" tail -o json "$@" >"$file" 2>"$file.err" &
     LAB_TAILS+=($!)
     LAB_PIDS+=($!)
+    for ((i = 0; i < 200 * LAB_SLOWER; i++)); do
+        ss -xpH state connected 2>/dev/null | grep -q "pid=${LAB_TAILS[-1]}," && break
+        sleep 0.05
+    done
+    # corrald has yet to read what it asks for.
     sleep 0.3
 }
 

@@ -31,7 +31,8 @@ print(round((end - start).total_seconds() * 1000))'
 
 section_adopt() {
     local box=box$$ alone=alone$$ lines=lines$$ ended=ended$$ gap=gap$$ limit=limit$$ named=named$$ paused=paused$$ port=port$$
-    local before after denied seq began result all
+    # Seconds that the probes go on: from before the kill until the next corrald has been asked about them.
+    local before after denied seq began result all last=$((9 * LAB_SLOWER)) limited=$((7 * LAB_SLOWER)) late
     names_up
     lab_count refused-capture
     lab_control udp4 "$REFUSED4" 8000 >/dev/null
@@ -42,8 +43,7 @@ section_adopt() {
     "$CORRAL" create --name $box --policy "$POLICY" >/dev/null
     give_probe $box
     "$CORRAL" run -d --name $alone --policy "$POLICY" "${SWITCHES[@]}" -- sh -c \
-        "until [ -x /tmp/probe ]; do sleep 0.05; done; exec /tmp/probe ask $REFUSED4 8000 9" >/dev/null
-    give_probe $alone
+        "until [ -x /tmp/probe ]; do sleep 0.05; done; exec /tmp/probe ask $REFUSED4 8000 $last" >/dev/null
     "$CORRAL" run -d --name $ended -- sh -c 'echo said; exit 5' >/dev/null
     "$CORRAL" wait $ended >/dev/null
     "$CORRAL" create --name $named --policy "$NAMES" >/dev/null
@@ -53,13 +53,16 @@ section_adopt() {
     "$CORRAL" exec -d $paused sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.02; done' >/dev/null
     "$CORRAL" pause $paused >/dev/null
     "$CORRAL" run -d --name $port -p 127.0.0.1:18080:8080 -- python3 -m http.server 8080 >/dev/null
-    "$CORRAL" exec -d $box sh -c "/tmp/probe ask $REFUSED4 8000 9 >/tmp/refused" >/dev/null
-    "$CORRAL" exec -d $box sh -c "/tmp/probe ask $PERMITTED4 8000 9 >/tmp/permitted" >/dev/null
-    "$CORRAL" exec -d $box sh -c "/tmp/probe talk $PERMITTED4 8001 9 >/tmp/talk" >/dev/null
-    "$CORRAL" run -d --name $lines -- sh -c 'i=0; while [ $i -lt 80 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; exit 7' >/dev/null
-    "$CORRAL" run -d --name $gap -- sh -c 'sleep 2; echo late; exit 9' >/dev/null
-    "$CORRAL" run -d --name $limit --timeout 7s -- sleep 100 >/dev/null
+    "$CORRAL" run -d --name $gap -- bash -c 'trap "echo late; exit 9" USR1; while :; do sleep 0.1; done' >/dev/null
+    late=$(trace_command $gap)
     expect "before: the published port answers" within 5 in_ns "$LAB_HOST" curl -sf --max-time 2 -o /dev/null http://127.0.0.1:18080/
+    give_probe $alone
+    "$CORRAL" exec -d $box sh -c "/tmp/probe ask $REFUSED4 8000 $last >/tmp/refused" >/dev/null
+    "$CORRAL" exec -d $box sh -c "/tmp/probe ask $PERMITTED4 8000 $last >/tmp/permitted" >/dev/null
+    "$CORRAL" exec -d $box sh -c "/tmp/probe talk $PERMITTED4 8001 $last >/tmp/talk" >/dev/null
+    "$CORRAL" run -d --name $lines -- sh -c 'i=0; while [ $i -lt $0 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; exit 7' \
+        $((120 * LAB_SLOWER)) >/dev/null
+    "$CORRAL" run -d --name $limit --timeout ${limited}s -- sleep 1000 >/dev/null
     sleep 0.5
     before=$(names_and_ids)
     denied=$(counter_of $box denied)
@@ -67,6 +70,7 @@ section_adopt() {
     expect "before: a thousand datagrams a second are refused" test "${denied:-0}" -gt 200
 
     kill_corrald
+    kill -USR1 "$late"
     sleep 2.5
     began=$(date +%s%3N)
     lab_corrald --allow-test-switches || { fail "corrald starts again"; return; }
@@ -75,7 +79,7 @@ section_adopt() {
     equal "the same sandboxes, by id and name" "$before" "$after"
     equal "those that run, run" "running running running" "$(for result in $box $lines $port; do state_of $result; done | tr '\n' ' ' | sed 's/ $//')"
     equal "what had ended is known, with its exit code" "exited (5) 5" "$(state_of $ended) $("$CORRAL" wait $ended)"
-    equal "what ended meanwhile too" 9 "$(timeout 5 "$CORRAL" wait $gap)"
+    equal "what ended meanwhile too" 9 "$(timeout $((5 * LAB_SLOWER)) "$CORRAL" wait $gap)"
     expect "and what it wrote meanwhile" within 5 has_logged $gap late
     expect "counters go on" test "$(counter_of $box denied)" -gt "${denied:-0}"
     expect "and so do the numbers of events" test "$(counter_of $box events)" -ge "${seq:-0}"
@@ -88,10 +92,11 @@ section_adopt() {
     expect "names are resolved" "$CORRAL" exec $named curl -sf --max-time 3 --noproxy '*' -o /dev/null http://permitted.test/
     answered "another address is not" "$("$CORRAL" exec $named /tmp/probe tcp4 "$REFUSED4" 8000)" '"errno":1,'
     answered "before a new policy: refused" "$("$CORRAL" exec $box /tmp/probe tcp4 "$REFUSED4B" 8000)" '"errno":1,'
-    equal "logs go on to the end, then the exit code" "line 79 7" "$(timeout 15 "$CORRAL" logs -f $lines | tail -1) $("$CORRAL" wait $lines)"
-    equal "a timeout ends when it would have ended" 124 "$(timeout 8 "$CORRAL" wait $limit)"
+    equal "logs go on to the end, then the exit code" "line $((120 * LAB_SLOWER - 1)) 7" \
+        "$(timeout $((15 * LAB_SLOWER)) "$CORRAL" logs -f $lines | tail -1) $("$CORRAL" wait $lines)"
+    equal "a timeout ends when it would have ended" 124 "$(timeout $((limited + 5 * LAB_SLOWER)) "$CORRAL" wait $limit)"
     result=$(lasted $limit)
-    DETAIL="$result ms" expect "neither sooner nor later" test "$result" -ge 7000 -a "$result" -lt 8000
+    DETAIL="$result ms" expect "neither sooner nor later" test "$result" -ge $((limited * 1000)) -a "$result" -lt $(((limited + 5 * LAB_SLOWER) * 1000))
     expect "the probes come to their end" within 6 "$CORRAL" exec $box sh -c 'test -s /tmp/refused && test -s /tmp/permitted && test -s /tmp/talk'
     all=$("$CORRAL" exec $box cat /tmp/refused /tmp/permitted /tmp/talk)
     printf '%s\n' "$all" >"$LAB_DIR/adopt.out"

@@ -15,7 +15,7 @@ processes_of() {
 
 # SECONDS COMMAND...: until the command succeeds.
 within() {
-    local deadline=$((SECONDS + $1))
+    local deadline=$((SECONDS + $1 * LAB_SLOWER))
     shift
     until "$@"; do
         ((SECONDS < deadline)) || return 1
