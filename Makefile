@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 SWIFT ?= swift
 PACKAGES := libbpf-dev libelf-dev zlib1g-dev liblzma-dev libzstd-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
-	curl ca-certificates util-linux
+	curl ca-certificates util-linux procps
 # What the tests run inside sandboxes and beside them.
 TEST_PACKAGES := openssl dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev adduser strace git
 
