@@ -7,8 +7,10 @@ SHELL := /bin/bash
 SWIFT ?= swift
 PACKAGES := libbpf-dev libelf-dev zlib1g-dev liblzma-dev libzstd-dev libseccomp-dev musl-tools gcc libc6-dev linux-libc-dev iproute2 nftables \
 	curl ca-certificates util-linux procps
+# Manual pages, stripping, and the Debian package; nothing of it is needed at run time.
+PACKAGING_PACKAGES := python3 binutils dpkg-dev
 # What the tests run inside sandboxes and beside them.
-TEST_PACKAGES := openssl dnsmasq-base bind9-dnsutils busybox python3 dpkg-dev adduser strace git
+TEST_PACKAGES := openssl dnsmasq-base bind9-dnsutils busybox $(PACKAGING_PACKAGES) adduser strace git
 
 # The compiler beside `swift` targets BPF; an unversioned clang on the PATH may be any other. Debian's serves as a substitute.
 SWIFT_BIN := $(shell dirname "$$(readlink -f "$$(command -v $(SWIFT))")" 2>/dev/null)
@@ -38,13 +40,14 @@ BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 PROGRAMS := build/bin/corral-spawn build/bin/corral-init
 LAB_PROGRAMS := build/lab/labserver build/lab/labcapture build/lab/probe build/lab/calls build/lab/fence build/lab/fill build/lab/producer
 
-.PHONY: all setup setup-tests bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest soak bypass-doc crash-test demo lint fmt check clean
+.PHONY: all setup setup-tests setup-packaging bpf bpf-other syscalls programs lab build test test-swift test-spawn test-bypass vmtest soak bypass-doc crash-test demo lint fmt check clean
 all: build
 
 include packaging/install.mk bench/bench.mk
 
 setup-tests: PACKAGES += $(TEST_PACKAGES)
-setup setup-tests:
+setup-packaging: PACKAGES := $(PACKAGING_PACKAGES)
+setup setup-tests setup-packaging:
 	@missing=$$(for p in $(PACKAGES); do \
 	    dpkg-query -W -f '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done); \
 	if [ -n "$$missing" ]; then \

@@ -23,9 +23,9 @@ install -D -m 644 "$debian/lintian-overrides" "$root/usr/share/lintian/overrides
 gzip -9n <"$debian/changelog" >"$doc/changelog.Debian.gz"
 find "$root/usr/share/man" -type f -exec gzip -9n {} +
 
-# The libraries by name and least version, as dpkg knows them.
+# The libraries by name and least version, as dpkg knows them; `corral` is static.
 cp "$debian/control" "$work/debian/control"
-(cd "$work" && dpkg-shlibdeps -Odebian/depends "$root/usr/bin/corral" "$root/usr/bin/corrald" "$root/usr/libexec/corral/corral-tls")
+(cd "$work" && dpkg-shlibdeps -Odebian/depends "$root/usr/bin/corrald" "$root/usr/libexec/corral/corral-tls")
 depends=$(sed -n 's/^shlibs:Depends=//p' "$work/debian/depends")
 size=$(du -k -s --apparent-size "$root" | cut -f1)
 architecture=$(dpkg --print-architecture)

@@ -7,7 +7,6 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 STRIP ?= strip
 BUILD ?= .build/release
-# Made with python3, strip and dpkg-dev; nothing of that is needed at run time.
 INSTALL_ENVIRONMENT := PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' \
 	ZSHDIR='$(ZSHDIR)' STRIP='$(STRIP)' BUILD='$(BUILD)'
 
@@ -17,7 +16,7 @@ INSTALL_ENVIRONMENT := PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYS
 $(BUILD)/corral $(BUILD)/corrald:
 	@echo "$@ is missing: run make build" >&2; exit 1
 
-man: $(BUILD)/corral $(BUILD)/corrald
+man: setup-packaging $(BUILD)/corral $(BUILD)/corrald
 	@rm -rf build/man
 	@python3 -B packaging/manual.py man $(BUILD)/corral $(BUILD)/corrald . build/man
 
@@ -27,7 +26,7 @@ completions: $(BUILD)/corral $(BUILD)/corrald
 	    $(BUILD)/$$program --generate-completion-script $$shell | sed '1{/^#!/d}' >build/completions/$$program.$$shell; done; done
 
 # docs/CLI.md, the README's tour and docs/PERFORMANCE.md are written by programs and kept with the sources.
-docs: $(BUILD)/corral $(BUILD)/corrald
+docs: setup-packaging $(BUILD)/corral $(BUILD)/corrald
 	python3 -B packaging/manual.py cli $(BUILD)/corral $(BUILD)/corrald >docs/CLI.md.new && mv docs/CLI.md.new docs/CLI.md
 	Tests/docs/tour.sh write
 
