@@ -100,7 +100,8 @@ round() {
     arm "$step" "$number"
     "begin_$action" >"$LAB_DIR/answer" 2>&1
     status=$?
-    for ((i = 0; i < 100; i++)); do
+    # A process ends when the last of its calls has, and some wait for the kernel's grace periods, which take long on a busy machine.
+    for ((i = 0; i < 600; i++)); do
         is_dead && break
         sleep 0.05
     done
@@ -109,7 +110,7 @@ round() {
         wait "$LAB_DAEMON" 2>/dev/null
         [ $? = 137 ] || problem "it ended without passing the step"
     else
-        problem "the step was not passed"
+        problem "the step was not passed: $(tail -1 "$LAB_DIR/answer")"
     fi
     die
     daemon
@@ -145,6 +146,8 @@ discover() {
     [ -z "$problems" ] || { echo "crash: $action: $problems"; exit 1; }
 }
 
+# Bash tells of each process that was killed.
+exec 2> >(grep -v ' Killed ' >&2)
 lab_up || exit 1
 lab_start refused-capture "$LAB_REFUSED" "$LAB_BIN/labcapture" all eth0 || exit 1
 export CORRAL_CRASH_PLAN=$LAB_DIR/plan
