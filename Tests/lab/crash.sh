@@ -7,7 +7,7 @@
 # a sandbox sends to a refused address a thousand times a second all the while.
 #
 #   Tests/lab/crash.sh [TABLE]     writes the table of docs/RELIABILITY.md to TABLE; `N passed, N failed, N skipped` is the last line
-# CORRAL_CRASH_ACTIONS picks some of the actions of crash_actions.sh; steps that they do not pass are not missed then.
+# CORRAL_CRASH_ACTIONS picks some of the actions of crash_actions.sh, CORRAL_CRASH_STEPS of the steps; others are not missed then.
 set -uo pipefail +m
 here=$(dirname "$0")
 CORRAL_BIN=${CORRAL_BIN:-$(cd "$here/../.." && pwd)/build/crash/release}
@@ -26,7 +26,8 @@ steps() { grep -rhoE 'crashPoint\("[a-z.-]+"\)' "$LAB_ROOT/Sources" | cut -d'"' 
 
 arm() { printf '%s %s\n' "$1" "$2" >"$CORRAL_CRASH_PLAN.next" && mv "$CORRAL_CRASH_PLAN.next" "$CORRAL_CRASH_PLAN"; }
 disarm() { : >"$CORRAL_CRASH_PLAN"; }
-is_dead() { ! kill -0 "$LAB_DAEMON" 2>/dev/null || [ "$(ps -o stat= -p "$LAB_DAEMON" | cut -c1)" = Z ]; }
+# Bash may take note of its end between two looks.
+is_dead() { [[ $(ps -o stat= -p "$LAB_DAEMON") =~ ^(Z.*)?$ ]]; }
 die() {
     kill -KILL "$LAB_DAEMON" 2>/dev/null
     wait "$LAB_DAEMON" 2>/dev/null
@@ -44,6 +45,15 @@ daemon() {
 }
 
 state() { "$CORRAL" ps -a --filter "name=$1" | awk -F'\t' -v name="$1" '$2 == name { print $3 }'; }
+# Until nothing goes on in the background that an earlier action has begun.
+quiet() {
+    local i
+    for ((i = 0; i < 100; i++)); do
+        ! "$CORRAL" pool | grep -q 'being destroyed' && break
+        sleep 0.1
+    done
+    sleep 0.2
+}
 ids() { "$CORRAL" ps -aq | sort; }
 denied() { "$CORRAL" inspect kept | grep -oE '"denied" ?: ?[0-9]+' | grep -oE '[0-9]+$'; }
 refused_packets() { grep -oE "\"dst\":\"$REFUSED4\",\"proto\":(6|17),[^}]*" <<<"$LAB_CAPTURED"; }
@@ -94,13 +104,14 @@ round() {
     local action=$1 step=$2 number=$3 i
     problems='' status=1 before=0
     "before_$action"
+    [ -z "$LAB_DAEMON" ] || quiet
     [ -z "$KEPT" ] || before=$(denied)
     # A daemon that starts finds the plan there.
     case $action in start | upgrade | first) die ;; esac
     arm "$step" "$number"
     "begin_$action" >"$LAB_DIR/answer" 2>&1
     status=$?
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 200; i++)); do
         is_dead && break
         sleep 0.05
     done
@@ -109,7 +120,7 @@ round() {
         wait "$LAB_DAEMON" 2>/dev/null
         [ $? = 137 ] || problem "it ended without passing the step"
     else
-        problem "the step was not passed"
+        problem "the step was not passed: $(tail -1 "$LAB_DIR/answer")"
     fi
     die
     daemon
@@ -133,6 +144,7 @@ discover() {
     local action=$1
     problems='' status=0
     "before_$action"
+    [ -z "$LAB_DAEMON" ] || quiet
     case $action in start | upgrade | first) die ;; esac
     disarm
     : >"$CORRAL_CRASH_PLAN.passed"
@@ -145,6 +157,8 @@ discover() {
     [ -z "$problems" ] || { echo "crash: $action: $problems"; exit 1; }
 }
 
+# Bash tells of each process that was killed.
+exec 2> >(grep -v ' Killed ' >&2)
 lab_up || exit 1
 lab_start refused-capture "$LAB_REFUSED" "$LAB_BIN/labcapture" all eth0 || exit 1
 export CORRAL_CRASH_PLAN=$LAB_DIR/plan
@@ -158,7 +172,7 @@ lab_count refused-capture
 for action in ${CORRAL_CRASH_ACTIONS:-$CRASH_ACTIONS}; do
     discover "$action"
     while read -r count step; do
-        [ -n "$step" ] || continue
+        [ -n "$step" ] && [[ " ${CORRAL_CRASH_STEPS:-$step} " == *" $step "* ]] || continue
         # How a sandbox is made is the same whatever it is made for, and a start the same but for what is not shown yet.
         [[ -z ${tested[$step]:-} || ! $step =~ ^(make|hooks|veth|detach|destroy)\. ]] || continue
         [[ -z ${tested[$step]:-} || ! $action =~ ^(upgrade|first|stop)$ ]] || continue
@@ -166,7 +180,7 @@ for action in ${CORRAL_CRASH_ACTIONS:-$CRASH_ACTIONS}; do
         [ "$count" -lt 4 ] || round "$action" "$step" $((count / 2 + 1))
     done <<<"$passes"
 done
-if [ -z "${CORRAL_CRASH_ACTIONS:-}" ]; then
+if [ -z "${CORRAL_CRASH_ACTIONS:-}${CORRAL_CRASH_STEPS:-}" ]; then
     for step in $(steps); do
         [ -n "${tested[$step]:-}" ] && continue
         failed=$((failed + 1))

@@ -50,8 +50,9 @@ note after
     check "threads" $((before_threads + 32)) "${LAB_HELD[threads]}"
     check "cgroups" "$before_cgroups" "${LAB_HELD[cgroups]}"
     check "interfaces" "$before_interfaces" "${LAB_HELD[interfaces]}"
+    check "memory that corrald has allocated, KiB" $((before_heap + 2048)) "${LAB_HELD[heap]}"
     # The allocator keeps some of what it once had.
-    check "anonymous memory of corrald, KiB" $((before_memory + 32768)) "${LAB_HELD[memory]}"
+    check "anonymous memory of corrald, KiB" $((before_memory + 16384)) "${LAB_HELD[memory]}"
     check "unreclaimable slab of the host, KiB" $((before_unreclaimable + 32768)) "${LAB_HELD[unreclaimable]}"
 }
 echo "$passed passed, $failed failed, 0 skipped"
