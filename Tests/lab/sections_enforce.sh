@@ -108,7 +108,7 @@ for line in peer:
     DETAIL=$result expect "no such cgroup" grep -q nonexistent <<<"$result"
     kill $server 2>/dev/null
     wait $server 2>/dev/null
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null && break
         sleep 0.1
     done
@@ -195,7 +195,7 @@ print(s.getpeername())')"
     result=$("$CORRAL_BIN/corral" enforce --cgroup "$other" --policy "$NAMES" 2>&1)
     echo "$LAB_DAEMON" >"$home/cgroup.procs"
     DETAIL=$result expect "corrald's own cgroup is refused" grep -q "holds corrald itself" <<<"$result"
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         for port in $(cat "$SERVICE/cgroup.procs" 2>/dev/null); do kill "$port" 2>/dev/null; done
         rmdir "$SERVICE" "$other" 2>/dev/null
         [ -e "$SERVICE" ] || [ -e "$other" ] || break
