@@ -233,10 +233,10 @@ section_addresses() {
     "$CORRAL_BIN/corral" run -i --policy "$WIDE" --name "listener$$" -- sh -c '
         head -c "$0" >/tmp/labserver && chmod +x /tmp/labserver
         ip -o addr show scope global
-        sleep 60 | /tmp/labserver neighbour 8000' "$(stat -c %s "$LAB_BIN/labserver")" <"$LAB_BIN/labserver" >"$LAB_DIR/listener" 2>&1 &
+        sleep $1 | /tmp/labserver neighbour 8000' "$(stat -c %s "$LAB_BIN/labserver")" $((60 * LAB_SLOWER)) <"$LAB_BIN/labserver" >"$LAB_DIR/listener" 2>&1 &
     local listener=$! i a4 a6
     LAB_PIDS+=($listener)
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         grep -q ready "$LAB_DIR/listener" && break
         sleep 0.1
     done
@@ -278,12 +278,12 @@ section_addresses() {
     local later=$!
     LAB_PIDS+=($later)
     echo 198.51.100.77 >&"$in"
-    read -r -t 5 answer <&"$out"
+    read -r -t $((5 * LAB_SLOWER)) answer <&"$out"
     DETAIL=$answer expect "an address that is nobody's is not the host's" test "${answer%not permitted}" = "$answer" -a -n "$answer"
     ip -n "$LAB_HOST" addr add 198.51.100.77/32 dev lo
     for ((i = 0; i < 20; i++)); do
         echo 198.51.100.77 >&"$in"
-        read -r -t 5 answer <&"$out"
+        read -r -t $((5 * LAB_SLOWER)) answer <&"$out"
         [[ $answer == *"not permitted" ]] && break
         sleep 0.05
     done
@@ -291,7 +291,7 @@ section_addresses() {
     ip -n "$LAB_HOST" addr del 198.51.100.77/32 dev lo
     for ((i = 0; i < 20; i++)); do
         echo 198.51.100.77 >&"$in"
-        read -r -t 5 answer <&"$out"
+        read -r -t $((5 * LAB_SLOWER)) answer <&"$out"
         [[ $answer != *"not permitted" ]] && break
         sleep 0.05
     done
@@ -349,7 +349,7 @@ section_life() {
         sh -c 'trap "echo interrupted; exit 7" INT; echo waiting; while :; do sleep 0.05; done' >"$LAB_DIR/interrupted" &
     pid=$!
     local i
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         grep -q waiting "$LAB_DIR/interrupted" && break
         sleep 0.05
     done
@@ -359,7 +359,7 @@ section_life() {
     equal "^C reaches the command" "7 interrupted" "$status $(tail -1 "$LAB_DIR/interrupted")"
     run --name "longer$$" -- sleep 60 &
     pid=$!
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         "$CORRAL_BIN/corral" ps 2>/dev/null | grep -q "longer$$" && break
         sleep 0.05
     done
@@ -409,7 +409,7 @@ section_events() {
     run --name "$name" -- sh -c "
         curl -s -m 3 -o /dev/null http://$PERMITTED4/
         curl -s -m 3 http://$REFUSED4/; curl -s -m 3 http://$REFUSED4B/; curl -s -m 3 http://$PERMITTED4:443/; true"
-    for ((i = 0; i < 30; i++)); do
+    for ((i = 0; i < 30 * LAB_SLOWER; i++)); do
         grep "\"$name\"" "$events" | grep -q port_not_allowed && break
         sleep 0.1
     done
@@ -447,7 +447,7 @@ section_leftovers() {
     equal "200 sandboxes ran" 0 "$wrong"
     # A namespace goes with its last process unless somebody holds it open or has mounted it. corrald does so until it destroys the
     # sandbox, together with others.
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         remains=$(ls -l /proc/"$LAB_DAEMON"/fd 2>/dev/null | grep -oE '(net|user|mnt|pid|ipc|uts|cgroup):\[[0-9]+\]')
         [ -z "$remains" ] && break
         sleep 0.1
@@ -455,7 +455,7 @@ section_leftovers() {
     equal "nothing holds a namespace open" "" "$remains"
     equal "no namespace is mounted" "" "$(grep nsfs /proc/mounts | grep -vF /run/netns/)"
     lab_stop_corrald
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         remains=$(lab_remains)
         [ -z "$remains" ] && break
         sleep 0.1

@@ -9,6 +9,9 @@ in_service_at() {
 # On the plain machine.
 in_service() { in_service_at "$LAB_CLIENT" "$@"; }
 
+# NETNS PORT: somebody does there, by TCP.
+listens() { in_ns "$1" ss -Hltn sport = ":$2" | grep -q .; }
+
 section_enforce() {
     local v2 result id loop
     v2=$(findmnt -n -t cgroup2 -o TARGET | head -1)
@@ -16,7 +19,7 @@ section_enforce() {
     mkdir -p "$SERVICE"
     result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)
     answered "before: the service reaches everything" "$result" '"ok":true'
-    in_service "$LAB_BIN/probe" talk "$REFUSED4" 8000 8 >"$LAB_DIR/service.talk" &
+    in_service "$LAB_BIN/probe" talk "$REFUSED4" 8000 $((8 * LAB_SLOWER)) >"$LAB_DIR/service.talk" &
     loop=$!
     LAB_PIDS+=($loop)
     sleep 0.3
@@ -41,10 +44,10 @@ section_enforce() {
     DETAIL=$(cat "$LAB_DIR/service.talk") expect "a connection from before is stopped" grep -q '"stage":"recv"' "$LAB_DIR/service.talk"
     expect "it is listed" grep -q "$id.*lab" <("$CORRAL_BIN/corral" enforce --list)
     # A server of the cgroup goes on answering.
-    sleep 60 | in_service "$LAB_BIN/labserver" service 8800 >"$LAB_DIR/service.server" 2>&1 &
+    sleep $((60 * LAB_SLOWER)) | in_service "$LAB_BIN/labserver" service 8800 >"$LAB_DIR/service.server" 2>&1 &
     local server=$!
     LAB_PIDS+=($server)
-    sleep 0.3
+    within 5 grep -q ready "$LAB_DIR/service.server"
     equal "a server of the cgroup answers whom it accepts" "hello from service" \
         "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' http://192.0.2.14:8800/)"
     in_service python3 -c '
@@ -55,7 +58,7 @@ for line in peer:
     print("heard", line, end="", file=peer, flush=True)' >/dev/null 2>&1 &
     LAB_PIDS+=($!)
     mkfifo "$LAB_DIR/service.say"
-    sleep 0.3
+    within 5 listens "$LAB_CLIENT" 8801
     in_ns "$LAB_HOST" busybox nc 192.0.2.14 8801 <"$LAB_DIR/service.say" >"$LAB_DIR/service.heard" &
     local caller=$!
     LAB_PIDS+=($caller)
@@ -79,7 +82,7 @@ for line in peer:
     LAB_DAEMON=
     result=$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)
     answered "without a daemon it stays under the policy" "$result" '"errno":1,'
-    in_service "$LAB_BIN/probe" loop "$REFUSED4B" 8000 3 >"$LAB_DIR/service.loop" &
+    in_service "$LAB_BIN/probe" loop "$REFUSED4B" 8000 $((3 * LAB_SLOWER)) >"$LAB_DIR/service.loop" &
     loop=$!
     lab_count refused-capture
     lab_corrald --allow-test-switches || fail "corrald starts again"
@@ -105,7 +108,7 @@ for line in peer:
     DETAIL=$result expect "no such cgroup" grep -q nonexistent <<<"$result"
     kill $server 2>/dev/null
     wait $server 2>/dev/null
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null && break
         sleep 0.1
     done
@@ -192,7 +195,7 @@ print(s.getpeername())')"
     result=$("$CORRAL_BIN/corral" enforce --cgroup "$other" --policy "$NAMES" 2>&1)
     echo "$LAB_DAEMON" >"$home/cgroup.procs"
     DETAIL=$result expect "corrald's own cgroup is refused" grep -q "holds corrald itself" <<<"$result"
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         for port in $(cat "$SERVICE/cgroup.procs" 2>/dev/null); do kill "$port" 2>/dev/null; done
         rmdir "$SERVICE" "$other" 2>/dev/null
         [ -e "$SERVICE" ] || [ -e "$other" ] || break

@@ -171,7 +171,7 @@ section_siege() {
     local i time pid
     fence --name "siege$$" --pids 64 --cpu 1 -- bomb >/dev/null 2>&1 &
     pid=$!
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         "$CORRAL_BIN/corral" ps 2>/dev/null | grep -q "siege$$.*running" && break
         sleep 0.05
     done
@@ -254,13 +254,13 @@ section_unhooked() {
     LAB_PIDS+=($victim)
     corral run -q --name "hooked$$" -- sleep 60 >/dev/null 2>&1 &
     LAB_PIDS+=($!)
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         [ "$("$CORRAL_BIN/corral" ps -q | wc -l)" -ge 2 ] && break
         sleep 0.1
     done
     interface=$(ip -n "$LAB_HOST" -o link show | grep "alias corral:$LAB:$("$CORRAL_BIN/corral" inspect "unhooked$$" | grep -oE 'sb-[a-z0-9]{6}' | head -1)" | grep -oE 'crl[^:@ ]*' | head -1)
     DETAIL=$interface expect "a veth hook can be taken off by the host's root" in_ns "$LAB_HOST" tc filter del dev "${interface:-none}" ingress
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         kill -0 $victim 2>/dev/null || break
         sleep 0.1
     done
@@ -272,7 +272,7 @@ section_unhooked() {
     for interface in $(ip -n "$LAB_HOST" -o link show | grep "alias corral:$LAB:" | grep -v "$("$CORRAL_BIN/corral" inspect "hooked$$" | grep -oE 'sb-[a-z0-9]{6}' | head -1)" | grep -oE ': crl[^:@ ]*' | tr -d ': '); do
         in_ns "$LAB_HOST" tc filter del dev "$interface" egress
     done
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         [ "$(grep -c 'has lost a hook' "$LAB_DIR/corrald.log")" -ge 2 ] && break
         sleep 0.1
     done
@@ -289,7 +289,7 @@ section_pool() {
     kill -STOP "$helper"
     "$CORRAL_BIN/corral" run -q -- echo slow >"$LAB_DIR/slow.out" 2>&1 &
     stuck=$!
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         [ "$("$CORRAL_BIN/corral" pool | awk '$1 == "host" { print $NF }')" = 1 ] && break
         sleep 0.02
     done
@@ -304,7 +304,7 @@ section_pool() {
     lab_stop_corrald
     LAB_POOL=4 lab_corrald --allow-test-switches --pool-low 2 || { fail "corrald starts with marks"; return; }
     pool_warm() { "$CORRAL_BIN/corral" pool | awk '$1 == "host" { print $2 }'; }
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         [ "$(pool_warm)" = 4 ] && break
         sleep 0.05
     done
@@ -314,7 +314,7 @@ section_pool() {
     equal "above the low mark it is left" 3 "$(pool_warm)"
     "$CORRAL_BIN/corral" run -q -- true
     "$CORRAL_BIN/corral" run -q -- true
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * LAB_SLOWER; i++)); do
         [ "$(pool_warm)" = 4 ] && break
         sleep 0.05
     done

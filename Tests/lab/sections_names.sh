@@ -25,7 +25,7 @@ names_up() {
         --dns-rr=a.wild.test,65,0001000001000302683200040004cb00710a00050004deadbeef >/dev/null 2>&1 &
     LAB_PIDS+=($!)
     local i
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         in_ns "$LAB_HOST" dig +short +time=1 +tries=1 @$PERMITTED4 permitted.test 2>/dev/null | grep -q "$PERMITTED4" && break
         sleep 0.1
     done
@@ -125,9 +125,9 @@ section_names() {
         (/tmp/probe tcp4 $PERMITTED4 80; /tmp/probe tcp4 $PERMITTED4 8000) | tr '\n' ' '"
     # One sandbox opens nothing for another.
         : >"$LAB_DIR/opened.out"
-    live opened --policy "$NAMES" -- "getent ahosts permitted.test >/dev/null; /tmp/probe tcp4 $PERMITTED4 8000; sleep 3"
+    live opened --policy "$NAMES" -- "getent ahosts permitted.test >/dev/null; /tmp/probe tcp4 $PERMITTED4 8000; sleep $((3 * LAB_SLOWER))"
     pid=$LIVE
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         grep -q ok "$LAB_DIR/opened.out" && break
         sleep 0.1
     done
@@ -162,8 +162,8 @@ section_expiry() {
     local without=$LAB_DIR/without.yaml
     policy_of "$without" </dev/null
     live renamed --policy "$NAMES" -- "getent ahosts permitted.test >/dev/null; getent ahosts brief.test >/dev/null
-        /tmp/probe talk $PERMITTED4 8000 4 & /tmp/probe talk $REFUSED4B 8000 4 & wait; echo done"
-    sleep 1
+        /tmp/probe talk $PERMITTED4 8000 $((4 * LAB_SLOWER)) & /tmp/probe talk $REFUSED4B 8000 $((4 * LAB_SLOWER)) & wait; echo done"
+    sleep $LAB_SLOWER
     "$CORRAL_BIN/corral" policy apply "renamed$$" "$NAMES" >/dev/null
     sleep 0.5
     sed '/brief.test/d' "$NAMES" >"$LAB_DIR/narrower.yaml"
@@ -176,11 +176,11 @@ section_expiry() {
     # Without a daemon no name is resolved and nothing opens; what is open stays so until its time is over.
     : >"$LAB_DIR/orphan.out"
     live orphan --policy "$NAMES" -- "getent ahosts permitted.test >/dev/null; getent ahosts brief.test >/dev/null; echo ready
-        while [ ! -e /tmp/go ]; do sleep 0.1; [ \$((n = n + 1)) -gt 25 ] && break; done
+        while [ ! -e /tmp/go ]; do sleep 0.1; [ \$((n = n + 1)) -gt $((25 * LAB_SLOWER)) ] && break; done
         dig a.wild.test +time=1 +tries=1 | grep -o 'status: [A-Z]*'; dig +tcp @8.8.8.8 a.wild.test +time=1 +tries=1 | grep -o 'status: [A-Z]*'
         /tmp/probe tcp4 $PERMITTED4 8000 >/tmp/r; cat /tmp/r; /tmp/probe tcp4 $REFUSED4B 8000; sleep 1; echo end" >/dev/null
     local orphan=$LIVE i
-    for ((i = 0; i < 50; i++)); do
+    for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
         grep -q ready "$LAB_DIR/orphan.out" && break
         sleep 0.1
     done
@@ -191,7 +191,7 @@ section_expiry() {
     wait "$LAB_DAEMON" 2>/dev/null
     LAB_DAEMON=
     lab_count refused-capture
-    sleep 6
+    sleep $((6 * LAB_SLOWER))
     result=$(cat "/proc/$init/root/tmp/r" 2>/dev/null)
     answered "without a daemon an open address stays open for its time" "$result" '"ok":true'
     lab_count refused-capture

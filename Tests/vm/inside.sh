@@ -107,11 +107,11 @@ check_cycle() {
         grep -q "\"verdict\":\"deny\".*\"comm\":\"curl\",\"exe\":\"/usr/bin/curl\".*$REFUSED4" "$events"
     expect "the refusal came from the cgroup hook" grep -q '"verdict":"deny".*"hook":"connect4"' "$events"
 
-    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 120 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$PERMITTED4" 8000 $((60 * LAB_SLOWER)) >/dev/null 2>&1 &
     clients+=($!)
-    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 120 >/dev/null 2>&1 &
+    lab_probe "$POLICY" -- loop "$REFUSED4" 8000 $((60 * LAB_SLOWER)) >/dev/null 2>&1 &
     clients+=($!)
-    lab_probe "$POLICY" --test-keep-capabilities --test-no-seccomp -- loop "$REFUSED4" 8000 120 >/dev/null 2>&1 &
+    lab_probe "$POLICY" --test-keep-capabilities --test-no-seccomp -- loop "$REFUSED4" 8000 $((60 * LAB_SLOWER)) >/dev/null 2>&1 &
     clients+=($!)
     for ((i = 0; i < 100; i++)); do
         [ "$(pgrep -cx probe)" = 3 ] && break

@@ -56,7 +56,10 @@ vm_closure() {
             }'
 }
 
-vm_apt() { DEBIAN_FRONTEND=noninteractive apt-get "$@"; }
+# A mirror that does not answer is given up in a minute, not in ten.
+vm_apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 -o Acquire::Retries=1 "$@"
+}
 
 VM_CHILDREN=()
 vm_stop() {
