@@ -198,7 +198,18 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
             ("limits.io.read", limits.ioRead.map(ByteSize.text)),
             ("limits.io.write", limits.ioWrite.map(ByteSize.text)),
             ("limits.timeout", limits.timeout.map(DurationText.text)), ("files.image", policy.files.image),
-        ]
+        ] + FileAccess.allCases.flatMap { access in
+            let rules = policy.files.rules[access]
+            return [
+                ("files.\(access.rawValue).allow", list(rules?.allow)),
+                ("files.\(access.rawValue).deny", list(rules.flatMap { $0.deny.isEmpty ? nil : $0.deny })),
+            ]
+        }
+    }
+
+    /// In any order the same.
+    private static func list(_ rules: [PathRule]?) -> String? {
+        rules.map { Set($0.map(\.path)).sorted().joined(separator: ", ") }.map { $0.isEmpty ? "nothing" : $0 }
     }
 
     private static func settingChanges(_ old: Policy, _ new: Policy) -> [SettingChange] {
