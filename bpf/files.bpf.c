@@ -85,6 +85,7 @@ static __always_inline int begin(struct question *question, __u8 action, __u8 wa
 	struct corral_policy_value *meta;
 	struct corral_sandbox *sandbox;
 	void *policy;
+	__u8 access;
 
 	*answer = LSM_ALLOW;
 	sandbox = fenced_sandbox(&question->slot);
@@ -110,7 +111,10 @@ static __always_inline int begin(struct question *question, __u8 action, __u8 wa
 						      BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (question->room)
 		return 1;
-	*answer = refuse_path(question, NULL, CORRAL_ACCESS_NONE, CORRAL_REASON_NO_POLICY, CORRAL_NO_RULE, 0);
+	access = wanted & CORRAL_POLICY_WRITE ? CORRAL_ACCESS_WRITE
+		 : wanted & CORRAL_POLICY_READ ? CORRAL_ACCESS_READ
+					       : CORRAL_ACCESS_EXEC;
+	*answer = refuse_path(question, NULL, access, CORRAL_REASON_NO_POLICY, CORRAL_NO_RULE, 0);
 	return 0;
 }
 

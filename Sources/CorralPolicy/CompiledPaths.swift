@@ -74,7 +74,7 @@ public struct CompiledPaths: Sendable, Equatable {
     /// Answers as the kernel's programs do: by the longest match alone.
     public func decide(_ access: FileAccess, _ path: String?) -> Decision {
         guard judged.contains(access) else { return Decision(.allow, .allowedByRule) }
-        let asked = path.map { $0.hasSuffix("/") ? Array($0.utf8) : Array($0.utf8) + [0] } ?? []
+        let asked = path.map(PathRule.judged) ?? []
         let matches = entries.filter { $0.space == .access(access) && asked.starts(with: $0.key) }
         guard let entry = matches.max(by: { $0.key.count < $1.key.count }) else { return Decision(.deny, .noPolicy) }
         let rule = entry.rule.map { RuleReference.path($0) }

@@ -54,9 +54,14 @@ public struct PathRule: Sendable, Hashable {
         return nil
     }
 
-    /// What of a path it covers, as beginnings: one of these, or nothing.
-    /// - Parameter judged: a file's path with a zero byte at its end, or a directory's with a slash there.
+    /// Of a path as `judged` writes it.
     func covers(_ judged: [UInt8]) -> Bool { keys.contains { judged.starts(with: $0) } }
+
+    /// A path as it is judged: a file's with a zero byte at its end, a directory's with its slash.
+    static func judged(_ path: String) -> [UInt8] {
+        let bytes = Array(path.utf8)
+        return bytes.last == UInt8(ascii: "/") ? bytes : bytes + [0]
+    }
 
     /// What a judged path that it covers begins with.
     var keys: [[UInt8]] {
@@ -111,7 +116,7 @@ extension Policy {
     /// - Parameter path: of a file; of a directory, with `/` at its end. Nil: it has none, like a program in memory.
     public func decide(_ access: FileAccess, _ path: String?) -> Decision {
         guard let rules = files.rules[access], !rules.isEmpty else { return Decision(.allow, .allowedByRule) }
-        let judged = path.map { $0.hasSuffix("/") ? Array($0.utf8) : Array($0.utf8) + [0] } ?? []
+        let judged = path.map(PathRule.judged) ?? []
         var best: (length: Int, decision: Decision)?
         func look(_ list: [PathRule], isDeny: Bool) {
             for (index, rule) in list.enumerated() where rule.covers(judged) {

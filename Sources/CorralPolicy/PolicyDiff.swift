@@ -183,7 +183,7 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
     private static func settings(_ policy: Policy) -> [(field: String, value: String?)] {
         let (budgets, limits) = (policy.budgets, policy.limits)
         let anyName = policy.allow.contains { $0.target == .internet }
-        return [
+        let settings: [(field: String, value: String?)] = [
             ("name", policy.name), ("mode", policy.mode.rawValue),
             ("names resolved", anyName ? "all" : policy.resolvesNames ? "those of egress.allow" : "none"),
             ("egress.limits.bytes", budgets.bytes.map(ByteSize.text)),
@@ -198,12 +198,11 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
             ("limits.io.read", limits.ioRead.map(ByteSize.text)),
             ("limits.io.write", limits.ioWrite.map(ByteSize.text)),
             ("limits.timeout", limits.timeout.map(DurationText.text)), ("files.image", policy.files.image),
-        ] + FileAccess.allCases.flatMap { access in
+        ]
+        return FileAccess.allCases.reduce(into: settings) { settings, access in
             let rules = policy.files.rules[access]
-            return [
-                ("files.\(access.rawValue).allow", list(rules?.allow)),
-                ("files.\(access.rawValue).deny", list(rules.flatMap { $0.deny.isEmpty ? nil : $0.deny })),
-            ]
+            settings.append(("files.\(access.rawValue).allow", list(rules?.allow)))
+            settings.append(("files.\(access.rawValue).deny", rules?.deny.isEmpty == false ? list(rules?.deny) : nil))
         }
     }
 

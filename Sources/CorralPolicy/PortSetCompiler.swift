@@ -241,7 +241,7 @@ struct PortSetCompiler {
             let claimed: Outcome =
                 switch claim.reference {
                 case .deny: outcome(.deny, .deniedByRule, claim.reference)
-                case .allow: outcome(.allow, .allowedByRule, claim.reference)
+                case .allow, .path: outcome(.allow, .allowedByRule, claim.reference)
                 }
             for range in claim.ranges {
                 let end = index(of: range.upperBound)
