@@ -40,42 +40,78 @@ struct question {
 	__u8 action; /* enum corral_file_action */
 };
 
+/* Why a path is refused. */
+struct refusal {
+	__u64 epoch;
+	__u64 path; /* address of its bytes; 0: none */
+	__u32 slot;
+	__u32 policy;
+	__u32 rule;
+	__u8 audits;
+	__u8 action; /* enum corral_file_action */
+	__u8 access; /* enum corral_access */
+	__u8 reason; /* enum corral_reason */
+	__u32 above;
+};
+
+/* Counts and reports. Global: the verifier goes through it once, and not anew for each who calls it. */
+__attribute__((noinline)) int report_refusal(const struct refusal *refusal)
+{
+	struct corral_counters *counter;
+	struct corral_file_event *event;
+	struct judgement judgement = {};
+	__u32 slot;
+	__u64 seq;
+
+	if (!refusal)
+		return 0;
+	judgement.verdict = refusal->audits ? CORRAL_WOULD_DENY : CORRAL_DENY;
+	judgement.reason = refusal->reason;
+	judgement.rule = refusal->rule;
+	judgement.policy = refusal->policy;
+	count_verdict(refusal->reason);
+	slot = refusal->slot;
+	counter = bpf_map_lookup_elem(&counters, &slot);
+	if (!counter)
+		return 0;
+	count_sandbox(counter, judgement.verdict);
+	seq = __sync_fetch_and_add(&counter->seq, 1) + 1;
+	event = bpf_ringbuf_reserve(&decisions, sizeof(*event), 0);
+	if (!event) {
+		lose_event(counter);
+		return 0;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	begin_event(&event->event, seq, slot, refusal->epoch, CORRAL_EVENT_FILE, CORRAL_HOOK_LSM, &judgement);
+	event->event.size = sizeof(*event);
+	event->action = refusal->action;
+	event->access = refusal->access;
+	event->above = refusal->above;
+	if (refusal->path)
+		bpf_probe_read_kernel(event->path, sizeof(event->path), (void *)refusal->path);
+	describe_process(&event->event);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
 static __always_inline int refuse_path(const struct question *question, const struct corral_path_key *key, __u8 access,
 				       __u8 reason, __u32 rule, __u8 above)
 {
-	struct corral_counters *counter = bpf_map_lookup_elem(&counters, &question->slot);
-	__u8 audits = reason != CORRAL_REASON_NO_POLICY && (question->flags & CORRAL_POLICY_AUDIT);
-	struct judgement judgement = {
-		.verdict = audits ? CORRAL_WOULD_DENY : CORRAL_DENY,
-		.reason = reason,
-		.rule = rule,
+	struct refusal refusal = {
+		.epoch = question->epoch,
+		.path = key ? (__u64)key->path : 0,
+		.slot = question->slot,
 		.policy = question->policy,
+		.rule = rule,
+		.audits = reason != CORRAL_REASON_NO_POLICY && (question->flags & CORRAL_POLICY_AUDIT),
+		.action = question->action,
+		.access = access,
+		.reason = reason,
+		.above = above,
 	};
-	struct corral_file_event *event;
-	__u64 seq;
 
-	count_verdict(reason);
-	if (counter) {
-		count_sandbox(counter, judgement.verdict);
-		seq = __sync_fetch_and_add(&counter->seq, 1) + 1;
-		event = bpf_ringbuf_reserve(&decisions, sizeof(*event), 0);
-		if (!event) {
-			lose_event(counter);
-		} else {
-			__builtin_memset(event, 0, sizeof(*event));
-			begin_event(&event->event, seq, question->slot, question->epoch, CORRAL_EVENT_FILE,
-				    CORRAL_HOOK_LSM, &judgement);
-			event->event.size = sizeof(*event);
-			event->action = question->action;
-			event->access = access;
-			event->above = above;
-			if (key)
-				bpf_probe_read_kernel(event->path, sizeof(event->path), key->path);
-			describe_process(&event->event);
-			bpf_ringbuf_submit(event, 0);
-		}
-	}
-	return audits ? LSM_ALLOW : denied(EACCES);
+	report_refusal(&refusal);
+	return refusal.audits ? LSM_ALLOW : denied(EACCES);
 }
 
 /* Whether there is anything to judge: @question is then filled in. @wanted: flags of META, one of which has to be there. Where it
