@@ -1,6 +1,8 @@
 # What a sandbox tries with paths: NAME ERRNO, one a line. python3 - prepare|deny|allow|root
 import ctypes, os, shutil, socket, stat, subprocess, sys
 
+# Of more directories and bytes than a rule can speak of.
+DEEP = "/".join(["x" * 255] * 6 + ["y"] * 100)
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -86,6 +88,10 @@ def fresh(path):
 def prepare():
     for directory in "vault", "kept", "kept/sub", "free":
         os.mkdir(f"/tmp/{directory}")
+    for directory in "vault", "free":
+        os.makedirs(f"/tmp/{directory}/{DEEP}")
+        with open(f"/tmp/{directory}/{DEEP}/in", "w") as file:
+            file.write("deep")
     for name in "secret", "vault/in", "plain", "other", "fixed", "kept/old", "free/old":
         with open(f"/tmp/{name}", "w") as file:
             file.write(name)
@@ -102,6 +108,8 @@ def deny():
     attempt("read_secret", opened, "/tmp/secret")
     attempt("read_plain", opened, "/tmp/plain")
     attempt("read_vault", opened, "/tmp/vault/in")
+    attempt("read_deep_vault", opened, f"/tmp/vault/{DEEP}/in")
+    attempt("read_deep_free", opened, f"/tmp/free/{DEEP}/in")
     attempt("list_vault", os.listdir, "/tmp/vault")
     attempt("list_above", os.listdir, "/tmp")
     attempt("stat_secret", os.stat, "/tmp/secret")
@@ -168,6 +176,8 @@ def allow():
     attempt("exec_loader", run, loader, "/tmp/free/other")
     attempt("exec_memory", memory_program)
     attempt("read_free", opened, "/tmp/free/other")
+    attempt("read_deep_free", opened, f"/tmp/free/{DEEP}/in")
+    attempt("read_deep_vault", opened, f"/tmp/vault/{DEEP}/in")
     attempt("list_free", os.listdir, "/tmp/free")
     attempt("read_plain", opened, "/tmp/plain")
     attempt("list_tmp", os.listdir, "/tmp")

@@ -44,9 +44,9 @@ while True:
     "$CORRAL" policy apply "$name" "$policy" >/dev/null
     expect "a policy with rules is applied: refused" within 60 says_now "$name" 13
     try_files "$name" deny
-    fenced "read, refused" 13 read_secret read_vault list_vault read_by_symlink read_by_descriptor read_below_descriptor link_secret \
+    fenced "read, refused" 13 read_secret read_vault read_deep_vault list_vault read_by_symlink read_by_descriptor read_below_descriptor link_secret \
         rename_secret rename_vault rename_above exchange_secret
-    fenced "read, permitted" 0 read_plain list_above symlink_to_secret stat_secret write_vault link_plain rename_plain rename_free exchange_plain
+    fenced "read, permitted" 0 read_plain read_deep_free list_above symlink_to_secret stat_secret write_vault link_plain rename_plain rename_free exchange_plain
     fenced "write, refused" 13 write_fixed empty_fixed truncate_fixed create_kept mkdir_kept rmdir_kept unlink_kept rename_kept \
         rename_into_kept link_kept link_fixed symlink_kept chmod_fixed chown_fixed mknod_kept bind_kept
     fenced "write, permitted" 0 read_fixed write_plain empty_plain truncate_plain create_free mkdir_free rmdir_free unlink_free symlink_free \
@@ -82,8 +82,8 @@ YAML
     )
     "$CORRAL" policy apply "$name" "$policy" >/dev/null
     try_files "$name" allow
-    fenced "listed" 0 exec_usr exec_prog read_free list_free write_free write_null write_memory read_proc
-    fenced "not listed" 13 exec_yes exec_other exec_loader exec_memory read_plain list_tmp write_plain rename_free_itself
+    fenced "listed" 0 exec_usr exec_prog read_free read_deep_free list_free write_free write_null write_memory read_proc
+    fenced "not listed" 13 exec_yes exec_other exec_loader exec_memory read_plain read_deep_vault list_tmp write_plain rename_free_itself
     policy=$(fence_policy files-loader <<<'files: { exec: { allow: [/usr/] } }')
     "$CORRAL" policy apply "$name" "$policy" >/dev/null
     try_files "$name" allow
