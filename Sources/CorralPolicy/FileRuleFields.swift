@@ -39,7 +39,7 @@ extension FieldReader {
         }
         let profile = policy.syscalls.resolved
         if let call = Policy.FileRules.callsThatMoveFiles.first(where: { profile.rule(for: $0).answer.isPermitted }) {
-                        note(
+            note(
                 node, rules.firstField ?? "files",
                 "does not hold where syscalls permits \(call), which shows files under other paths",
                 "syscalls without " + Policy.FileRules.callsThatMoveFiles.joined(separator: ", "))

@@ -21,7 +21,8 @@ public struct PathRefusal: Sendable, Equatable {
         if reason == .noPolicy { return Refusal(reason: reason).hint }
         guard let path else { return "it has no path in the sandbox, and \(list) does not cover what has none" }
         if isAbove {
-            return "\(rule?.description ?? "a rule of files") is about \(path) or what is below it; renaming or linking it would "
+            return
+                "\(rule?.description ?? "a rule of files") is about \(path) or what is below it; renaming or linking it would "
                 + "take that out of the rule"
         }
         guard reason == .deniedByRule, let rule else {

@@ -84,7 +84,8 @@ public struct Policy: Sendable, Hashable {
 
         /// They need the right to mount, which a process has over its own user namespace, or find files without their path.
         static let callsThatMoveFiles = [
-            "mount", "move_mount", "open_tree", "open_tree_attr", "fsmount", "pivot_root", "umount2", "open_by_handle_at",
+            "mount", "move_mount", "open_tree", "open_tree_attr", "fsmount", "pivot_root", "umount2",
+            "open_by_handle_at",
         ].filter { SyscallTable.number($0, .amd64) != nil }
     }
 

@@ -129,7 +129,8 @@ extension FieldReader {
                 } catch {
                     note(
                         value, field, error.message,
-                        "a destination, like 203.0.113.9:443/tcp or api.example.com:443, or a path, like read:/etc/shadow")
+                        "a destination, like 203.0.113.9:443/tcp or api.example.com:443, or a path, like read:/etc/shadow"
+                    )
                 }
             case "expect":
                 guard let text = string(value, field, "allow or deny") else { break }
@@ -143,7 +144,11 @@ extension FieldReader {
             case "rule":
                 guard let text = string(value, field, "egress.allow[0]") else { break }
                 rule = RuleReference(text)
-                if rule == nil { note(value, field, "\(quoted(text)) is no rule", "a rule, like egress.allow[0] or files.read.deny[0]") }
+                if rule == nil {
+                    note(
+                        value, field, "\(quoted(text)) is no rule", "a rule, like egress.allow[0] or files.read.deny[0]"
+                    )
+                }
             case "resolves_to":
                 for (index, item) in (sequence(value, field) ?? []).enumerated() {
                     guard let text = string(item, "\(field)[\(index)]", "an address") else { continue }

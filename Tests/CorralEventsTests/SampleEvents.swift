@@ -51,7 +51,8 @@ struct SampleEvents {
 
     private mutating func refusedPath() -> RefusedPath {
         RefusedPath(
-            pick(FileAction.allCases), pick(FileAccess.allCases), path: maybe { $0.text() }, verdict: pick(Verdict.allCases),
+            pick(FileAction.allCases), pick(FileAccess.allCases), path: maybe { $0.text() },
+            verdict: pick(Verdict.allCases),
             reason: pick(Reason.allCases), process: maybe { $0.process() }, policy: maybe { $0.policy() }, hint: text())
     }
 

@@ -164,12 +164,18 @@ import Testing
         }
         let (open, read) = (FileAction.open.abi, FileAccess.read.abi)
         #expect(try WireDecision(bytes: fileRecord([], open, read)).event(in: context).refusedPath?.path == nil)
-        let long = try WireDecision(bytes: fileRecord([UInt8](repeating: 0x61, count: Int(CORRAL_PATH_BYTES)), open, read))
-        #expect(long.event(in: context).refusedPath?.path == String(repeating: "a", count: Int(CORRAL_PATH_BYTES)) + "…")
+        let long = try WireDecision(
+            bytes: fileRecord([UInt8](repeating: 0x61, count: Int(CORRAL_PATH_BYTES)), open, read))
+        #expect(
+            long.event(in: context).refusedPath?.path == String(repeating: "a", count: Int(CORRAL_PATH_BYTES)) + "…")
         let above = try WireDecision(bytes: fileRecord(Array("/etc".utf8), open, read, above: 1))
         #expect(above.event(in: context).refusedPath?.hint.contains("what is below it") == true)
-        #expect(throws: WireError.unknown(field: "action", value: 0)) { try WireDecision(bytes: fileRecord([], 0, read)) }
-        #expect(throws: WireError.unknown(field: "access", value: 4)) { try WireDecision(bytes: fileRecord([], open, 4)) }
+        #expect(throws: WireError.unknown(field: "action", value: 0)) {
+            try WireDecision(bytes: fileRecord([], 0, read))
+        }
+        #expect(throws: WireError.unknown(field: "access", value: 4)) {
+            try WireDecision(bytes: fileRecord([], open, 4))
+        }
         // Each type has its size.
         #expect(throws: WireError.self) { try WireDecision(bytes: Array(fileRecord([], open, read).dropLast())) }
         var short = WireRecord()

@@ -20,18 +20,18 @@ import Testing
 
     private let example = """
           exec: { allow: [/usr/bin/, /bin/sh] }
-          read: { deny: [/etc/shadow, /root/] }
+          read: { deny: [/etc/shadow, /keys/] }
           write:
-            allow: [/tmp/, /workspace]
+            allow: [/tmp/, /project]
             deny:
-              - /workspace/.git/
+              - /project/.git/
         """
 
     @Test func theyAreReadWithTheirPlaces() throws {
         let rules = try policy(example).files.rules
         #expect(rules[.exec]?.allow?.map(\.path) == ["/usr/bin/", "/bin/sh"] && rules[.exec]?.deny == [])
-        #expect(rules[.read]?.allow == nil && rules[.read]?.deny.map(\.path) == ["/etc/shadow", "/root/"])
-        #expect(rules[.write]?.deny == [PathRule("/workspace/.git/", line: 9)])
+        #expect(rules[.read]?.allow == nil && rules[.read]?.deny.map(\.path) == ["/etc/shadow", "/keys/"])
+        #expect(rules[.write]?.deny == [PathRule("/project/.git/", line: 9)])
         #expect(rules[PathRuleReference(.write, isDeny: true, index: 0)]?.line == 9)
         #expect(rules[PathRuleReference(.write, isDeny: true, index: 1)] == nil)
         #expect(rules.firstField == "files.exec")
@@ -41,7 +41,8 @@ import Testing
     @Test(arguments: [
         ("/etc/shadow", true), ("/", true), ("/usr/bin/", true), ("/a b/é", true), ("/..a/.b", true),
         ("/" + String(repeating: "a", count: 239), true), ("/" + String(repeating: "a", count: 240), false),
-        ("", false), ("etc", false), ("//", false), ("/a//b", false), ("/a/./b", false), ("/a/..", false), ("/../", false),
+        ("", false), ("etc", false), ("//", false), ("/a//b", false), ("/a/./b", false), ("/a/..", false),
+        ("/../", false),
         ("/a//", false), ("/a/**", false), ("/*", false), ("/a\nb", false), ("/a\0b", false), ("/a\u{7f}", false),
     ])
     func onlyNormalisedPathsAreRules(path: String, isRule: Bool) {
@@ -49,10 +50,16 @@ import Testing
     }
 
     @Test func whatIsWrongIsNamedWithFieldAndLine() {
-        #expect(problem("  read: { deny: [etc] }").hasPrefix("p.yaml:5:17: files.read.deny[0]: \"etc\" does not begin with /"))
-        #expect(problem("  write: { allow: [/a, /b/../c] }").contains("files.write.allow[1]: \"/b/../c\" is not normalised"))
+        #expect(
+            problem("  read: { deny: [etc] }").hasPrefix(
+                "p.yaml:5:17: files.read.deny[0]: \"etc\" does not begin with /"))
+        #expect(
+            problem("  write: { allow: [/a, /b/../c] }").contains("files.write.allow[1]: \"/b/../c\" is not normalised")
+        )
         #expect(problem("  exec: { allow: [/usr/**] }").contains("files.exec.allow[0]: \"/usr/**\" holds a wildcard"))
-        #expect(problem("  exec: { permit: [/usr/] }").contains("files.exec.permit: is no field of a policy; expected allow, deny"))
+        #expect(
+            problem("  exec: { permit: [/usr/] }").contains(
+                "files.exec.permit: is no field of a policy; expected allow, deny"))
         #expect(problem("  exec: {}").contains("files.exec: is empty"))
         #expect(problem("  exec: [/bin/sh]").contains("files.exec: is a list"))
         #expect(problem("  exec: { allow: /bin/sh }").contains("files.exec.allow: is \"/bin/sh\"; expected a list"))
@@ -78,10 +85,13 @@ import Testing
 
     @Test(arguments: [
         (FileAccess.exec, "/usr/bin/ls", true), (.exec, "/bin/sh", true), (.exec, "/bin/shx", false),
-        (.exec, "/usr/bin", false), (.exec, "/tmp/x", false), (.read, "/etc/shadow", false), (.read, "/etc/shadow2", true),
-        (.read, "/etc/", true), (.read, "/root/", false), (.read, "/root/.ssh/id", false), (.read, "/root", true),
-        (.write, "/tmp/a", true), (.write, "/tmp", false), (.write, "/workspace", true), (.write, "/workspace/a/b", true),
-        (.write, "/workspace/.git/config", false), (.write, "/workspace/.gitignore", true), (.write, "/workspaces", false),
+        (.exec, "/usr/bin", false), (.exec, "/tmp/x", false), (.read, "/etc/shadow", false),
+        (.read, "/etc/shadow2", true),
+        (.read, "/etc/", true), (.read, "/keys/", false), (.read, "/keys/.ssh/id", false), (.read, "/keys", true),
+        (.write, "/tmp/a", true), (.write, "/tmp", false), (.write, "/project", true),
+        (.write, "/project/a/b", true),
+        (.write, "/project/.git/config", false), (.write, "/project/.gitignore", true),
+        (.write, "/projects", false),
         (.write, "/", false),
     ])
     func theLongestMatchDecides(access: FileAccess, path: String, isAllowed: Bool) throws {
@@ -124,7 +134,9 @@ import Testing
 
     @Test func everyDirectoryAboveARuleIsKnown() throws {
         let compiled = CompiledPaths(try policy("  read: { deny: [/a/b/c, /d/] }").files.rules)
-        let above = compiled.entries.filter { $0.space == .above }.map { String(decoding: $0.key.dropLast(), as: UTF8.self) }
+        let above = compiled.entries.filter { $0.space == .above }.map {
+            String(decoding: $0.key.dropLast(), as: UTF8.self)
+        }
         #expect(above.sorted() == ["/a", "/a/b", "/a/b/c", "/d"])
         #expect(compiled.judged == [.read] && compiled.entries.contains { $0.key.isEmpty && $0.verdict == .allow })
         #expect(CompiledPaths(Policy.FileRules()) == .none)
@@ -150,12 +162,15 @@ import Testing
                 - { to: "read:/etc/shadow", expect: deny, rule: "files.read.deny[0]" }
                 - { to: "write:/tmp/x", expect: allow }
                 - { to: "exec:/tmp/x", expect: deny, reason: path_not_allowed }
-                - { to: "write:/workspace/.git/x", expect: allow }
+                - { to: "write:/project/.git/x", expect: allow }
                 """, file: "cases.yaml")
         #expect(cases.run(on: policy, host: HostContext()).map(\.passes) == [true, true, true, false])
         let diff = try PolicyDiff(
             from: policy, to: self.policy("  exec: { allow: [/usr/bin/] }"), host: HostContext())
-        #expect(diff.settings.map(\.field) == ["files.exec.allow", "files.read.deny", "files.write.allow", "files.write.deny"])
+        #expect(
+            diff.settings.map(\.field) == [
+                "files.exec.allow", "files.read.deny", "files.write.allow", "files.write.deny",
+            ])
         #expect(diff.settings[0].before == "/bin/sh, /usr/bin/" && diff.settings[0].after == "/usr/bin/")
     }
 }
