@@ -5,20 +5,15 @@
  * this instance is left alone. An LSM hook allows with 0 and denies with a negative error.
  */
 #include <linux/bpf.h>
-#include <linux/errno.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
-#include "lib/cgroup.bpf.h"
-#include "lib/maps.bpf.h"
-#include "lib/process.bpf.h"
+#include "lib/lsm.bpf.h"
 #include "lib/report.bpf.h"
 #include "lib/verdict.bpf.h"
 
 /* bpf_probe_read_kernel and bpf_get_current_task are for programs under the GPL alone. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-#define LSM_ALLOW 0
 
 #define PTRACE_MODE_ATTACH 0x02
 #define S_IFMT 0170000
@@ -26,40 +21,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* What corrald asks bpf(2) for, in the place of a command, to see that these programs run; the kernel has no such command. */
 volatile const __u32 proof_command;
-
-/* Opaque to the compiler: the verifier of 6.12 must see a constant range, not the compiler's arithmetic on a condition. */
-static __always_inline int denied(void)
-{
-	int error = -EPERM;
-
-	asm volatile("" : "+r"(error));
-	return error;
-}
-
-/* Whether it is corral-init, which mounts secrets and starts commands: first of its pid namespace, and its parent, or whoever took
- * that one's place, is outside. The first process of a namespace that the sandbox makes has its parent in the sandbox. */
-static __always_inline int is_init(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	__u64 cgroup;
-
-	if (pid_number(leader, pid_level(leader)) != 1)
-		return 0;
-	cgroup = BPF_CORE_READ(leader, real_parent, cgroups, dfl_cgrp, kn, id);
-	return bpf_map_lookup_elem(&slot_by_cgroup, &cgroup) == NULL;
-}
-
-/* The sandbox whose policy is to be asked about the current process; NULL: there is none. Of cgroups that Corral did not make the
- * network alone is judged. */
-static __always_inline struct corral_sandbox *fenced_sandbox(__u32 *slot)
-{
-	struct corral_sandbox *sandbox = current_sandbox(slot);
-
-	if (!sandbox || !sandbox->ifindex || is_init())
-		return NULL;
-	return sandbox;
-}
 
 static __always_inline int refuse_operation(__u32 slot, __u64 epoch, __u8 operation, __u8 reason, __u32 policy)
 {
@@ -77,7 +38,7 @@ static __always_inline int refuse_operation(__u32 slot, __u64 epoch, __u8 operat
 		describe_process(event);
 		bpf_ringbuf_submit(event, 0);
 	}
-	return denied();
+	return denied(EPERM);
 }
 
 static __always_inline int judge_operation(__u8 operation)
@@ -143,7 +104,7 @@ int bpf_call(__u64 *ctx)
 	__u32 command = ctx[0];
 
 	if (proof_command && command == proof_command)
-		return denied();
+		return denied(EPERM);
 	return judge_operation(CORRAL_OPERATION_BPF);
 }
 

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #if !__has_embed("../../build/bpf/cgroup.bpf.o") || !__has_embed("../../build/bpf/egress.bpf.o") || \
-	!__has_embed("../../build/bpf/lsm.bpf.o") || !__has_embed("../../build/bpf/trace.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
+	!__has_embed("../../build/bpf/files.bpf.o") || !__has_embed("../../build/bpf/lsm.bpf.o") || \
+	!__has_embed("../../build/bpf/trace.bpf.o") || !__has_embed("../../build/bpf/veth.bpf.o")
 #error "build/bpf/*.bpf.o are missing: run `make bpf` before `swift build`"
 #endif
 
@@ -22,6 +23,10 @@ _Alignas(8) static const unsigned char cgroup[] = {
 
 _Alignas(8) static const unsigned char egress[] = {
 #embed "../../build/bpf/egress.bpf.o"
+};
+
+_Alignas(8) static const unsigned char files[] = {
+#embed "../../build/bpf/files.bpf.o"
 };
 
 _Alignas(8) static const unsigned char lsm[] = {
@@ -50,6 +55,12 @@ const void *corral_embedded_egress(size_t *count)
 {
 	*count = sizeof(egress);
 	return egress;
+}
+
+const void *corral_embedded_files(size_t *count)
+{
+	*count = sizeof(files);
+	return files;
 }
 
 const void *corral_embedded_lsm(size_t *count)

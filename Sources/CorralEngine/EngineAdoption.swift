@@ -52,6 +52,7 @@ extension Engine {
             }
         }
         try hooks.sweep(keeping: kept)
+        try hooks.sweepPathRules(keeping: Set(live.values.map(\.policyMap.number)))
         for other in occupants where kept[other.slot] == nil { slots.give(back: other.slot) }
         try host.records.sweep()
     }
@@ -186,6 +187,7 @@ extension Engine {
             kept.host == PolicyRecord.describe(policies.host),
             let map = policies.add(inForce, for: applied.policy, host: policies.host), map.number == inForce.number
         {
+            if !applied.policy.files.rules.isEmpty { try map.keepPathRules(in: hooks.programs) }
             return try putInForce(map, on: sandbox, how: .isInForce)
         }
         let map = try await policyMap(for: applied.policy)

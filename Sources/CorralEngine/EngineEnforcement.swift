@@ -38,6 +38,9 @@ extension Engine {
         // What stands there would be overwritten, and with it what the next daemon has to take over.
         if let enforcementDamage { throw enforcementDamage }
         let policy = try Policy(yaml: text.yaml, file: text.file)
+        if let field = policy.files.rules.firstField {
+            throw EngineError(.invalidRequest, "\(field): of an enforced cgroup the network alone is judged")
+        }
         let cgroup = try resolve(target)
         if let known = enforced.values.first(where: { $0.cgroup == cgroup }) {
             return try await replace(known, text, policy)

@@ -12,6 +12,8 @@ final class EngineHost: Sendable {
     private let programs: BpfPrograms
     /// They judge what sandboxes ask of the kernel beside the network.
     let lsm: LsmHooks
+    /// They judge the paths that policies speak of.
+    private let paths: PathHooks
     private let ring = Mutex<DecisionRing?>(nil)
     let records: RecordStore
     /// Sandboxes of a daemon that was killed, as far as they are written down and not gone.
@@ -39,6 +41,8 @@ final class EngineHost: Sendable {
         let hooks = try SandboxHooks(programs: programs)
         crashPoint("start.taken-over")
         lsm = LsmHooks(programs: programs)
+        paths = PathHooks(programs: programs, lsm: lsm)
+        if let failure = paths.failure { Self.print("rules on paths stay under the last corrald's hooks: \(failure)") }
         enforcements = EnforcementStore(stateDirectory: configuration.stateDirectory)
         enforcedPins = try PinDirectory.makeEnforced(instance)
         crashPoint("start.enforced-directory")
@@ -111,6 +115,18 @@ final class EngineHost: Sendable {
                 reason,
                 "they stay under their policies; end them with the corrald that made them, or start that one again",
             ])
+    }
+
+    /// Throws `invalidRequest` where a policy has rules on paths that nobody would enforce.
+    func requirePathHooks(for policy: Policy) throws {
+        guard let field = policy.files.rules.firstField else { return }
+        do {
+            try paths.require()
+        } catch {
+            throw EngineError(
+                .invalidRequest, "\(field): this host does not enforce rules on paths, which need the BPF LSM",
+                detail: [error.detail ?? "\(error)", "see the line BPF LSM of corral doctor"])
+        }
     }
 
     /// Every hook is this daemon's now. Blocks; for a work queue.

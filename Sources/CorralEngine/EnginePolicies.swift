@@ -7,12 +7,18 @@ extension Engine {
     func policyMap(for policy: Policy?) async throws -> PolicyMap {
         guard let policy else { return host.provisioner.denyAll }
         while true {
-            if let map = policies.map(for: policy) { return map }
+            // Asked each time: who starts under it must be fenced, whoever was before.
+            if let map = policies.map(for: policy) {
+                try host.requirePathHooks(for: policy)
+                return map
+            }
             let context = policies.host
             let number = policies.takeNumber()
             reserveNumbers()
+            let host = host
             let map = try await compiling.run {
-                try PolicyMap(policy.compile(host: context), number: number)
+                try host.requirePathHooks(for: policy)
+                return try PolicyMap(policy.compile(host: context), number: number, in: host.provisioner.hooks.programs)
             }
             if let settled = policies.add(map, for: policy, host: context) { return settled }
         }

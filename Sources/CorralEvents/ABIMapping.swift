@@ -59,6 +59,7 @@ extension Reason {
             case .unsolicitedInbound: CORRAL_REASON_UNSOLICITED_INBOUND
             case .syscallNotAllowed: CORRAL_REASON_SYSCALL_NOT_ALLOWED
             case .foreignSocket: CORRAL_REASON_FOREIGN_SOCKET
+            case .pathNotAllowed: CORRAL_REASON_PATH_NOT_ALLOWED
             }
         return UInt8(truncatingIfNeeded: value.rawValue)
     }
@@ -105,12 +106,56 @@ extension KernelOperation: ABINumbered {
     public var permit: UInt8 { 1 << (abi - 1) }
 }
 
+extension FileAccess: ABINumbered {
+    /// `enum corral_access`.
+    public var abi: UInt8 {
+        let value =
+            switch self {
+            case .exec: CORRAL_ACCESS_EXEC
+            case .read: CORRAL_ACCESS_READ
+            case .write: CORRAL_ACCESS_WRITE
+            }
+        return UInt8(truncatingIfNeeded: value.rawValue)
+    }
+
+    /// `CORRAL_POLICY_ACCESS` of it: its flag in a policy's META.
+    public var flag: UInt32 { CORRAL_POLICY_EXEC.rawValue << (UInt32(abi) - 1) }
+}
+
+extension FileAction: ABINumbered {
+    /// `enum corral_file_action`.
+    public var abi: UInt8 {
+        let value =
+            switch self {
+            case .exec: CORRAL_FILE_EXEC
+            case .open: CORRAL_FILE_OPEN
+            case .truncate: CORRAL_FILE_TRUNCATE
+            case .create: CORRAL_FILE_CREATE
+            case .mkdir: CORRAL_FILE_MKDIR
+            case .rmdir: CORRAL_FILE_RMDIR
+            case .unlink: CORRAL_FILE_UNLINK
+            case .rename: CORRAL_FILE_RENAME
+            case .link: CORRAL_FILE_LINK
+            case .symlink: CORRAL_FILE_SYMLINK
+            case .chmod: CORRAL_FILE_CHMOD
+            case .chown: CORRAL_FILE_CHOWN
+            }
+        return UInt8(truncatingIfNeeded: value.rawValue)
+    }
+}
+
 extension RuleReference {
     /// Nil for `CORRAL_NO_RULE`. Every other number is a rule.
     public init?(abi number: UInt32) {
         guard number != UInt32(CORRAL_NO_RULE) else { return nil }
-        let deny = UInt32(CORRAL_RULE_DENY)
-        self = number & deny == 0 ? .allow(Int(number)) : .deny(Int(number & ~deny))
+        let isDeny = number & UInt32(CORRAL_RULE_DENY) != 0
+        let index = Int(number & UInt32(CORRAL_RULE_INDEX))
+        let list = (number & ~UInt32(CORRAL_RULE_DENY)) >> UInt32(CORRAL_RULE_ACCESS_SHIFT)
+        if let access = FileAccess(abi: UInt8(truncatingIfNeeded: list)) {
+            self = .path(PathRuleReference(access, isDeny: isDeny, index: index))
+        } else {
+            self = isDeny ? .deny(index) : .allow(index)
+        }
     }
 
     /// The rule's number in policy values and events. An index past the largest that the ABI can name becomes that one.
@@ -118,6 +163,9 @@ extension RuleReference {
         switch self {
         case .allow(let index): Self.clamped(index)
         case .deny(let index): UInt32(CORRAL_RULE_DENY) | Self.clamped(index)
+        case .path(let rule):
+            (rule.isDeny ? UInt32(CORRAL_RULE_DENY) : 0)
+                | UInt32(rule.access.abi) << UInt32(CORRAL_RULE_ACCESS_SHIFT) | Self.clamped(rule.index)
         }
     }
 
@@ -127,7 +175,6 @@ extension RuleReference {
     }
 
     private static func clamped(_ index: Int) -> UInt32 {
-        // One less than the mask: the largest deny rule must not read as CORRAL_NO_RULE.
-        UInt32(clamping: min(max(index, 0), Int(~UInt32(CORRAL_RULE_DENY)) - 1))
+        UInt32(clamping: min(max(index, 0), Int(CORRAL_RULE_INDEX)))
     }
 }

@@ -46,8 +46,21 @@ extension WireDecision {
                     policy: policy == nil
                         ? nil : context.policy.map { PolicyReference(name: $0.name, generation: $0.generation) },
                     hint: hint))
+        case .path(let path): body = .path(refused(path, in: context))
         }
         return Event(time: overflow ? .max : sum, seq: seq, sandbox: context.sandbox, body: body)
+    }
+
+    private func refused(_ found: Path, in context: DecisionContext) -> RefusedPath {
+        var refusal = PathRefusal(found.access, reason: reason, path: found.path)
+        if case .path(let rule)? = rule { refusal.rule = rule }
+        refusal.isAbove = found.isAbove
+        return RefusedPath(
+            found.action, found.access, path: found.path, verdict: verdict, reason: reason,
+            process: process.map { $0.reference(in: context) },
+            policy: policy == nil
+                ? nil : context.policy.map { PolicyReference(name: $0.name, generation: $0.generation, rule: rule) },
+            hint: refusal.hint)
     }
 
     private func traffic(in context: DecisionContext) -> Traffic {

@@ -19,6 +19,8 @@ public struct Event: Sendable, Equatable {
         case limit(LimitReached)
         case process(ProcessChange)
         case operation(RefusedOperation)
+        /// A path was refused: of type `process` what was to be executed, otherwise `file`.
+        case path(RefusedPath)
         case syscall(Syscall)
         case policy(PolicyChange)
         case lost(Loss)
@@ -264,6 +266,7 @@ extension Event {
         case .limit: .limit
         case .process: .process
         case .operation(let refused): refused.type
+        case .path(let refused): refused.type
         case .syscall: .syscall
         case .policy: .policy
         case .lost: .lost
@@ -276,7 +279,7 @@ extension Event {
     public var traffic: Traffic? {
         switch body {
         case .egress(let traffic), .ingress(let traffic): traffic
-        case .sandbox, .dns, .limit, .process, .operation, .syscall, .policy, .lost, .audit, .gap: nil
+        case .sandbox, .dns, .limit, .process, .operation, .path, .syscall, .policy, .lost, .audit, .gap: nil
         }
     }
 
@@ -291,6 +294,7 @@ extension Event {
         case .egress(let traffic), .ingress(let traffic): traffic.process
         case .process(let change): change.process
         case .operation(let refused): refused.process
+        case .path(let refused): refused.process
         case .syscall(let call): call.process
         case .sandbox, .dns, .limit, .policy, .lost, .audit, .gap: nil
         }
@@ -301,6 +305,11 @@ extension Event {
         if case .operation(let refused) = body { refused } else { nil }
     }
 
+    /// A path that an LSM hook refused.
+    public var refusedPath: RefusedPath? {
+        if case .path(let refused) = body { refused } else { nil }
+    }
+
     private var isRefusedCall: Bool { syscall?.isRefused ?? false }
 
     /// The question that a dns event reports.
@@ -309,11 +318,13 @@ extension Event {
     }
 
     public var verdict: Verdict? {
-        traffic?.verdict ?? nameQuery?.verdict ?? refusedOperation?.verdict ?? (isRefusedCall ? .deny : nil)
+        traffic?.verdict ?? nameQuery?.verdict ?? refusedOperation?.verdict ?? refusedPath?.verdict
+            ?? (isRefusedCall ? .deny : nil)
     }
 
     public var reason: Reason? {
-        traffic?.reason ?? nameQuery?.reason ?? refusedOperation?.reason ?? (isRefusedCall ? .syscallNotAllowed : nil)
+        traffic?.reason ?? nameQuery?.reason ?? refusedOperation?.reason ?? refusedPath?.reason
+            ?? (isRefusedCall ? .syscallNotAllowed : nil)
     }
 }
 

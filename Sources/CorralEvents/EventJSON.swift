@@ -60,6 +60,7 @@ extension Event {
             }
         case .process(let change): change.write(to: &json)
         case .operation(let refused): refused.write(to: &json)
+        case .path(let refused): refused.write(to: &json)
         case .syscall(let call): call.write(to: &json)
         case .policy(let change): change.write(to: &json)
         case .lost(let loss):

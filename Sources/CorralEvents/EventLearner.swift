@@ -29,7 +29,7 @@ public struct EventLearner: Sendable {
             learner.call(call.name, isRefused: call.isRefused, use(event.time, call.process))
         case .lost(let loss): lost &+= loss.count
         case .gap(let gap): lost &+= gap.count ?? 1
-        case .sandbox, .ingress, .operation, .limit, .policy, .audit: break
+        case .sandbox, .ingress, .operation, .path, .limit, .policy, .audit: break
         }
     }
 

@@ -39,6 +39,10 @@ extension Event {
         case .gap: body = .gap(try Gap(fields))
         // Decisions have a verdict, what merely happened has none.
         case .process where try fields.optionalString("verdict") == nil: body = .process(try ProcessChange(fields))
+        // Of paths it is said which rules refused them.
+        case .process where try fields.optionalString("access") != nil,
+            .file where try fields.optionalString("access") != nil:
+            body = .path(try RefusedPath(fields, type: type))
         case .process, .file: body = .operation(try RefusedOperation(fields, type: type))
         case .syscall: body = .syscall(try Syscall(fields))
         case .policy: body = .policy(try PolicyChange(fields))

@@ -44,6 +44,7 @@ public struct EventRenderer: Sendable {
                 case .egress(let traffic), .ingress(let traffic): compact(traffic, event.type)
                 case .dns(let query): compact(query)
                 case .operation(let refused): compact(refused, event.type)
+                case .path(let refused): compact(refused, event.type)
                 case .sandbox, .limit, .process, .syscall, .policy, .lost, .audit, .gap: emphasis(event) + detail(event)
                 }
             return "\(paint(time, .dim)) \(sandbox) \(detail)\n"
@@ -95,6 +96,15 @@ public struct EventRenderer: Sendable {
         ].joined(separator: " ")
     }
 
+    private func compact(_ refused: RefusedPath, _ type: EventType) -> String {
+        var parts = [
+            paint(pad(word(refused.verdict), 5), style(refused.verdict)), type.rawValue,
+            TerminalText.neutralised(refused.summary), refused.process.map(text) ?? "-", refused.reason.rawValue,
+        ]
+        if let rule = refused.policy?.rule { parts.append("(\(rule))") }
+        return parts.joined(separator: " ") + "  " + paint(TerminalText.neutralised(refused.hint), .dim)
+    }
+
     /// What was answered: `→ 203.0.113.7, …`, or the response code.
     private func outcome(_ query: NameQuery) -> String {
         guard !query.answers.isEmpty else { return "→ \(query.responseCode)" }
@@ -117,7 +127,7 @@ public struct EventRenderer: Sendable {
         case .process(let change): "process \(text(change.process)) "
         case .syscall(let call):
             (call.isRefused ? paint("DENY ", .red) + " " : "") + "syscall \(text(call.process)) "
-        case .egress, .ingress, .dns, .operation: ""
+        case .egress, .ingress, .dns, .operation, .path: ""
         }
     }
 
@@ -151,6 +161,7 @@ public struct EventRenderer: Sendable {
             return "\(name) at \(value)\(unit)\(times)"
         case .process(let change): return change.line
         case .operation(let refused): return "\(refused.operation.rawValue)  \(TerminalText.neutralised(refused.hint))"
+        case .path(let refused): return TerminalText.neutralised("\(refused.summary)  \(refused.hint)")
         case .syscall(let call): return call.line
         case .policy(let change): return change.line
         case .lost(let loss):

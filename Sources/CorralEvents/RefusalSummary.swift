@@ -28,6 +28,10 @@ extension Event {
             return RefusalSummary(
                 what: refused.operation.rawValue, reason: refused.reason, hint: refused.hint, count: 1)
         }
+        if let refused = refusedPath, refused.verdict == .deny {
+            return RefusalSummary(
+                what: refused.summary, reason: refused.reason, hint: refused.hint, count: 1)
+        }
         guard let traffic, traffic.verdict == .deny else { return nil }
         var what = traffic.proto?.description ?? "?"
         if case .ingress = body { what += " from" }

@@ -8,6 +8,17 @@ public struct WireDecision: Sendable, Equatable {
         case ingress
         /// No traffic: what an LSM hook has refused.
         case operation(KernelOperation)
+        /// No traffic either: a path that one has refused.
+        case path(Path)
+    }
+
+    public struct Path: Sendable, Equatable {
+        public var action: FileAction
+        public var access: FileAccess
+        /// Nil: it has none. Ends in `…` where it goes on; invalid UTF-8 replaced.
+        public var path: String?
+        /// A directory was to be moved that holds what `rule` names.
+        public var isAbove: Bool
     }
 
     /// The process that asked, as the kernel saw it.
@@ -81,7 +92,8 @@ extension WireDecision {
     /// `bytes` is one whole record; nothing of it is kept.
     public init(bytes: UnsafeRawBufferPointer) throws(WireError) {
         let layout = Layout.event
-        guard bytes.count == layout.size else { throw .size(bytes: bytes.count, expected: layout.size) }
+        let isFile = bytes.count == layout.fileSize
+        guard isFile || bytes.count == layout.size else { throw .size(bytes: bytes.count, expected: layout.size) }
         // Safety: every load below is at a field's own offset in a buffer of the struct's size.
         func load<Value: FixedWidthInteger>(_ offset: Int, as type: Value.Type = Value.self) -> Value {
             bytes.loadUnaligned(fromByteOffset: offset, as: type)
@@ -90,9 +102,12 @@ extension WireDecision {
         let version: UInt16 = load(layout.version)
         guard version == layout.recordVersion else { throw .version(version, expected: layout.recordVersion) }
         let size: UInt16 = load(layout.recordSize)
-        guard Int(size) == layout.size else { throw .size(bytes: Int(size), expected: layout.size) }
+        guard Int(size) == bytes.count else { throw .size(bytes: Int(size), expected: bytes.count) }
 
         let type: UInt8 = load(layout.type)
+        guard isFile == (UInt32(type) == CORRAL_EVENT_FILE.rawValue) else {
+            throw .size(bytes: bytes.count, expected: isFile ? layout.size : layout.fileSize)
+        }
         switch UInt32(type) {
         case CORRAL_EVENT_EGRESS.rawValue: direction = .egress
         case CORRAL_EVENT_INGRESS.rawValue: direction = .ingress
@@ -102,6 +117,22 @@ extension WireDecision {
                 throw .unknown(field: "operation", value: UInt32(number))
             }
             direction = .operation(operation)
+        case CORRAL_EVENT_FILE.rawValue:
+            let (action, access, above): (UInt8, UInt8, UInt8) = (
+                load(layout.action), load(layout.access), load(layout.above)
+            )
+            guard let action = FileAction(abi: action) else {
+                throw .unknown(field: "action", value: UInt32(action))
+            }
+            guard let access = FileAccess(abi: access) else {
+                throw .unknown(field: "access", value: UInt32(access))
+            }
+            let path = bytes[layout.path..<layout.path + layout.pathBytes].prefix { $0 != 0 }
+            let isCut = path.count == layout.pathBytes
+            direction = .path(
+                Path(
+                    action: action, access: access, path: path.isEmpty ? nil : Self.text(path) + (isCut ? "…" : ""),
+                    isAbove: above != 0))
         default: throw .unknown(field: "type", value: UInt32(type))
         }
         let hookNumber: UInt8 = load(layout.hook)
@@ -191,6 +222,9 @@ extension WireDecision {
 /// and the optimiser of Swift 6.3 may drop stores to tuples.
 private struct Layout: Sendable {
     let size = MemoryLayout<corral_event>.size
+    let fileSize = MemoryLayout<corral_file_event>.size
+    let pathBytes = Int(CORRAL_PATH_BYTES)
+    let action = offset(\.action), access = offset(\.access), above = offset(\.above), path = offset(\.path)
     let recordVersion = UInt16(truncatingIfNeeded: CORRAL_RECORD_VERSION)
     let commBytes = Int(CORRAL_COMM_BYTES)
     let exeBytes = Int(CORRAL_EXE_BYTES)
@@ -203,6 +237,13 @@ private struct Layout: Sendable {
     let execCount = offset(\.exec_count), startedAt = offset(\.start_ns), comm = offset(\.comm), exe = offset(\.exe)
 
     static let event = Layout()
+
+    private static func offset(_ field: PartialKeyPath<corral_file_event>) -> Int {
+        guard let offset = MemoryLayout<corral_file_event>.offset(of: field) else {
+            preconditionFailure("corral_file_event has a field without an offset")
+        }
+        return offset
+    }
 
     private static func offset(_ field: PartialKeyPath<corral_event>) -> Int {
         guard let offset = MemoryLayout<corral_event>.offset(of: field) else {

@@ -152,8 +152,9 @@ public final class BpfPrograms: Sendable {
 
     /// Those that are pinned, for the next daemon.
     static let mapNames = [
-        "abi", "policies", "sandboxes", "counters", "budgets", "buckets", "pins", "published", "resolver",
-        "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows", "announced",
+        "abi", "policies", "path_rules", "sandboxes", "counters", "budgets", "buckets", "pins", "published",
+        "resolver", "cgroup_resolver", "resolver_ports", "asked", "slot_by_cgroup", "slot_by_ifindex", "flows",
+        "announced",
         "verdicts", "decisions",
     ]
 

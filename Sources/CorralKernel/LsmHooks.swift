@@ -31,8 +31,7 @@ public final class LsmHooks: Sendable {
             loaded = try Self.load(programs, pins: directory)
             reason = nil
         } catch {
-            for name in PinDirectory.entries(of: directory) { _ = unlink("\(directory)/\(name)") }
-            _ = rmdir(directory)
+            LsmLinks.remove(from: directory)
             loaded = nil
             reason = error.detail ?? "\(error)"
         }
@@ -59,30 +58,13 @@ public final class LsmHooks: Sendable {
         guard answer(to: loaded.proofCommand) == EINVAL else {
             throw KernelError(call: "bpf", subject: "a command that does not exist", errno: errno)
         }
-        var links: [(name: String, link: SharedDescriptor)] = []
-        for name in loaded.object.programNames {
-            let raw = bpf_raw_tracepoint_open(nil, try loaded.object.program(name))
-            guard raw >= 0 else {
-                throw KernelError(call: "bpf_raw_tracepoint_open", subject: "lsm/\(name)", errno: errno)
-            }
-            links.append((name, SharedDescriptor(FileDescriptor(owning: raw))))
-        }
+        let links = try LsmLinks(loaded.object)
         guard answer(to: loaded.proofCommand) == EPERM else {
             throw KernelError(
                 call: "LSM", subject: "lsm", errno: ENOTSUP,
                 detail: "LSM programs can be attached and do not run: bpf is not among the kernel's active LSMs")
         }
-        try makeDirectory(directory)
-        let earlier = Set(PinDirectory.entries(of: directory))
-        for (name, link) in links {
-            let path = "\(directory)/\(name)"
-            _ = unlink("\(path)+")
-            guard bpf_obj_pin(link.raw, "\(path)+") == 0 else {
-                throw KernelError(call: "BPF_OBJ_PIN", subject: "\(path)+", errno: errno)
-            }
-            try systemCall("rename", on: path) { rename("\(path)+", path) }
-        }
-        for name in earlier.subtracting(links.map(\.name)) { _ = unlink("\(directory)/\(name)") }
+        try links.pin(in: directory)
         return loaded
     }
 

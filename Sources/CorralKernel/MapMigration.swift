@@ -36,7 +36,9 @@ struct MapLayout: Equatable {
     /// Why what a map of the layout `found` holds cannot be carried over into the map `name` of this one by copying; nil: it can.
     /// Values may have grown at their end, and tables in size.
     func refusal(of found: MapLayout, named name: String) -> String? {
-        if ["counters", "policies"].contains(name) { return "its layout has changed, and it cannot be carried over" }
+        if ["counters", "policies", "path_rules"].contains(name) {
+            return "its layout has changed, and it cannot be carried over"
+        }
         if found.type != type { return "it is a map of type \(found.type), here \(type)" }
         if found.flags != flags { return "it has the flags \(found.flags), here \(flags)" }
         if found.keySize != keySize { return "it has keys of \(found.keySize) bytes, here \(keySize)" }

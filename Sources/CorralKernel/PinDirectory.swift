@@ -5,6 +5,8 @@ public enum PinDirectory {
     public static let root = "/sys/fs/bpf/corral"
     /// Of an instance's directory: the links of the LSM hooks.
     static let lsm = "lsm"
+    /// Those of the hooks that judge paths.
+    static let files = "files"
 
     /// Creates the parents and names the instance's directory.
     public static func make(_ instance: String) throws(KernelError) -> String {
@@ -19,10 +21,10 @@ public enum PinDirectory {
             SandboxHooks.removePins(in: "\(directory)/sandboxes/\(sandbox)")
         }
         for name in entries(of: directory + "/maps") { _ = unlink("\(directory)/maps/\(name)") }
-        for part in ["programs", lsm] {
+        for part in ["programs", lsm, files] {
             for name in entries(of: "\(directory)/\(part)") { _ = unlink("\(directory)/\(part)/\(name)") }
         }
-        for name in ["sandboxes", "maps", "programs", lsm] { _ = rmdir("\(directory)/\(name)") }
+        for name in ["sandboxes", "maps", "programs", lsm, files] { _ = rmdir("\(directory)/\(name)") }
         guard rmdir(directory) == 0 || errno == ENOENT else {
             throw KernelError(call: "rmdir", subject: directory, errno: errno)
         }

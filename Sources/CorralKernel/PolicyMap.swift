@@ -3,6 +3,7 @@ internal import CorralABI
 internal import CorralEvents
 public import CorralPolicy
 internal import Glibc
+internal import Synchronization
 
 /// A compiled policy in the kernel: one longest-prefix-match trie that any number of sandboxes may share. It lives while
 /// this object or a slot of the instance holds it.
@@ -12,10 +13,21 @@ public final class PolicyMap: Sendable {
     /// Port sets of the rules on names, by index into `egress.allow`.
     public let namePorts: [Int: Int]
     let descriptor: SharedDescriptor
+    /// Nil where it has none, or another object keeps them.
+    private let paths: Mutex<PathRuleMap?>
 
     /// Fills a new trie. `number` is not 0.
-    public init(_ policy: CompiledPolicy, number: UInt32) throws(KernelError) {
+    /// - Parameter programs: whose instance gets the rules on paths; not needed by a policy without.
+    public init(_ policy: CompiledPolicy, number: UInt32, in programs: BpfPrograms? = nil) throws(KernelError) {
         self.number = number
+        if policy.paths.judged.isEmpty {
+            paths = Mutex(nil)
+        } else {
+            guard let programs else {
+                throw KernelError(call: "PolicyMap", subject: "path_rules", errno: EINVAL, detail: "no instance")
+            }
+            paths = Mutex(try PathRuleMap(policy.paths, number: number, in: programs))
+        }
         namePorts = policy.namePorts
         var options = bpf_map_create_opts()
         options.sz = MemoryLayout<bpf_map_create_opts>.size
@@ -44,7 +56,15 @@ public final class PolicyMap: Sendable {
         guard result == 0 else { throw KernelError(call: "bpf_map_lookup_elem", subject: "policy", errno: errno) }
         number = value.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }
         self.namePorts = namePorts
+        paths = Mutex(nil)
         descriptor = SharedDescriptor(map)
+    }
+
+    /// Of one that an earlier daemon has filled: its rules on paths last as long as this object.
+    public func keepPathRules(in programs: BpfPrograms) throws(KernelError) {
+        try paths.withLock { paths throws(KernelError) in
+            if paths == nil { paths = try PathRuleMap(adopting: number, in: programs) }
+        }
     }
 
     static let keySize = MemoryLayout<corral_policy_key>.size
@@ -90,6 +110,7 @@ public final class PolicyMap: Sendable {
         if policy.audit { flags |= CORRAL_POLICY_AUDIT.rawValue }
         if policy.allowsICMP { flags |= CORRAL_POLICY_ICMP.rawValue }
         if policy.resolvesNames { flags |= CORRAL_POLICY_NAMES.rawValue }
+        for access in policy.paths.judged { flags |= access.flag }
         entries.add(
             space: CORRAL_SPACE_META, prefix: UInt32(CORRAL_META_PREFIX), set: number, verdict: .deny,
             reason: .noPolicy, flags: flags, permitted: policy.operations.reduce(0) { $0 | $1.permit }

@@ -60,10 +60,12 @@ public struct CompiledPolicy: Sendable, Equatable {
     public var portSets: [[PortEntry]]
     /// For each rule of `egress.allow` with a domain, by index, the port set that answers for addresses pinned by it.
     public var namePorts: [Int: Int]
+    /// Judged by the BPF LSM alone.
+    public var paths: CompiledPaths
 
     public init(
         audit: Bool, allowsICMP: Bool, resolvesNames: Bool = false, operations: Set<KernelOperation> = [],
-        addresses: [AddressEntry], portSets: [[PortEntry]], namePorts: [Int: Int] = [:]
+        addresses: [AddressEntry], portSets: [[PortEntry]], namePorts: [Int: Int] = [:], paths: CompiledPaths = .none
     ) {
         self.audit = audit
         self.allowsICMP = allowsICMP
@@ -72,6 +74,7 @@ public struct CompiledPolicy: Sendable, Equatable {
         self.addresses = addresses
         self.portSets = portSets
         self.namePorts = namePorts
+        self.paths = paths
     }
 
     /// Holds nothing but "no": what a warm sandbox has before it is claimed.

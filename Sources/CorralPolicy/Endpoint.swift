@@ -1,21 +1,28 @@
-/// Where something wants to go, as a person writes it: by address or by name.
+/// Where something wants to go, as a person writes it: by address or by name; or what it does with a file.
 public enum Endpoint: Sendable, Hashable {
     case address(Destination)
     case name(NamedDestination)
+    /// An absolute path; a directory's ends in `/`.
+    case path(FileAccess, String)
 
     /// Why a text is no endpoint.
     public struct ParseError: Error, Sendable, Equatable, CustomStringConvertible {
         public var message: String
         public var description: String {
             "\(message); expected ADDRESS:PORT[/PROTOCOL] or NAME[:PORT][/PROTOCOL], like 203.0.113.9:443/tcp or "
-                + "api.example.com:443"
+                + "api.example.com:443, or exec:, read: or write: and a path, like read:/etc/shadow"
         }
     }
 
     /// `203.0.113.9:443`, `203.0.113.9:53/udp`, `[2001:db8::1]:443/tcp`, `203.0.113.9/icmp`, `api.example.com:443`; a name
-    /// may do without a port. Protocol tcp unless given.
+    /// may do without a port. Protocol tcp unless given. `read:/etc/shadow`, `exec:...`, `write:...`.
     public static func parse(_ text: String) throws(ParseError) -> Endpoint {
         func failure(_ reason: String) -> ParseError { ParseError(message: "\"\(text)\" \(reason)") }
+        for access in FileAccess.allCases where text.hasPrefix("\(access.rawValue):/") {
+            let path = String(text.dropFirst(access.rawValue.utf8.count + 1))
+            if let problem = PathRule.whatIsWrong(with: path) { throw failure(problem) }
+            return .path(access, path)
+        }
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count <= 2 else { throw failure("has more than one /") }
         guard let proto = parts.count == 2 ? IPProtocol(String(parts[1])) : .tcp else {
@@ -92,6 +99,7 @@ extension Endpoint: CustomStringConvertible {
         switch self {
         case .address(let destination): destination.description
         case .name(let destination): destination.description
+        case .path(let access, let path): "\(access.rawValue):\(path)"
         }
     }
 }

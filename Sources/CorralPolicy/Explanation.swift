@@ -26,7 +26,25 @@ extension Policy {
         switch endpoint {
         case .address(let destination): explain(destination, host: host)
         case .name(let destination): explain(destination)
+        case .path(let access, let path): explain(access, path)
         }
+    }
+
+    private func explain(_ access: FileAccess, _ path: String) -> Explanation {
+        let decision = decide(access, path)
+        var explanation = explanation(.path(access, path), decision)
+        if decision.verdict != .allow {
+            explanation.hint = hint(for: decision, access, path)
+        } else if decision.rule == nil {
+            explanation.note = "no rule of files.\(access.rawValue) covers it, and it allows what none covers"
+        }
+        return explanation
+    }
+
+    func hint(for decision: Decision, _ access: FileAccess, _ path: String) -> String {
+        var refusal = PathRefusal(access, reason: decision.reason, path: path)
+        if case .path(let rule)? = decision.rule { refusal.rule = rule }
+        return refusal.hint
     }
 
     private func explain(_ destination: Destination, host: HostContext) -> Explanation {
@@ -66,6 +84,7 @@ extension Policy {
             switch rule {
             case .allow(let index)?: allow[index].line
             case .deny(let index)?: deny[index].line
+            case .path(let rule)?: files.rules[rule]?.line
             case nil: nil
             }
         return line.flatMap { $0 > 0 ? "\(file):\($0)" : nil }

@@ -24,6 +24,7 @@ public struct Policy: Sendable, Hashable {
     public struct Files: Sendable, Hashable {
         public var image: String?
         public var mounts: [Mount]
+        public var rules = FileRules()
 
         /// A file or directory of the host shown inside, where the operator of the host allows it.
         public struct Mount: Sendable, Hashable {
@@ -53,10 +54,39 @@ public struct Policy: Sendable, Hashable {
             }
         }
 
-        public init(image: String? = nil, mounts: [Mount] = []) {
+        public init(image: String? = nil, mounts: [Mount] = [], rules: FileRules = FileRules()) {
             self.image = image
             self.mounts = mounts
+            self.rules = rules
         }
+    }
+
+    /// `files.exec`, `files.read` and `files.write`.
+    public struct FileRules: Sendable, Hashable {
+        private var lists: [FileAccess: PathRules] = [:]
+
+        public init(_ lists: [FileAccess: PathRules] = [:]) { self.lists = lists }
+
+        /// Nil: everything is permitted, and nobody asks.
+        public subscript(access: FileAccess) -> PathRules? {
+            get { lists[access] }
+            set { lists[access] = newValue }
+        }
+
+        public var isEmpty: Bool { lists.values.allSatisfy(\.isEmpty) }
+
+        /// The first field that says something, in the order of `FileAccess`.
+        public var firstField: String? {
+            FileAccess.allCases.first { lists[$0]?.isEmpty == false }.map { "files.\($0.rawValue)" }
+        }
+
+        var count: Int { lists.values.reduce(0) { $0 + ($1.allow?.count ?? 0) + $1.deny.count } }
+
+        /// They need the right to mount, which a process has over its own user namespace, or find files without their path.
+        static let callsThatMoveFiles = [
+            "mount", "move_mount", "open_tree", "open_tree_attr", "fsmount", "pivot_root", "umount2",
+            "open_by_handle_at",
+        ].filter { SyscallTable.number($0, .amd64) != nil }
     }
 
     public init(

@@ -51,6 +51,7 @@ public struct PolicyCases: Sendable, Equatable {
             case .address(let destination): decisions = [(nil, policy.decide(destination, host: host))]
             case .name(let destination):
                 decisions = policy.decide(destination, addresses: tested.addresses, host: host)
+            case .path(let access, let path): decisions = [(nil, policy.decide(access, path))]
             }
             func passes(_ decision: Decision) -> Bool {
                 decision.verdict == tested.expected && (tested.reason == nil || decision.reason == tested.reason)
@@ -78,6 +79,7 @@ public struct PolicyCases: Sendable, Equatable {
             guard let address = told.address else { return policy.hint(for: told.decision, destination: named) }
             let destination = Destination(address: address, proto: named.proto, port: named.port ?? 0)
             return policy.hint(for: told.decision, destination: destination, host: host)
+        case .path(let access, let path): return policy.hint(for: told.decision, access, path)
         }
     }
 }
@@ -107,7 +109,7 @@ extension FieldReader {
     /// Those that a policy's own answer can have.
     private static let reasons: [Reason] = [
         .allowedByRule, .noMatchingRule, .deniedByRule, .reservedAddress, .portNotAllowed, .protocolNotAllowed,
-        .nameNotAllowed,
+        .nameNotAllowed, .pathNotAllowed,
     ]
 
     fileprivate mutating func policyCase(_ node: YamlNode, _ field: String) -> PolicyCases.Case? {
@@ -125,7 +127,10 @@ extension FieldReader {
                 do throws(Endpoint.ParseError) {
                     endpoint = try Endpoint.parse(text)
                 } catch {
-                    note(value, field, error.message, "a destination, like 203.0.113.9:443/tcp or api.example.com:443")
+                    note(
+                        value, field, error.message,
+                        "a destination, like 203.0.113.9:443/tcp or api.example.com:443, or a path, like read:/etc/shadow"
+                    )
                 }
             case "expect":
                 guard let text = string(value, field, "allow or deny") else { break }
@@ -139,7 +144,11 @@ extension FieldReader {
             case "rule":
                 guard let text = string(value, field, "egress.allow[0]") else { break }
                 rule = RuleReference(text)
-                if rule == nil { note(value, field, "\(quoted(text)) is no rule", "egress.allow[0] or egress.deny[0]") }
+                if rule == nil {
+                    note(
+                        value, field, "\(quoted(text)) is no rule", "a rule, like egress.allow[0] or files.read.deny[0]"
+                    )
+                }
             case "resolves_to":
                 for (index, item) in (sequence(value, field) ?? []).enumerated() {
                     guard let text = string(item, "\(field)[\(index)]", "an address") else { continue }
@@ -158,8 +167,12 @@ extension FieldReader {
             note(node, "\(field).expect", "is missing", "allow or deny")
         }
         guard let endpoint, let expected else { return nil }
-        if !addresses.isEmpty, case .address = endpoint {
+        switch endpoint {
+        case .address where !addresses.isEmpty:
             note(node, "\(field).resolves_to", "stands beside an address", "a name in to")
+        case .path where !addresses.isEmpty:
+            note(node, "\(field).resolves_to", "stands beside a path", "a name in to")
+        case .address, .name, .path: break
         }
         if let reason, (reason == .allowedByRule) != (expected == .allow) {
             note(node, "\(field).reason", "\(reason.rawValue) is no reason to \(expected.rawValue)", nil)

@@ -163,7 +163,8 @@ struct PolicyCompiler {
         return CompiledPolicy(
             audit: policy.mode == .audit, allowsICMP: policy.allow.contains { $0.protocols.contains(.icmp) },
             resolvesNames: policy.resolvesNames, operations: policy.syscalls.resolved.permittedOperations,
-            addresses: addresses, portSets: sets.portSets, namePorts: namePorts
+            addresses: addresses, portSets: sets.portSets, namePorts: namePorts,
+            paths: CompiledPaths(policy.files.rules)
         )
     }
 

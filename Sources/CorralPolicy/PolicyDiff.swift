@@ -183,7 +183,7 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
     private static func settings(_ policy: Policy) -> [(field: String, value: String?)] {
         let (budgets, limits) = (policy.budgets, policy.limits)
         let anyName = policy.allow.contains { $0.target == .internet }
-        return [
+        let settings: [(field: String, value: String?)] = [
             ("name", policy.name), ("mode", policy.mode.rawValue),
             ("names resolved", anyName ? "all" : policy.resolvesNames ? "those of egress.allow" : "none"),
             ("egress.limits.bytes", budgets.bytes.map(ByteSize.text)),
@@ -199,6 +199,16 @@ public struct PolicyDiff: Sendable, Equatable, Encodable {
             ("limits.io.write", limits.ioWrite.map(ByteSize.text)),
             ("limits.timeout", limits.timeout.map(DurationText.text)), ("files.image", policy.files.image),
         ]
+        return FileAccess.allCases.reduce(into: settings) { settings, access in
+            let rules = policy.files.rules[access]
+            settings.append(("files.\(access.rawValue).allow", list(rules?.allow)))
+            settings.append(("files.\(access.rawValue).deny", rules?.deny.isEmpty == false ? list(rules?.deny) : nil))
+        }
+    }
+
+    /// In any order the same.
+    private static func list(_ rules: [PathRule]?) -> String? {
+        rules.map { Set($0.map(\.path)).sorted().joined(separator: ", ") }.map { $0.isEmpty ? "nothing" : $0 }
     }
 
     private static func settingChanges(_ old: Policy, _ new: Policy) -> [SettingChange] {

@@ -16,7 +16,7 @@ extension Policy {
 }
 
 /// The fields of a policy; those under `egress` are in EgressFields.swift, those under `syscalls` in SyscallFields.swift, those under
-/// `limits` in LimitFields.swift.
+/// `limits` in LimitFields.swift, the rules under `files` in FileRuleFields.swift.
 extension FieldReader {
     mutating func policy(_ fields: Fields) -> Policy {
         var policy = Policy(name: "", file: file)
@@ -57,6 +57,7 @@ extension FieldReader {
                 )
             }
         }
+        checkPathRules(fields.first { $0.key == "files" }?.value, policy)
         if !hasVersion { note(nil, "apiVersion", "is missing", "corral/v1") }
         if !hasName { note(nil, "name", "is missing", "a name") }
         return policy
@@ -114,7 +115,10 @@ extension FieldReader {
                 }
                 policy.files.image = text
             case "mounts": mounts(value, &policy)
-            default: unknown(key, value, "files", ["image", "mounts"])
+            case "exec": pathRules(value, .exec, &policy)
+            case "read": pathRules(value, .read, &policy)
+            case "write": pathRules(value, .write, &policy)
+            default: unknown(key, value, "files", ["image", "mounts", "exec", "read", "write"])
             }
         }
     }

@@ -72,7 +72,7 @@ struct PortSetCompiler {
         switch own {
         case .allow(let index)?: ownAllow = index
         case .deny(let index)?: ownDeny = index
-        case nil: break
+        case .path?, nil: break
         }
         let made: Answer
         if deny.isEmpty, allow.count == 1, allow[0] == ownAllow {
@@ -178,6 +178,8 @@ struct PortSetCompiler {
         switch reference {
         case .allow(let index): policy.allow[index]
         case .deny(let index): policy.deny[index]
+        // About no address.
+        case .path: EgressRule(target: .internet, protocols: [])
         }
     }
 
@@ -239,7 +241,7 @@ struct PortSetCompiler {
             let claimed: Outcome =
                 switch claim.reference {
                 case .deny: outcome(.deny, .deniedByRule, claim.reference)
-                case .allow: outcome(.allow, .allowedByRule, claim.reference)
+                case .allow, .path: outcome(.allow, .allowedByRule, claim.reference)
                 }
             for range in claim.ranges {
                 let end = index(of: range.upperBound)

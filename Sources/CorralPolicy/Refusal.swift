@@ -85,6 +85,8 @@ public struct Refusal: Sendable, Equatable {
             return "the system call profile refuses this call; syscalls.allow can permit it"
         case .foreignSocket:
             return KernelOperation.receive.hint
+        case .pathNotAllowed:
+            return "no rule of files covers this path"
         }
     }
 

@@ -26,6 +26,7 @@ public enum Reason: String, Sendable, CaseIterable, Codable {
     case noPolicy = "no_policy"
     case syscallNotAllowed = "syscall_not_allowed"
     case foreignSocket = "foreign_socket"
+    case pathNotAllowed = "path_not_allowed"
 }
 
 /// A transport a policy can name. Raw values are IANA protocol numbers; ICMP and ICMPv6 are one.
@@ -52,14 +53,16 @@ extension IPProtocol: CustomStringConvertible, LosslessStringConvertible {
     }
 }
 
-/// A rule by its place in the policy file, counted from 0: `egress.allow[0]`.
+/// A rule by its place in the policy file, counted from 0: `egress.allow[0]`, `files.read.deny[0]`.
 public enum RuleReference: Hashable, Sendable {
     case allow(Int)
     case deny(Int)
+    /// `files.read.deny[0]`.
+    case path(PathRuleReference)
 }
 
 extension RuleReference: CustomStringConvertible, LosslessStringConvertible {
-    /// `egress.allow[0]`; nil for any other text.
+    /// `egress.allow[0]`, `files.read.deny[0]`; nil for any other text.
     public init?(_ description: String) {
         guard description.hasSuffix("]"), let bracket = description.firstIndex(of: "["),
             let index = DecimalText.integer(description[description.index(after: bracket)...].dropLast()).flatMap({
@@ -69,7 +72,12 @@ extension RuleReference: CustomStringConvertible, LosslessStringConvertible {
         switch description[..<bracket] {
         case "egress.allow": self = .allow(Int(index))
         case "egress.deny": self = .deny(Int(index))
-        default: return nil
+        case let list:
+            let words = list.split(separator: ".", omittingEmptySubsequences: false)
+            guard words.count == 3, words[0] == "files", let access = FileAccess(rawValue: String(words[1])),
+                words[2] == "allow" || words[2] == "deny"
+            else { return nil }
+            self = .path(PathRuleReference(access, isDeny: words[2] == "deny", index: Int(index)))
         }
     }
 
@@ -77,6 +85,7 @@ extension RuleReference: CustomStringConvertible, LosslessStringConvertible {
         switch self {
         case .allow(let index): "egress.allow[\(index)]"
         case .deny(let index): "egress.deny[\(index)]"
+        case .path(let rule): "\(rule)"
         }
     }
 }

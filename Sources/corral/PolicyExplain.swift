@@ -41,7 +41,8 @@ struct HostOptions: ParsableArguments {
 struct PolicyExplain: ClientCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
-        abstract: "Say what a policy does with an address or a name, and which rule decides; or with system calls.",
+        abstract:
+            "Say what a policy does with an address, a name or a file, and which rule decides; or with system calls.",
         discussion: """
             With --syscalls, lists every system call by what becomes of it: what the profile, the policy's allow and its deny \
             come to.
@@ -54,7 +55,10 @@ struct PolicyExplain: ClientCommand {
     @Argument(help: ArgumentHelp("Policy file.", valueName: "file"))
     var file: String
 
-    @Argument(help: ArgumentHelp("Where a packet would go.", valueName: "destination[:port][/protocol]"))
+    @Argument(
+        help: ArgumentHelp(
+            "Where a packet would go; or exec:, read: or write: and a path.", valueName: "destination[:port][/protocol]"
+        ))
     var destination: String?
 
     @Flag(help: "List what becomes of each system call; without a destination.")

@@ -42,9 +42,27 @@ import Testing
         #expect(Reason(abi: 0) == .noPolicy)
     }
 
-    @Test(arguments: [0, 1, 77, 1_048_575, 0x7fff_fffe])
+    @Test func everyAccessAndEveryFileActionHasOneNumber() {
+        #expect(FileAccess.allCases.map(\.abi).sorted() == Array(1..<UInt8(CORRAL_ACCESS_COUNT.rawValue)))
+        #expect(FileAction.allCases.map(\.abi).sorted() == Array(1..<UInt8(CORRAL_FILE_COUNT.rawValue)))
+        #expect(FileAccess(abi: 0) == nil && FileAction(abi: 0) == nil)
+        let flags = [FileAccess.exec: CORRAL_POLICY_EXEC, .read: CORRAL_POLICY_READ, .write: CORRAL_POLICY_WRITE]
+        for (access, flag) in flags { #expect(access.flag == flag.rawValue) }
+    }
+
+    @Test(arguments: [0, 1, 77, 1_048_575, 0x0fff_ffff])
     func rulesAndTheirNumbersAreOneToOne(index: Int) {
-        for rule in [RuleReference.allow(index), .deny(index)] { #expect(RuleReference(abi: rule.abi) == rule) }
+        var rules = [RuleReference.allow(index), .deny(index)]
+        for access in FileAccess.allCases {
+            for isDeny in [true, false] {
+                rules.append(.path(PathRuleReference(access, isDeny: isDeny, index: index)))
+            }
+        }
+        for rule in rules {
+            #expect(RuleReference(abi: rule.abi) == rule)
+            #expect(RuleReference(rule.description) == rule)
+        }
+        #expect(Set(rules.map(\.abi)).count == rules.count)
         #expect(RuleReference.allow(index).abi == UInt32(index))
         #expect(RuleReference.deny(index).abi == CORRAL_RULE_DENY | UInt32(index))
     }

@@ -7,7 +7,7 @@ struct JSONSchema {
 
     private static let known: Set<String> = [
         "$schema", "$defs", "$ref", "title", "description", "oneOf", "type", "const", "enum", "pattern", "minimum",
-        "maximum", "required", "properties", "items", "minItems",
+        "maximum", "required", "properties", "items", "minItems", "not",
     ]
 
     struct Unsupported: Error {
@@ -28,6 +28,9 @@ struct JSONSchema {
             case ("$defs", .object(let schemas)), ("properties", .object(let schemas)):
                 for (_, schema) in schemas { try check(schema) }
             case ("items", let schema): try check(schema)
+            // Of `not` nothing but that keys stand together.
+            case ("not", .object(let members)) where members.map(\.key) == ["required"]: break
+            case ("not", _): throw Unsupported(keyword: "not \(value)")
             case ("oneOf", .array(let schemas)): for schema in schemas { try check(schema) }
             default: break
             }
@@ -78,6 +81,10 @@ struct JSONSchema {
                 for case .string(let key) in required where value[key] == nil {
                     problems.append("\(path): lacks \(key)")
                 }
+            }
+            if case .array(let refused)? = schema["not"]?["required"] {
+                let keys = refused.compactMap { key in if case .string(let name) = key { name } else { nil } }
+                if keys.allSatisfy({ value[$0] != nil }) { problems.append("\(path): has \(keys)") }
             }
             for (key, member) in members {
                 guard let property = properties.first(where: { $0.key == key })?.value else {

@@ -11,7 +11,7 @@ struct SampleEvents {
 
     mutating func next() -> Event {
         let body: Event.Body =
-            switch random.next() % 24 {
+            switch random.next() % 26 {
             case 0: .sandbox(lifecycle())
             case 1:
                 .limit(
@@ -27,6 +27,7 @@ struct SampleEvents {
             case 15...16: .process(ProcessChange(process: process(), action: action()))
             case 17: .policy(policyChange())
             case 18...19: .operation(refusedOperation())
+            case 20...21: .path(refusedPath())
             default: .egress(traffic())
             }
         return Event(
@@ -46,6 +47,13 @@ struct SampleEvents {
         RefusedOperation(
             pick(KernelOperation.allCases), verdict: pick(Verdict.allCases), reason: pick(Reason.allCases),
             process: maybe { $0.process() }, policy: maybe { $0.policy() }, hint: text())
+    }
+
+    private mutating func refusedPath() -> RefusedPath {
+        RefusedPath(
+            pick(FileAction.allCases), pick(FileAccess.allCases), path: maybe { $0.text() },
+            verdict: pick(Verdict.allCases),
+            reason: pick(Reason.allCases), process: maybe { $0.process() }, policy: maybe { $0.policy() }, hint: text())
     }
 
     private mutating func lifecycle() -> Lifecycle {

@@ -136,6 +136,56 @@ import Testing
         }
     }
 
+    /// `path` behind the record of a decision.
+    private func fileRecord(_ path: [UInt8], _ action: UInt8, _ access: UInt8, above: UInt8 = 0) -> [UInt8] {
+        var record = WireRecord()
+        record.set(\.type, UInt8(CORRAL_EVENT_FILE.rawValue))
+        record.set(\.size, UInt16(MemoryLayout<corral_file_event>.size))
+        record.set(\.hook, UInt8(CORRAL_HOOK_LSM.rawValue))
+        record.set(\.family, 0 as UInt8)
+        record.set(\.reason, Reason.deniedByRule.abi)
+        record.set(\.rule, RuleReference.path(PathRuleReference(.read, isDeny: true, index: 2)).abi)
+        let bytes = record.bytes + [action, access, above, 0, 0] + path
+        return bytes + [UInt8](repeating: 0, count: MemoryLayout<corral_file_event>.size - bytes.count)
+    }
+
+    @Test func aRefusedPathIsAnEventOfItsOwn() throws {
+        for action in FileAction.allCases {
+            for access in FileAccess.allCases {
+                let bytes = fileRecord(Array("/etc/shadow".utf8), action.abi, access.abi)
+                let event = try WireDecision(bytes: bytes).event(in: context)
+                #expect(event.type == (action == .exec ? .process : .file))
+                #expect(event.verdict == .deny && event.reason == .deniedByRule)
+                #expect(event.refusedPath?.path == "/etc/shadow" && event.refusedPath?.access == access)
+                #expect(event.refusedPath?.policy?.rule?.description == "files.read.deny[2]")
+                #expect(event.refusal?.what.hasPrefix("\(access.rawValue) /etc/shadow") == true)
+                #expect(try Event(json: event.jsonLine) == event)
+            }
+        }
+        let (open, read) = (FileAction.open.abi, FileAccess.read.abi)
+        #expect(try WireDecision(bytes: fileRecord([], open, read)).event(in: context).refusedPath?.path == nil)
+        let long = try WireDecision(
+            bytes: fileRecord([UInt8](repeating: 0x61, count: Int(CORRAL_PATH_BYTES)), open, read))
+        #expect(
+            long.event(in: context).refusedPath?.path == String(repeating: "a", count: Int(CORRAL_PATH_BYTES)) + "…")
+        let above = try WireDecision(bytes: fileRecord(Array("/etc".utf8), open, read, above: 1))
+        #expect(above.event(in: context).refusedPath?.hint.contains("what is below it") == true)
+        #expect(throws: WireError.unknown(field: "action", value: 0)) {
+            try WireDecision(bytes: fileRecord([], 0, read))
+        }
+        #expect(throws: WireError.unknown(field: "access", value: 4)) {
+            try WireDecision(bytes: fileRecord([], open, 4))
+        }
+        // Each type has its size.
+        #expect(throws: WireError.self) { try WireDecision(bytes: Array(fileRecord([], open, read).dropLast())) }
+        var short = WireRecord()
+        short.set(\.type, UInt8(CORRAL_EVENT_FILE.rawValue))
+        #expect(throws: WireError.self) { try WireDecision(bytes: short.bytes) }
+        var other = fileRecord([], open, read)
+        other[WireRecord.offset(\.type)] = UInt8(CORRAL_EVENT_EGRESS.rawValue)
+        #expect(throws: WireError.self) { try WireDecision(bytes: other) }
+    }
+
     @Test func anUnknownFamilyIsAnError() {
         var record = WireRecord()
         record.set(\.family, 5 as UInt8)

@@ -19,10 +19,13 @@ import Testing
         var remaining = try Self.read()
         var objects = programs.loaded + [try programs.loadTrace()]
         let lsm = LsmHooks(programs: programs)
+        let paths = PathHooks(programs: programs, lsm: lsm)
         if let object = lsm.object {
             objects.append(object)
+            try paths.require()
+            objects.append(try #require(paths.object))
         } else {
-            remaining = remaining.filter { !$0.key.hasPrefix("lsm/") }
+            remaining = remaining.filter { !$0.key.hasPrefix("lsm/") && !$0.key.hasPrefix("files/") }
         }
         for object in objects {
             for program in object.programNames {

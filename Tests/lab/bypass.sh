@@ -80,7 +80,7 @@ YAML
 LAB_PIDS+=($!)
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies learn policy_events top publish refusals trace ways strace flood enforce enforce_names life commands terminal pause cleanup timing limits isolation calls lsm bounds siege apart secrets unhooked pool events overflow journal images mounts copy snapshots access exhaustion adopt upgrade orphans leftovers killed)
+[ $# -gt 0 ] || sections=(paths paths-bpf-alone addresses live names large expiry budgets audit policies learn policy_events top publish refusals trace ways strace flood enforce enforce_names life commands terminal pause cleanup timing limits isolation calls lsm files bounds siege apart secrets unhooked pool events overflow journal images mounts copy snapshots access exhaustion adopt upgrade orphans leftovers killed)
 for section in "${sections[@]}"; do
     echo "-- $section"
     case $section in

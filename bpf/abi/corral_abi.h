@@ -105,7 +105,8 @@ enum corral_reason {
 	CORRAL_REASON_UNSOLICITED_INBOUND = 15,
 	CORRAL_REASON_SYSCALL_NOT_ALLOWED = 16,
 	CORRAL_REASON_FOREIGN_SOCKET = 17,
-	CORRAL_REASON_COUNT = 18,
+	CORRAL_REASON_PATH_NOT_ALLOWED = 18,
+	CORRAL_REASON_COUNT = 19,
 };
 
 /* What the kernel may fail to do for a program that asks: index into `failures`. */
@@ -149,6 +150,33 @@ enum corral_operation {
 /* Of `permitted` in a META entry: policies permit these by the system calls they permit, the others never. */
 #define CORRAL_PERMITS(operation) (1u << ((operation)-1))
 
+/* What a policy's rules on paths speak of. */
+enum corral_access {
+	CORRAL_ACCESS_NONE = 0,
+	CORRAL_ACCESS_EXEC = 1,
+	CORRAL_ACCESS_READ = 2,
+	CORRAL_ACCESS_WRITE = 3,
+	CORRAL_ACCESS_COUNT = 4,
+};
+
+/* How a process came to a path. */
+enum corral_file_action {
+	CORRAL_FILE_NONE = 0,
+	CORRAL_FILE_EXEC = 1,
+	CORRAL_FILE_OPEN = 2,
+	CORRAL_FILE_TRUNCATE = 3,
+	CORRAL_FILE_CREATE = 4, /* open, mknod, bind */
+	CORRAL_FILE_MKDIR = 5,
+	CORRAL_FILE_RMDIR = 6,
+	CORRAL_FILE_UNLINK = 7,
+	CORRAL_FILE_RENAME = 8,
+	CORRAL_FILE_LINK = 9,
+	CORRAL_FILE_SYMLINK = 10,
+	CORRAL_FILE_CHMOD = 11,
+	CORRAL_FILE_CHOWN = 12,
+	CORRAL_FILE_COUNT = 13,
+};
+
 /* Protocols a policy speaks of. ICMP and ICMPv6 are one. */
 enum corral_protocol {
 	CORRAL_PROTOCOL_ICMP = 1,
@@ -188,7 +216,13 @@ enum corral_policy_flag {
 	CORRAL_POLICY_AUDIT = 1u << 1, /* META: mode audit */
 	CORRAL_POLICY_ICMP = 1u << 2,  /* META: some rule allows icmp, so ping sockets may be made */
 	CORRAL_POLICY_NAMES = 1u << 3, /* META: names are resolved, so port 53 of any address is the resolver */
+	CORRAL_POLICY_EXEC = 1u << 4,  /* META: there are rules on the paths of what is executed, in `path_rules` */
+	CORRAL_POLICY_READ = 1u << 5,  /* META: of what is read */
+	CORRAL_POLICY_WRITE = 1u << 6, /* META: of what is written */
 };
+
+/* Of an access, its flag in META. */
+#define CORRAL_POLICY_ACCESS(access) (CORRAL_POLICY_EXEC << ((access)-1))
 
 struct corral_policy_value {
 	corral_u32 set;	 /* META: number of the policy, unique in the instance. ADDRESS: port set */
@@ -205,9 +239,45 @@ struct corral_policy_value {
 
 /* Set in a rule number that counts egress.deny; clear in one that counts egress.allow. */
 #define CORRAL_RULE_DENY 0x80000000u
+/* Of a rule on paths, in its number: the enum corral_access whose list it is in. */
+#define CORRAL_RULE_ACCESS_SHIFT 28u
+#define CORRAL_RULE_INDEX 0x0fffffffu
 
 /* Rule of a flow that came in by a published port, or that an enforced cgroup has accepted; no policy decides on it. */
 #define CORRAL_RULE_PUBLISHED 0xfffffffeu
+
+/* Bytes of a path that are judged. No rule has more than CORRAL_RULE_PATH_BYTES, so that what follows decides nothing. */
+#define CORRAL_PATH_BYTES 251u
+#define CORRAL_RULE_PATH_BYTES 240u
+
+/* Instead of an enum corral_access: directories that a rule names or that lie above one. */
+#define CORRAL_PATHS_ABOVE CORRAL_ACCESS_COUNT
+
+/* Rules on paths that one policy may have, as entries of its trie. */
+#define CORRAL_MAX_PATH_ENTRIES 65536u
+/* Policies with such rules in force at once in an instance. */
+#define CORRAL_MAX_PATH_POLICIES 16384u
+
+/*
+ * The rules on paths of one policy are a trie of their own, which is found in `path_rules` by the policy's number. The longest match
+ * is the whole answer; for each access that META's flags name there is one without a path, so that a look-up that finds nothing
+ * is damage, and denies. A file's path ends in a zero byte there, an open directory's in a slash. What has no path is asked
+ * about with none.
+ */
+struct corral_path_key {
+	corral_u32 prefixlen; /* bits of what follows */
+	corral_u8 space;      /* enum corral_access, or CORRAL_PATHS_ABOVE */
+	corral_u8 path[CORRAL_PATH_BYTES];
+};
+
+#define CORRAL_PATH_PREFIX 8u /* plus the bits of the path */
+#define CORRAL_PATH_FULL_PREFIX (8u * (1u + CORRAL_PATH_BYTES))
+
+struct corral_path_value {
+	corral_u32 rule; /* or CORRAL_NO_RULE */
+	corral_u8 verdict;
+	corral_u8 zero[3];
+};
 
 /* Value of `sandboxes`, one a slot. epoch 0 is an empty slot. */
 struct corral_sandbox {
@@ -354,6 +424,7 @@ enum corral_event_type {
 	CORRAL_EVENT_EGRESS = 1,
 	CORRAL_EVENT_INGRESS = 2,
 	CORRAL_EVENT_OPERATION = 3, /* one was refused: `protocol` says which */
+	CORRAL_EVENT_FILE = 4, /* a path was refused: struct corral_file_event */
 };
 
 #define CORRAL_COMM_BYTES 16u
@@ -391,6 +462,15 @@ struct corral_event {
 	corral_u8 exe[CORRAL_EXE_BYTES];
 };
 
+struct corral_file_event {
+	struct corral_event event;
+	corral_u8 action; /* enum corral_file_action */
+	corral_u8 access; /* enum corral_access */
+	corral_u8 above;  /* 1: a directory was to be moved that holds what `rule` names */
+	corral_u8 zero[2];
+	corral_u8 path[CORRAL_PATH_BYTES]; /* up to a zero byte, without one it goes on; empty: it has none */
+};
+
 #define CORRAL_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " must stay " #bytes " bytes")
 CORRAL_ASSERT_SIZE(struct corral_policy_key, 24);
 CORRAL_ASSERT_SIZE(struct corral_policy_value, 12);
@@ -411,6 +491,9 @@ CORRAL_ASSERT_SIZE(struct corral_flow, 16);
 #endif
 CORRAL_ASSERT_SIZE(struct corral_announced_key, 28);
 CORRAL_ASSERT_SIZE(struct corral_event, 272);
+CORRAL_ASSERT_SIZE(struct corral_file_event, 528);
+CORRAL_ASSERT_SIZE(struct corral_path_key, 256);
+CORRAL_ASSERT_SIZE(struct corral_path_value, 8);
 
 #include "corral_trace_abi.h"
 

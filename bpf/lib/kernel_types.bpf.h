@@ -12,19 +12,27 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct inode {
+	unsigned short i_mode;
+};
+
 struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode; /* NULL: nothing has this name yet */
 };
 
 struct vfsmount {
 	struct dentry *mnt_root;
 };
 
+struct mnt_namespace;
+
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns; /* an error: of the kernel itself, as memfd_create's; NULL: unmounted */
 };
 
 struct path {
@@ -32,14 +40,20 @@ struct path {
 	struct dentry *dentry;
 };
 
-struct inode {
-	unsigned short i_mode;
-};
-
 struct file {
+	unsigned int f_mode;
+	unsigned int f_flags;
 	struct path f_path;
 	struct inode *f_inode;
 	void *private_data; /* of a socket: struct socket */
+};
+
+struct linux_binprm {
+	struct file *file; /* what is to be executed: a script, then its interpreter */
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 };
 
 struct mm_struct {
@@ -121,6 +135,7 @@ struct task_struct {
 	struct sched_entity se;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
+	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	int exit_code;
 	__u64 utime;

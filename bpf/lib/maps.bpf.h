@@ -40,6 +40,23 @@ struct {
 	__array(values, struct corral_policy_map);
 } policies SEC(".maps");
 
+struct corral_path_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, CORRAL_MAX_PATH_ENTRIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(key_size, sizeof(struct corral_path_key));
+	__uint(value_size, sizeof(struct corral_path_value));
+};
+
+/* Number of a policy -> its rules on paths. They are there before the policy is in force, until it is so nowhere. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, CORRAL_MAX_PATH_POLICIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__array(values, struct corral_path_map);
+} path_rules SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CORRAL_MAX_SLOTS);

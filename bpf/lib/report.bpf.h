@@ -36,9 +36,33 @@ static __always_inline void count_sandbox(struct corral_counters *counter, __u8 
 		__sync_fetch_and_add(&counter->allowed, 1);
 }
 
+/* The head of a record, whose room is reserved. */
+static __always_inline void begin_event(struct corral_event *event, __u64 seq, __u32 slot, __u64 epoch, __u8 type, __u8 hook,
+					const struct judgement *judgement)
+{
+	event->version = CORRAL_RECORD_VERSION;
+	event->type = type;
+	event->hook = hook;
+	event->verdict = judgement->verdict;
+	event->reason = judgement->reason;
+	event->time_ns = bpf_ktime_get_boot_ns();
+	event->seq = seq;
+	event->epoch = epoch;
+	event->slot = slot;
+	event->policy = judgement->policy;
+	event->rule = judgement->rule == CORRAL_RULE_PUBLISHED ? CORRAL_NO_RULE : judgement->rule;
+}
+
+/* No room in the ring: the number is missing from the stream, and counted as lost. */
+static __always_inline void lose_event(struct corral_counters *counter)
+{
+	count_failure(CORRAL_FAILURE_DECISIONS);
+	__sync_fetch_and_add(&counter->lost, 1);
+}
+
 /*
- * Takes the sandbox's next number and room in the ring. NULL when the ring is full: the number is then missing from the
- * stream, and counted as lost. The caller fills in what it knows beyond the subject and submits.
+ * Takes the sandbox's next number and room in the ring. NULL when the ring is full. The caller fills in what it knows beyond the
+ * subject and submits.
  */
 static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoch, __u8 type, __u8 hook,
 							  const struct subject *subject, const struct judgement *judgement)
@@ -52,23 +76,12 @@ static __always_inline struct corral_event *reserve_event(__u32 slot, __u64 epoc
 	seq = __sync_fetch_and_add(&counter->seq, 1) + 1;
 	event = bpf_ringbuf_reserve(&decisions, sizeof(*event), 0);
 	if (!event) {
-		count_failure(CORRAL_FAILURE_DECISIONS);
-		__sync_fetch_and_add(&counter->lost, 1);
+		lose_event(counter);
 		return NULL;
 	}
 	__builtin_memset(event, 0, sizeof(*event));
-	event->version = CORRAL_RECORD_VERSION;
+	begin_event(event, seq, slot, epoch, type, hook, judgement);
 	event->size = sizeof(*event);
-	event->type = type;
-	event->hook = hook;
-	event->verdict = judgement->verdict;
-	event->reason = judgement->reason;
-	event->time_ns = bpf_ktime_get_boot_ns();
-	event->seq = seq;
-	event->epoch = epoch;
-	event->slot = slot;
-	event->policy = judgement->policy;
-	event->rule = judgement->rule == CORRAL_RULE_PUBLISHED ? CORRAL_NO_RULE : judgement->rule;
 	event->port = subject->remote_port;
 	event->local_port = subject->local_port;
 	__builtin_memcpy(event->address, subject->remote.bytes, sizeof(event->address));

@@ -9,6 +9,7 @@
 /* The BPF objects built into this program. */
 const void *corral_embedded_cgroup(size_t *count);
 const void *corral_embedded_egress(size_t *count);
+const void *corral_embedded_files(size_t *count);
 const void *corral_embedded_lsm(size_t *count);
 const void *corral_embedded_trace(size_t *count);
 const void *corral_embedded_veth(size_t *count);
