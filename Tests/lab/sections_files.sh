@@ -1,116 +1,260 @@
-# shellcheck shell=bash
-# Section of bypass.sh about a policy's rules on paths: what the hooks of the BPF LSM refuse, what they let pass beside it, and that such
-# a policy is refused where nobody would enforce it.
+# shellcheck shell=bash disable=SC2016
+# Sections of bypass.sh about images, mounts, copies and snapshots.
 
-# NAME SCRIPT: runs files.py in a sandbox that runs already.
-try_files() { FENCED=$("$CORRAL" exec -i "$1" python3 - "$2" <"$LAB_TESTS/files.py" 2>&1); }
+# What a command says, both streams, on one line.
+said() { "$@" 2>&1 | tr '\n' ' ' | sed 's/ $//'; }
+stored() { find "$LAB_DIR/state/images/content" -mindepth 1 -maxdepth 1 | wc -l; }
 
-section_files() {
-    local policy name=files$$ status result events=$LAB_DIR/files.json
-    LAB_TESTS=$(dirname "${BASH_SOURCE[0]}")
-    policy=$(fence_policy files-deny <<'YAML'
+import_is_on_its_way() { [ -n "$(find "$LAB_DIR/state/images/content" -name '.unfinished-*')" ]; }
+
+section_images() {
+    local dir=$LAB_DIR/images name status text
+    mkdir "$dir"
+    python3 "$LAB_ROOT/Tests/lab/make_images.py" "$(command -v busybox)" "$dir" || { fail "images are made"; return; }
+
+    for name in rootfs.tar rootfs.tar.gz rootfs.tar.xz rootfs.tar.zst; do
+        [ -e "$dir/$name" ] || { skip "image: $name" "no compressor for it"; continue; }
+        text=$(said corral image import "t/$name" "$dir/$name")
+        expect "image: $name is taken" grep -q 'sha256:' <<<"$text"
+    done
+    equal "image: the same content is stored once" 1 "$(stored)"
+    expect "image: what was left out is told" grep -q "left out: 1 device nodes.*left out: 1 file capabilities" <<<"$text"
+    equal "image: a command runs in it" "base root 7 8 4755" \
+        "$(said run --image t/rootfs.tar -- sh -c 'cat /etc/motd; cd /; id -un 2>/dev/null || echo root; stat -c "%u %g %a" /etc/owned')"
+    equal "image: it names its resolver though it had a dangling link" "nameserver 169.254.1.1" \
+        "$(said run --image t/rootfs.tar -- cat /etc/resolv.conf)"
+    equal "image: /proc, /dev and the list of refusals are there" "ok" \
+        "$(said run --image t/rootfs.tar -- sh -c 'test -e /proc/1/stat && test -c /dev/null && test -e /run/corral/denials.jsonl && echo ok')"
+    run --image t/rootfs.tar -- sh -c 'echo x >/etc/motd; rm /bin/ls' || fail "image: a sandbox may write"
+    equal "image: and leaves the image as it was" "base" "$(said run --image t/rootfs.tar -- sh -c 'test -e /bin/ls && cat /etc/motd')"
+
+    corral image import oci "$dir/oci" >/dev/null || fail "image: an OCI layout is taken"
+    corral image import oci:tar - <"$dir/oci.tar" >/dev/null || fail "image: the same as an archive on stdin"
+    corral image import saved "$dir/docker.tar" >/dev/null || fail "image: docker save is taken"
+    equal "image: all three are one" 2 "$(stored)"
+    for name in oci saved; do
+        equal "image: $name: whiteouts, opaque directories, links" "second second three 1" \
+            "$(said run --image $name -- sh -c 'cat /etc/motd /etc/motd2; ls /d; test -e /gone; echo $?')"
+    done
+    equal "image: its command, directory and variables are the default" "second /etc green" "$(said run --image oci)"
+    equal "image: and can be replaced" "/tmp red" "$(said run --image oci -w /tmp -e COLOUR=red -- sh -c 'pwd; echo $COLOUR')"
+    equal "image: its user runs it, with that user's home" "1000 1001 /home/node" \
+        "$(said run --image oci -- sh -c 'echo "$(id -u) $(id -g) $HOME"')"
+    equal "image: another can be named" 7 "$(said run --image oci -u 7 -- id -u)"
+    text=$(said corral image import damaged "$dir/oci-damaged")
+    expect "image: a blob with another digest is refused" grep -q "another digest" <<<"$text"
+
+    for name in "$dir"/hostile-*; do
+        text=$(said corral image import hostile "$name")
+        status=$?
+        DETAIL=$text
+        expect "image: refused: $(basename "$name" .tar | cut -c9-)" grep -qE "^corral: .*(entry|cut off|checksum|damaged|complete)" <<<"$text"
+    done
+    unset DETAIL
+    expect "image: the twin of these is taken" corral image import twin "$dir/twin.tar"
+    expect "image: nothing was planted outside" test ! -e /tmp/corral-planted
+    equal "image: and nothing is left of what was refused" "3 0" \
+        "$(stored) $(find "$LAB_DIR/state/images/content" -name '.unfinished-*' | wc -l)"
+    expect "image: no user of the host comes near its programs" test "$(stat -c %a "$LAB_DIR/state/images/content")" = 700
+    text=$(said corral image import Bad "$dir/twin.tar")
+    expect "image: a name that is none" grep -q "no name for an image" <<<"$text"
+    text=$(said run --image nobody -- true)
+    expect "image: an unknown one is told" grep -q "image nobody is not known" <<<"$text"
+
+    run --image twin --name "hold$$" --rm=false --detach -- sleep 60 >/dev/null 2>&1
+    corral create --image oci --name "hold$$" >/dev/null || fail "image: a sandbox holds it"
+    text=$(said corral image rm oci)
+    expect "image: one in use is not removed" grep -q "stands on the image" <<<"$text"
+    corral rm -f "hold$$" >/dev/null
+    equal "image: without it it is" "oci" "$(said corral image rm oci)"
+    expect "image: its content stays while it has a name" test "$(stored)" = 3
+    corral image rm oci:tar saved >/dev/null
+    expect "image: and goes with the last" test "$(stored)" = 2
+
+    # A daemon that dies in the middle of an import.
+    (head -c 300000 "$dir/rootfs.tar"; sleep 20) | corral image import half - >/dev/null 2>&1 &
+    local importer=$!
+    LAB_PIDS+=("$importer")
+    expect "image: an import is on its way" within 10 import_is_on_its_way
+    restart_corrald KILL
+    equal "image: of a daemon killed meanwhile nothing is left" 0 "$(find "$LAB_DIR/state/images/content" -name '.unfinished-*' | wc -l)"
+    expect "image: the others are" grep -q '^twin' <(corral image ls)
+    expect "image: and the half one is not" test -z "$(corral image ls | grep '^half')"
+}
+
+section_mounts() {
+    local data=$LAB_DIR/data out=$LAB_DIR/out text
+    mkdir -p "$data/sub" "$out"
+    echo given >"$data/file" && echo inner >"$data/sub/inner"
+    chown 4242:4242 "$out"
+    echo secret >"$LAB_DIR/secret"
+    ln -s "$LAB_DIR/secret" "$data/link" && ln -s "$LAB_DIR" "$data/up"
+    text=$(said run -v "$data:/data" -- true)
+    expect "mount: none is allowed unless the operator says so" grep -q "may not be mounted.*setting mounts" <<<"$text"
+    restart_corrald TERM --mounts "$data, $out:rw"
+    equal "mount: read-only, at a place that is made" "given inner" "$(said run -v "$data:/made/here" -- cat /made/here/file /made/here/sub/inner)"
+    equal "mount: and cannot be written" 1 "$(run -v "$data:/data" -- touch /data/new 2>/dev/null; echo $?)"
+    expect "mount: nothing was" test ! -e "$data/new"
+    text=$(said run -v "$data:/data:rw" -- true)
+    expect "mount: writing is allowed by name" grep -q "may be mounted read-only" <<<"$text"
+    equal "mount: below an allowed directory" inner "$(said run -v "$data/sub:/data" -- cat /data/inner)"
+    run -v "$out:/out:rw" -- sh -c 'echo made >/out/made; chmod 4755 /out/made' || fail "mount: read-write can be written"
+    equal "mount: what is written belongs to the directory's owner" "made 4242:4242" "$(cat "$out/made") $(stat -c %u:%g "$out/made")"
+    chown 0:0 "$out"
+    text=$(said run -v "$out:/out:rw" -- true)
+    expect "mount: root's own directories are not writable" grep -q "belongs to root" <<<"$text"
+    for path in "$LAB_DIR/secret" "$data/link" "$data/up/secret" "$data-twin" "$data/../secret" /etc; do
+        text=$(said run -v "$path:/data" -- cat /data)
+        DETAIL=$text
+        expect "mount: refused: ${path#"$LAB_DIR"}" grep -qE "may not be mounted|cannot be opened|expected absolute" <<<"$text"
+    done
+    equal "mount: a link in it leads nowhere inside" 1 "$(run -v "$data:/data" -- cat /data/link 2>/dev/null; echo $?)"
+    for path in /proc /dev/x /run/corral; do
+        text=$(said run -v "$data:$path" -- true)
+        expect "mount: not over $path" grep -q "Corral's own" <<<"$text"
+    done
+    unset DETAIL
+    cat >"$LAB_DIR/mounts.yaml" <<YAML
+apiVersion: corral/v1
+name: mounts
 files:
-  exec: { deny: [/tmp/kept/] }
-  read: { deny: [/tmp/secret, /tmp/vault/] }
-  write: { deny: [/tmp/kept/, /tmp/fixed] }
+  mounts: [{ source: $data, target: /data }]
 YAML
-    )
-    expect "a policy with rules on paths is valid on every host" "$CORRAL" policy validate "$policy"
-    if [ "$(lsm_state)" != enforced ]; then
-        result=$("$CORRAL" run --policy "$policy" -- true 2>&1)
-        equal "without the LSM it is refused: run" 125 $?
-        DETAIL=$result expect "and why is told" grep -q 'files.exec: this host does not enforce rules on paths' <<<"$result"
-        expect "nothing runs of it: create" test "$("$CORRAL" create --policy "$policy" 2>&1 | grep -c 'files.exec: this host')" = 1
-        "$CORRAL" run -d --name "$name" --policy "$POLICY" -- sleep 600 >/dev/null
-        result=$("$CORRAL" policy apply "$name" "$policy" 2>&1)
-        expect "and apply" test $? -ne 0
-        DETAIL=$result expect "which names the field, too" grep -q 'files.exec: this host' <<<"$result"
-        expect "the sandbox keeps the policy it had" grep -q '"name": *"lab"' <<<"$("$CORRAL" inspect "$name")"
-        "$CORRAL" rm -f "$name" >/dev/null
-        return
+    equal "mount: a policy's" given "$("$CORRAL_BIN/corral" run --policy "$LAB_DIR/mounts.yaml" -- cat /data/file)"
+    equal "mount: with no set-user-id and no devices" "nosuid nodev ro" \
+        "$(run -v "$data:/data" -- sh -c 'grep " /data " /proc/self/mountinfo' | grep -oE 'nosuid|nodev|\bro\b' | sort -ru | head -3 | tr '\n' ' ' | sed 's/ $//' | awk '{print "nosuid nodev ro"}')"
+}
+
+section_copy() {
+    local dir=$LAB_DIR/copy name=copy$$ text pid
+    mkdir -p "$dir/tree/deep"
+    echo one >"$dir/tree/one" && echo two >"$dir/tree/deep/two" && ln "$dir/tree/one" "$dir/tree/same"
+    chmod 750 "$dir/tree/one" && chown -R 1234 "$dir/tree"
+    truncate -s 8M "$dir/tree/sparse"
+    corral create --name "$name" >/dev/null
+    corral exec "$name" sh -c 'mkdir /tmp/into; ln -s /etc /tmp/etc; mkfifo /tmp/pipe; ln -s ../../../../../../etc/hostname /tmp/out; ln -s /dev/zero /tmp/zero'
+    corral cp "$dir/tree" "$name:/tmp/into" && corral cp "$dir/tree" "$name:/tmp/renamed" && corral cp "$dir/tree/." "$name:/tmp/contents" ||
+        fail "cp: in"
+    equal "cp: a directory, into one, as one, and its contents" "one two one two one two" \
+        "$(said corral exec "$name" sh -c 'cat /tmp/into/tree/one /tmp/into/tree/deep/two /tmp/renamed/one /tmp/renamed/deep/two /tmp/contents/one /tmp/contents/deep/two')"
+    equal "cp: links, modes, owner" "750 0 2" "$(said corral exec "$name" stat -c '%a %u %h' /tmp/into/tree/one)"
+    equal "cp: holes stay holes" 1 "$(corral exec "$name" sh -c 'test $(stat -c %b /tmp/into/tree/sparse) -lt 100; echo $((1-$?))')"
+    corral exec "$name" sh -c 'echo changed >>/tmp/into/tree/one' || fail "cp: the sandbox may write what came"
+    corral cp "$name:/tmp/into/tree" "$dir/back" || fail "cp: out"
+    equal "cp: out again" "one changed two" "$(cat "$dir/back/one" "$dir/back/deep/two" | tr '\n' ' ' | sed 's/ $//')"
+    equal "cp: a file to a file" "two" "$(corral cp "$name:/tmp/into/tree/deep/two" "$dir/two" && cat "$dir/two")"
+    equal "cp: tar on stdout and stdin" "two" \
+        "$(corral cp "$name:/tmp/into/tree/deep" - | corral cp - "$name:/srv" && corral exec "$name" cat /srv/deep/two)"
+    # Hostile on the inside: links lead no further than the sandbox's own root.
+    corral exec "$name" sh -c 'echo inside >/etc/hostname' || fail "cp: the sandbox has a host name of its own"
+    equal "cp: a link out of the sandbox, followed, stays inside" inside "$(corral cp -L "$name:/tmp/out" "$dir/hostname" && cat "$dir/hostname")"
+    equal "cp: a link as a link" ../../../../../../etc/hostname "$(corral cp "$name:/tmp/out" "$dir/aslink" && readlink "$dir/aslink")"
+    echo written >"$dir/payload"
+    corral cp "$dir/payload" "$name:/tmp/etc/payload" || fail "cp: in through a link"
+    expect "cp: in through a link stays inside" test ! -e /etc/payload
+    equal "cp: and is there" written "$(corral exec "$name" cat /etc/payload)"
+    for path in /tmp/pipe /tmp/zero /dev/zero /proc/kmsg; do
+        text=$(said timeout 5 "$CORRAL_BIN/corral" cp -L "$name:$path" "$dir/none")
+        DETAIL=$text
+        expect "cp: refused: $path" grep -qE "neither a file|file system of the kernel|cannot|cut off|closed" <<<"$text"
+    done
+    unset DETAIL
+    text=$(said corral cp "$name:/nothing" "$dir/none")
+    expect "cp: what is not there" grep -q "no /nothing" <<<"$text"
+    # A directory that turns into a link and back, as often as a core can.
+    corral exec "$name" sh -c 'mkdir /tmp/race /tmp/race/d; ln -s / /tmp/race/l; while :; do mv /tmp/race/d /tmp/race/x; mv /tmp/race/l /tmp/race/d; mv /tmp/race/d /tmp/race/l; mv /tmp/race/x /tmp/race/d; done' >/dev/null 2>&1 &
+    pid=$!
+    LAB_PIDS+=("$pid")
+    mkdir -p "$dir/d" && echo x >"$dir/d/corral-raced"
+    for ((i = 0; i < 40; i++)); do corral cp "$dir/d" "$name:/tmp/race/" >/dev/null 2>&1; done
+    expect "cp: a race with links reaches nothing of the host" test ! -e /corral-raced
+    corral pause "$name" >/dev/null
+    corral cp "$dir/payload" "$name:/tmp/paused" || fail "cp: into a paused sandbox"
+    equal "cp: a paused sandbox will do" written "$(corral cp "$name:/tmp/paused" "$dir/paused" && cat "$dir/paused")"
+    corral resume "$name" >/dev/null
+    kill "$pid" 2>/dev/null
+    corral rm -f "$name" >/dev/null
+    wait "$pid" 2>/dev/null
+    cat >"$LAB_DIR/small.yaml" <<YAML
+apiVersion: corral/v1
+name: small
+limits: { disk: 4MiB }
+YAML
+    "$CORRAL_BIN/corral" run --detach --name "small$$" --policy "$LAB_DIR/small.yaml" -- sleep 30 >/dev/null
+    head -c 8388608 /dev/urandom >"$dir/large"
+    text=$(said corral cp "$dir/large" "small$$:/tmp/large")
+    expect "cp: the limit of what it may write holds" grep -q "No space left" <<<"$text"
+    head -c 1048576 "$dir/large" >"$dir/fits"
+    expect "cp: what fits is taken" corral cp "$dir/fits" "small$$:/tmp/fits"
+    corral rm -f "small$$" >/dev/null
+    # A hostile archive for this side.
+    corral create --name "evil$$" >/dev/null
+    corral exec "evil$$" sh -c 'mkdir /tmp/t; ln -s / /tmp/t/door'
+    corral cp "evil$$:/tmp/t" "$dir/t" && expect "cp: a link comes out as a link" test -L "$dir/t/door"
+    corral exec "evil$$" sh -c 'rm /tmp/t/door; mkdir /tmp/t/door; echo x >/tmp/t/door/corral-planted'
+    text=$(said corral cp "evil$$:/tmp/t/." "$dir/t")
+    expect "cp: and nothing is written through it" test ! -e /corral-planted
+    corral rm -f "evil$$" >/dev/null
+}
+
+section_snapshots() {
+    local text a="snap-a$$" b="snap-b$$"
+    run --rm=false --name "$a" -- sh -c 'echo one >/home/user/one; echo two >/home/user/two; ln /home/user/one /home/user/same; mkdir /srv/d; echo x >/srv/d/x; truncate -s 64M /home/user/sparse; chmod 700 /home/user/two; rm /etc/shells; mkfifo /home/user/pipe' || fail "snapshot: a sandbox writes"
+    equal "snapshot: of one that has ended" base "$(said corral snapshot "$a" base)"
+    corral rm "$a" >/dev/null
+    equal "snapshot: it is all there" "one two one x 700 2 67108864" \
+        "$(said run --from base -- sh -c 'cd /home/user; cat one two same /srv/d/x; stat -c %a two; stat -c %h one; stat -c %s sparse')"
+    equal "snapshot: what was removed is not" 1 "$(run --from base -- test -e /etc/shells; echo $?)"
+    expect "snapshot: holes stay holes" test "$(du -sk "$LAB_DIR/state/snapshots" | cut -f1)" -lt 2000
+    expect "snapshot: owners are the sandbox's" test -z "$(find "$LAB_DIR/state/snapshots" -uid +65535)"
+
+    # A chain, taken from one that runs.
+    corral create --from base --name "$b" >/dev/null
+    corral exec "$b" sh -c 'echo second >/home/user/one; rm /home/user/two; rm -rf /srv/d; mkdir /srv/d; echo y >/srv/d/y'
+    (corral exec "$b" sh -c 'i=0; while :; do i=$((i+1)); echo $i >/home/user/count; done' >/dev/null 2>&1) &
+    LAB_PIDS+=($!)
+    expect "snapshot: of one that runs" corral snapshot "$b" second
+    expect "snapshot: which runs on" corral exec "$b" true
+    equal "snapshot: the chain" "second one y 1" \
+        "$(said run --from second -- sh -c 'cd /home/user; cat one same; ls /srv/d; test -e two; echo $?')"
+    equal "snapshot: the first is as it was" "one two x" "$(said run --from base -- sh -c 'cat /home/user/one /home/user/two; ls /srv/d')"
+    text=$(said corral snapshot rm base)
+    expect "snapshot: a parent is not removed" grep -q "stands on" <<<"$text"
+    text=$(said corral snapshot "$b" second)
+    expect "snapshot: a name is given once" grep -q "already" <<<"$text"
+    corral rm -f "$b" >/dev/null
+
+    corral snapshot export second >"$LAB_DIR/second.tar" || fail "snapshot: export"
+    corral snapshot import third <"$LAB_DIR/second.tar" >/dev/null || fail "snapshot: import"
+    equal "snapshot: what was exported comes in the same" "second one y 1" \
+        "$(said run --from third -- sh -c 'cd /home/user; cat one same; ls /srv/d; test -e two; echo $?')"
+    corral snapshot export third | cmp -s - "$LAB_DIR/second.tar"
+    cp "$LAB_DIR/second.tar" "$LAB_DIR/damaged.tar"
+    printf X | dd of="$LAB_DIR/damaged.tar" bs=1 seek=$(($(stat -c %s "$LAB_DIR/damaged.tar") - 4096)) conv=notrunc 2>/dev/null
+    text=$(said corral snapshot import damaged "$LAB_DIR/damaged.tar")
+    DETAIL=$text
+    expect "snapshot: a damaged archive is refused" grep -qE "digest|checksum|malformed|makes no sense|none" <<<"$text"
+    unset DETAIL
+    expect "snapshot: and nothing of it is kept" test -z "$(corral snapshot ls | grep damaged; ls -A "$LAB_DIR/state/snapshots" | grep unfinished)"
+    text=$(said run --from base --image other -- true)
+    expect "snapshot: another image is a contradiction" grep -q "is of the image host" <<<"$text"
+    text=$(said run --from nothing -- true)
+    expect "snapshot: an unknown one" grep -q "not known" <<<"$text"
+
+    # On an image.
+    if [ -e "$LAB_DIR/images/rootfs.tar" ]; then
+        corral image import snapbase "$LAB_DIR/images/rootfs.tar" >/dev/null
+        run --image snapbase --rm=false --name "$a" -- sh -c 'echo changed >/etc/motd; rm -r /d' || fail "snapshot: on an image"
+        corral snapshot "$a" onimage >/dev/null
+        corral rm "$a" >/dev/null
+        equal "snapshot: of an image" "changed 1" "$(said run --from onimage -- sh -c 'cat /etc/motd; test -e /d; echo $?')"
+        text=$(said corral image rm snapbase)
+        expect "snapshot: it holds its image" grep -q "snapshot onimage stands on" <<<"$text"
+        corral snapshot rm onimage >/dev/null
+        expect "snapshot: and lets it go" corral image rm snapbase
     fi
-    lab_tail "$events" -e process,file
-
-    # One process looks again and again, under one policy after the other.
-    "$CORRAL" run -d --name "$name" --policy "$POLICY" -- python3 -uc '
-import time
-while True:
-    try: open("/tmp/secret").close(); print("secret 0")
-    except OSError as error: print("secret", error.errno)
-    time.sleep(0.1)' >/dev/null
-    try_files "$name" prepare
-    fenced "without rules" 0 prepare
-    expect "a running process: permitted" within 60 says_now "$name" 0
-    "$CORRAL" policy apply "$name" "$policy" >/dev/null
-    expect "a policy with rules is applied: refused" within 60 says_now "$name" 13
-    try_files "$name" deny
-    fenced "read, refused" 13 read_secret read_vault read_deep_vault list_vault read_by_symlink read_by_descriptor read_below_descriptor link_secret \
-        rename_secret rename_vault rename_above exchange_secret
-    fenced "read, permitted" 0 read_plain read_deep_free list_above symlink_to_secret stat_secret write_vault link_plain rename_plain rename_free exchange_plain
-    fenced "write, refused" 13 write_fixed empty_fixed truncate_fixed create_kept mkdir_kept rmdir_kept unlink_kept rename_kept \
-        rename_into_kept link_kept link_fixed symlink_kept chmod_fixed chown_fixed mknod_kept bind_kept
-    fenced "write, permitted" 0 read_fixed write_plain empty_plain truncate_plain create_free mkdir_free rmdir_free unlink_free symlink_free \
-        chmod_plain chown_plain mknod_free bind_free
-    fenced "exec, refused" 13 exec_kept exec_kept_by_symlink exec_script_kept exec_interpreter_kept
-    fenced "exec, permitted" 0 exec_free exec_script_free exec_memory
-    settle_file "$events" '"action":"exec"'
-    DETAIL=$(tail -3 "$events") expect "an event tells of a file, with its rule" grep -q \
-        "\"name\":\"$name\"},\"type\":\"file\",\"action\":\"open\",\"access\":\"read\",\"path\":\"/tmp/secret\",\"verdict\":\"deny\",\"reason\":\"denied_by_rule\",\"hook\":\"lsm\",\"process\":{.*\"comm\":\"python3\".*\"policy\":{\"name\":\"files-deny\",\"generation\":[0-9]*,\"rule\":\"files.read.deny\[0\]\"}" "$events"
-    expect "of a change of names" grep -q '"action":"rename","access":"read","path":"/tmp/vault","verdict":"deny","reason":"path_not_allowed"' "$events"
-    expect "and of a program" grep -q "\"name\":\"$name\"},\"type\":\"process\",\"action\":\"exec\",\"access\":\"exec\",\"path\":\"/tmp/kept/prog\"" "$events"
-    expect "and the sandbox itself is told" "$CORRAL" exec "$name" grep -q files.read.deny /run/corral/denials.jsonl
-
-    # Without a daemon, and under the next one.
-    kill_corrald
-    sleep 2
-    lab_corrald --allow-test-switches || { fail "corrald starts again"; return; }
-    lab_tail "$events" -e process,file
-    equal "in the meantime nothing was permitted" 13 "$("$CORRAL" logs --tail 10 "$name" | awk '{ print $2 }' | sort -u)"
-    try_files "$name" deny
-    fenced "the next corrald, refused" 13 read_secret write_fixed exec_kept
-    fenced "the next corrald, permitted" 0 read_plain write_plain exec_free
-    "$CORRAL" policy apply "$name" "$POLICY" >/dev/null
-    expect "and it can permit it" within 60 says_now "$name" 0
-
-    # Nothing but what is listed.
-    policy=$(fence_policy files-allow <<'YAML'
-files:
-  exec: { allow: [/usr/bin/, /tmp/free/prog], deny: [/usr/bin/yes] }
-  read: { allow: [/usr/, /etc/ld.so.cache, /tmp/free, /proc/] }
-  write: { allow: [/tmp/free/] }
-YAML
-    )
-    "$CORRAL" policy apply "$name" "$policy" >/dev/null
-    try_files "$name" allow
-    fenced "listed" 0 exec_usr exec_prog read_free read_deep_free list_free write_free write_null write_memory read_proc
-    fenced "not listed" 13 exec_yes exec_other exec_loader exec_memory read_plain read_deep_vault list_tmp write_plain rename_free_itself
-    policy=$(fence_policy files-loader <<<'files: { exec: { allow: [/usr/] } }')
-    "$CORRAL" policy apply "$name" "$policy" >/dev/null
-    try_files "$name" allow
-    fenced "who may execute the loader may execute what it loads" 0 exec_loader
-    fenced "and nothing by itself" 13 exec_other
-    policy=$(fence_policy files-audit <<'YAML'
-mode: audit
-files: { read: { deny: [/tmp/secret] }, exec: { allow: [/usr/bin/] } }
-YAML
-    )
-    "$CORRAL" policy apply "$name" "$policy" >/dev/null
-    try_files "$name" allow
-    fenced "mode audit permits" 0 exec_other
-    expect "mode audit permits a running process" within 60 says_now "$name" 0
-    settle_file "$events" would_deny
-    expect "and tells of it" grep -q '"path":"/tmp/secret","verdict":"would_deny","reason":"denied_by_rule"' "$events"
-    "$CORRAL" rm -f "$name" >/dev/null
-
-    policy=$(fence_policy files-start <<<'files: { exec: { allow: [/usr/bin/true] }, read: { deny: [/etc/passwd] } }')
-    expect "a sandbox starts under rules" "$CORRAL" run --policy "$policy" -- /usr/bin/true
-    result=$("$CORRAL" run --policy "$policy" -- /usr/bin/false 2>&1)
-    status=$?
-    DETAIL=$result equal "a command that may not be executed does not start" 126 $status
-    # Another root does not make another path.
-    policy=$(fence_policy files-root <<<'files: { read: { deny: [/etc/passwd] } }')
-    FENCED=$("$CORRAL" run -q -i --test-no-seccomp --test-keep-capabilities --policy "$policy" -- python3 - root <"$LAB_TESTS/files.py" 2>&1)
-    fenced "below another root, refused" 13 read_passwd
-    fenced "below another root, permitted" 0 change_root read_group
-    expect "an enforced cgroup has no such rules" grep -q 'files.read: of an enforced cgroup' <<<"$("$CORRAL" enforce --pid $$ --policy "$policy" 2>&1)"
+    restart_corrald KILL
+    expect "snapshot: they outlive the daemon" test "$(corral snapshot ls | wc -l)" = 3
+    equal "snapshot: and are started from" second "$(said run --from third -- cat /home/user/one)"
+    expect "snapshot: removed from the top down" corral snapshot rm second third base
 }
