@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 table=$(mktemp)
 trap 'rm -f "$table" "$table.others"' EXIT
 CORRAL_BYPASS_TABLE=$table Tests/lab/bypass.sh paths paths-bpf-alone addresses names expiry live \
-    budgets audit publish enforce enforce_names isolation calls lsm siege apart unhooked overflow ways exhaustion upgrade killed
+    budgets audit publish enforce enforce_names isolation calls lsm files siege apart unhooked overflow ways exhaustion upgrade killed
 {
     cat <<TEXT
 # Ways out, and what stops them
