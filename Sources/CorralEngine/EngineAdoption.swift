@@ -271,16 +271,28 @@ extension Engine {
     }
 
     private func publishAgain(_ publications: [SandboxRecord.Publication], of sandbox: LiveSandbox) async {
-        guard sandbox.aliveSince != nil else { return }
         for recorded in publications {
             do {
                 guard let publication = recorded.publication else {
                     throw EngineError(.internal, "its record has no address")
                 }
-                try await publish(publication, of: sandbox)
+                try await publishAgain(publication, of: sandbox)
             } catch {
                 host.report("sandbox \(sandbox.id): port \(recorded.hostPort) is not published any more: \(error)")
             }
+        }
+    }
+
+    /// The kernel still lets in what comes by the port: that ends where nobody is there who would bring or answer it.
+    private func publishAgain(_ publication: PortPublication, of sandbox: LiveSandbox) async throws {
+        let hooks = host.provisioner.hooks
+        func end() { hooks.unpublish(publication.sandboxPort, publication.proto, of: sandbox.warm.identity) }
+        guard sandbox.aliveSince != nil else { return end() }
+        do {
+            try await publish(publication, of: sandbox)
+        } catch {
+            end()
+            throw error
         }
     }
 }

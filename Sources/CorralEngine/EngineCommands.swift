@@ -95,13 +95,14 @@ extension Engine {
                     user: (user.uid, user.gid), terminal: spec.terminal.map { ($0.rows, $0.columns) },
                     processes: sandbox.spec.limits.processes
                 )
-            } catch where error.errno == EPIPE || error.errno == ECONNRESET {
-                // Its corral-init has gone, which is about to be heard.
-                command.settle(.failure(Self.endedBeforeStart))
             } catch {
+                // A corral-init that has gone, which is about to be heard.
+                let isGone = error.errno == EPIPE || error.errno == ECONNRESET
                 command.settle(
                     .failure(
-                        EngineError(.invalidRequest, "the command could not be sent", detail: ["\(error)"])))
+                        isGone
+                            ? Self.endedBeforeStart
+                            : EngineError(.invalidRequest, "the command could not be sent", detail: ["\(error)"])))
             }
         }
     }

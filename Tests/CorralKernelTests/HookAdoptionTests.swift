@@ -1,5 +1,6 @@
 import CLinux
 import CorralABI
+import CorralPolicy
 import Glibc
 import Testing
 

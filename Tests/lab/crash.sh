@@ -61,7 +61,7 @@ metric() { curl -s --unix-socket "$LAB_RUN/corral.sock" http://corral/metrics | 
 
 # What is there that belongs to neither a sandbox nor an enforced cgroup nor the pool; nothing when all is well.
 leftovers() {
-    local pinned known wires entries
+    local pinned known entries
     comm -3 <(ids) <(ls "$LAB_RUN/sandboxes" | sed -n 's/^\(sb-[a-z0-9]*\)\.json$/\1/p' | sort) | grep . && return
     pinned=$(ls "/sys/fs/bpf/corral/$LAB/sandboxes" | sort)
     comm -3 <(echo "$pinned") <(lab_cgroups | sed -n 's,.*/\(sb-[a-z0-9]*\)$,\1,p' | sort -u) | grep . && return
@@ -69,8 +69,8 @@ leftovers() {
     known=$(printf '%s\n' "$pinned" "$("$CORRAL" enforce --list | grep -o '^cg-[a-z0-9]*')" | sort)
     ls "$LAB_RUN"/{denials,init,names} | grep -oE '^(sb|cg)-[a-z0-9]+' | sort -u | comm -13 <(echo "$known") - | grep . && return
     find "$LAB_RUN/" "$LAB_DIR/state" "/sys/fs/bpf/corral/$LAB" \( -name '.unfinished*' -o -name '*.new' -o -name '*+new' \) 2>/dev/null | grep . && return
-    wires=$(ip -n "$LAB_HOST" -o link show | grep -c ' crl')
-    [ "$wires" = "$(wc -w <<<"$pinned")" ] || { echo "$wires interfaces"; return; }
+    # One whose command has ended has none any more.
+    ip -n "$LAB_HOST" -o link show | grep -oE "alias corral:$LAB:sb-[a-z0-9]+" | sed 's/.*://' | sort | comm -13 <(echo "$pinned") - | grep . && return
     entries=$(metric 'corral_bpf_map_entries{map="published"}')
     [ "${entries:-0}" = "$("$CORRAL" ps -aq | xargs -r -n1 "$CORRAL" inspect | grep -c '"hostPort"')" ] || echo "$entries published ports in the kernel"
 }

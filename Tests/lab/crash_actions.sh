@@ -49,7 +49,7 @@ world() {
 no_box() { "$CORRAL" rm -f box >/dev/null 2>&1; }
 a_box() {
     no_box
-    "$CORRAL" run -d --name box --policy "$LAB_DIR/narrow.yaml" -p 127.0.0.1:0:80 -- sh -c 'echo mark >/home/user/mark; exec sleep 100' >/dev/null || problem "no sandbox to begin with"
+    "$CORRAL" run -d --name box --policy "$LAB_DIR/narrow.yaml" -p 127.0.0.1:0:80 -- sh -c 'echo mark >/home/user/mark; exec sleep 100000' >/dev/null || problem "no sandbox to begin with"
     sleep 0.1
 }
 as_client() { timeout 10 "$CORRAL" "$@"; }
@@ -63,12 +63,12 @@ after_create() { is_or_not running; }
 reset_create() { :; }
 
 before_run() { no_box; }
-begin_run() { as_client run -d --name box --policy "$LAB_DIR/narrow.yaml" -p 127.0.0.1:0:80 -- sleep 100; }
+begin_run() { as_client run -d --name box --policy "$LAB_DIR/narrow.yaml" -p 127.0.0.1:0:80 -- sleep 100000; }
 after_run() { is_or_not running; }
 reset_run() { :; }
 
 before_exec() { a_box; }
-begin_exec() { as_client exec -d box sleep 100; }
+begin_exec() { as_client exec -d box sleep 100000; }
 after_exec() { is running; }
 reset_exec() { :; }
 
