@@ -58,12 +58,13 @@ for line in peer:
     print("heard", line, end="", file=peer, flush=True)' >/dev/null 2>&1 &
     LAB_PIDS+=($!)
     mkfifo "$LAB_DIR/service.say"
-    within 5 listens "$LAB_CLIENT" 8801
+    within 20 listens "$LAB_CLIENT" 8801
     in_ns "$LAB_HOST" busybox nc 192.0.2.14 8801 <"$LAB_DIR/service.say" >"$LAB_DIR/service.heard" &
     local caller=$!
     LAB_PIDS+=($caller)
     exec 7>"$LAB_DIR/service.say"
-    echo one >&7
+    # Apart: without a reader it is the end of who writes.
+    (echo one >&7)
     # What it may do is replaced, and outlasts the daemon.
     policy_of "$LAB_DIR/wider.yaml" <<<"    - { cidr: $REFUSED4/32 }"
     result=$("$CORRAL_BIN/corral" enforce --pid "$(head -1 "$SERVICE/cgroup.procs")" --policy "$LAB_DIR/wider.yaml" 2>&1)
@@ -92,7 +93,7 @@ for line in peer:
     # The wider policy lets the closing of earlier connections to the other address pass.
     equal "meanwhile nothing got past" "" "$(transport "$REFUSED4B")"
     answered "under the next daemon" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
-    echo two >&7
+    (echo two >&7)
     settle
     equal "a connection that it had accepted goes on under the next daemon" "heard one heard two" \
         "$(tr '\n' ' ' <"$LAB_DIR/service.heard" | sed 's/ $//')"
@@ -136,7 +137,7 @@ section_enforce_names() {
     for ns in "$LAB_HOST" "$LAB_CLIENT"; do
         where=corrald\'s\ network
         [ "$ns" = "$LAB_CLIENT" ] && where=another\ network
-        ask="dig +short +time=2 +tries=1"
+        ask="dig +short +time=$((2 * LAB_SLOWER)) +tries=1"
         answered "$where: an address is shut before its name is resolved" \
             "$(in_service_at "$ns" "$LAB_BIN/probe" tcp4 "$PERMITTED4" 8000)" '"errno":1,'
         # Servers that are nowhere.
@@ -158,7 +159,7 @@ print(s.getpeername())')"
         answered "$where: on the ports of the rule alone" \
             "$(in_service_at "$ns" "$LAB_BIN/probe" tcp4 "$PERMITTED4" 9000)" '"errno":1,'
         DETAIL= expect "$where: another name is refused" grep -q 'status: REFUSED' \
-            <(in_service_at "$ns" dig +time=2 +tries=1 @198.51.100.9 refused.test A)
+            <(in_service_at "$ns" dig +time=$((2 * LAB_SLOWER)) +tries=1 @198.51.100.9 refused.test A)
         equal "$where: private addresses are taken out" "" "$(in_service_at "$ns" $ask @198.51.100.9 rebind.test A)"
         answered "$where: what was not resolved stays shut" \
             "$(in_service_at "$ns" "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)" '"errno":1,'
