@@ -13,7 +13,7 @@ in_service() { in_service_at "$LAB_CLIENT" "$@"; }
 listens() { in_ns "$1" ss -Hltn sport = ":$2" | grep -q .; }
 
 section_enforce() {
-    local v2 result id loop
+    local v2 result id loop i
     v2=$(findmnt -n -t cgroup2 -o TARGET | head -1)
     SERVICE=$v2/ct$$-service/inner
     mkdir -p "$SERVICE"
@@ -44,10 +44,13 @@ section_enforce() {
     DETAIL=$(cat "$LAB_DIR/service.talk") expect "a connection from before is stopped" grep -q '"stage":"recv"' "$LAB_DIR/service.talk"
     expect "it is listed" grep -q "$id.*lab" <("$CORRAL_BIN/corral" enforce --list)
     # A server of the cgroup goes on answering.
-    sleep $((60 * LAB_SLOWER)) | in_service "$LAB_BIN/labserver" service 8800 >"$LAB_DIR/service.server" 2>&1 &
+    # It ends with its stdin.
+    mkfifo "$LAB_DIR/service.in"
+    exec 8<>"$LAB_DIR/service.in"
+    in_service "$LAB_BIN/labserver" service 8800 <&8 >"$LAB_DIR/service.server" 2>&1 &
     local server=$!
     LAB_PIDS+=($server)
-    within 5 grep -q ready "$LAB_DIR/service.server"
+    within 5 grep -qs ready "$LAB_DIR/service.server"
     equal "a server of the cgroup answers whom it accepts" "hello from service" \
         "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' http://192.0.2.14:8800/)"
     in_service python3 -c '
@@ -107,12 +110,15 @@ for line in peer:
     answered "released: it reaches everything" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"ok":true'
     result=$("$CORRAL_BIN/corral" enforce --cgroup /nonexistent --policy "$POLICY" 2>&1)
     DETAIL=$result expect "no such cgroup" grep -q nonexistent <<<"$result"
-    kill $server 2>/dev/null
-    wait $server 2>/dev/null
+    exec 8>&-
+    # The server itself: $server is the shell that has started it.
     for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
-        rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null && break
+        xargs -r kill <"$SERVICE/cgroup.procs" 2>/dev/null
+        rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null
+        [ -e "${SERVICE%/inner}" ] || break
         sleep 0.1
     done
+    wait $server 2>/dev/null
     expect "the service's cgroup is as it was" test ! -e "${SERVICE%/inner}"
 }
 
