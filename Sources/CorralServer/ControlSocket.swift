@@ -137,8 +137,12 @@ public final class ControlSocket: Sendable {
     private static func removeStale(_ path: String, _ address: UnixAddress) throws {
         guard let status = try FileStatus(path: path) else { return }
         guard status.isSocket else { throw ControlSocketError("\(path): in the way, and no socket") }
-        guard try !address.isAnswered(as: path) else {
-            throw ControlSocketError("\(path): another daemon answers there")
+        // The lock is ours. A daemon that was killed may have let go of it before its socket.
+        var looks = 0
+        while try address.isAnswered(as: path) {
+            guard looks < 40 else { throw ControlSocketError("\(path): another daemon answers there") }
+            looks += 1
+            usleep(50_000)
         }
         guard unlink(path) == 0 else { throw SystemCallError("unlink", path) }
     }

@@ -47,7 +47,7 @@ section_adopt() {
     "$CORRAL" run -d --name $ended -- sh -c 'echo said; exit 5' >/dev/null
     "$CORRAL" wait $ended >/dev/null
     "$CORRAL" create --name $named --policy "$NAMES" >/dev/null
-    "$CORRAL" exec $named curl -s --max-time 3 --noproxy '*' http://permitted.test/ >/dev/null
+    "$CORRAL" exec $named curl -s --max-time $((3 * LAB_SLOWER)) --noproxy '*' http://permitted.test/ >/dev/null
     give_probe $named
     "$CORRAL" create --name $paused --policy "$POLICY" >/dev/null
     "$CORRAL" exec -d $paused sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.02; done' >/dev/null
@@ -55,7 +55,7 @@ section_adopt() {
     "$CORRAL" run -d --name $port -p 127.0.0.1:18080:8080 -- python3 -m http.server 8080 >/dev/null
     "$CORRAL" run -d --name $gap -- bash -c 'trap "echo late; exit 9" USR1; while :; do sleep 0.1; done' >/dev/null
     late=$(trace_command $gap)
-    expect "before: the published port answers" within 5 in_ns "$LAB_HOST" curl -sf --max-time 2 -o /dev/null http://127.0.0.1:18080/
+    expect "before: the published port answers" within 20 in_ns "$LAB_HOST" curl -sf --max-time 2 -o /dev/null http://127.0.0.1:18080/
     give_probe $alone
     "$CORRAL" exec -d $box sh -c "/tmp/probe ask $REFUSED4 8000 $last >/tmp/refused" >/dev/null
     "$CORRAL" exec -d $box sh -c "/tmp/probe ask $PERMITTED4 8000 $last >/tmp/permitted" >/dev/null
@@ -89,7 +89,7 @@ section_adopt() {
     expect "then it goes on counting" within 3 "$CORRAL" exec $paused sh -c 'a=$(cat /tmp/count); sleep 0.3; test "$(cat /tmp/count)" -gt "$a"'
     expect "the published port answers" within 3 in_ns "$LAB_HOST" curl -sf --max-time 2 -o /dev/null http://127.0.0.1:18080/
     answered "an address that a name had opened is open" "$("$CORRAL" exec $named /tmp/probe tcp4 "$PERMITTED4" 8000)" '"ok":true'
-    expect "names are resolved" "$CORRAL" exec $named curl -sf --max-time 3 --noproxy '*' -o /dev/null http://permitted.test/
+    expect "names are resolved" "$CORRAL" exec $named curl -sf --max-time $((3 * LAB_SLOWER)) --noproxy '*' -o /dev/null http://permitted.test/
     answered "another address is not" "$("$CORRAL" exec $named /tmp/probe tcp4 "$REFUSED4" 8000)" '"errno":1,'
     answered "before a new policy: refused" "$("$CORRAL" exec $box /tmp/probe tcp4 "$REFUSED4B" 8000)" '"errno":1,'
     equal "logs go on to the end, then the exit code" "line $((120 * LAB_SLOWER - 1)) 7" \

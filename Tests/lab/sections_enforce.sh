@@ -13,7 +13,7 @@ in_service() { in_service_at "$LAB_CLIENT" "$@"; }
 listens() { in_ns "$1" ss -Hltn sport = ":$2" | grep -q .; }
 
 section_enforce() {
-    local v2 result id loop
+    local v2 result id loop i
     v2=$(findmnt -n -t cgroup2 -o TARGET | head -1)
     SERVICE=$v2/ct$$-service/inner
     mkdir -p "$SERVICE"
@@ -44,10 +44,13 @@ section_enforce() {
     DETAIL=$(cat "$LAB_DIR/service.talk") expect "a connection from before is stopped" grep -q '"stage":"recv"' "$LAB_DIR/service.talk"
     expect "it is listed" grep -q "$id.*lab" <("$CORRAL_BIN/corral" enforce --list)
     # A server of the cgroup goes on answering.
-    sleep $((60 * LAB_SLOWER)) | in_service "$LAB_BIN/labserver" service 8800 >"$LAB_DIR/service.server" 2>&1 &
+    # It ends with its stdin.
+    mkfifo "$LAB_DIR/service.in"
+    exec 8<>"$LAB_DIR/service.in"
+    in_service "$LAB_BIN/labserver" service 8800 <&8 >"$LAB_DIR/service.server" 2>&1 &
     local server=$!
     LAB_PIDS+=($server)
-    within 5 grep -q ready "$LAB_DIR/service.server"
+    within 5 grep -qs ready "$LAB_DIR/service.server"
     equal "a server of the cgroup answers whom it accepts" "hello from service" \
         "$(in_ns "$LAB_HOST" curl -s --max-time 2 --noproxy '*' http://192.0.2.14:8800/)"
     in_service python3 -c '
@@ -58,12 +61,13 @@ for line in peer:
     print("heard", line, end="", file=peer, flush=True)' >/dev/null 2>&1 &
     LAB_PIDS+=($!)
     mkfifo "$LAB_DIR/service.say"
-    within 5 listens "$LAB_CLIENT" 8801
+    within 20 listens "$LAB_CLIENT" 8801
     in_ns "$LAB_HOST" busybox nc 192.0.2.14 8801 <"$LAB_DIR/service.say" >"$LAB_DIR/service.heard" &
     local caller=$!
     LAB_PIDS+=($caller)
     exec 7>"$LAB_DIR/service.say"
-    echo one >&7
+    # Apart: without a reader it is the end of who writes.
+    (echo one >&7)
     # What it may do is replaced, and outlasts the daemon.
     policy_of "$LAB_DIR/wider.yaml" <<<"    - { cidr: $REFUSED4/32 }"
     result=$("$CORRAL_BIN/corral" enforce --pid "$(head -1 "$SERVICE/cgroup.procs")" --policy "$LAB_DIR/wider.yaml" 2>&1)
@@ -92,7 +96,7 @@ for line in peer:
     # The wider policy lets the closing of earlier connections to the other address pass.
     equal "meanwhile nothing got past" "" "$(transport "$REFUSED4B")"
     answered "under the next daemon" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"errno":1,'
-    echo two >&7
+    (echo two >&7)
     settle
     equal "a connection that it had accepted goes on under the next daemon" "heard one heard two" \
         "$(tr '\n' ' ' <"$LAB_DIR/service.heard" | sed 's/ $//')"
@@ -106,12 +110,15 @@ for line in peer:
     answered "released: it reaches everything" "$(in_service "$LAB_BIN/probe" tcp4 "$REFUSED4B" 8000)" '"ok":true'
     result=$("$CORRAL_BIN/corral" enforce --cgroup /nonexistent --policy "$POLICY" 2>&1)
     DETAIL=$result expect "no such cgroup" grep -q nonexistent <<<"$result"
-    kill $server 2>/dev/null
-    wait $server 2>/dev/null
+    exec 8>&-
+    # The server itself: $server is the shell that has started it.
     for ((i = 0; i < 50 * LAB_SLOWER; i++)); do
-        rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null && break
+        xargs -r kill <"$SERVICE/cgroup.procs" 2>/dev/null
+        rmdir "$SERVICE" "${SERVICE%/inner}" 2>/dev/null
+        [ -e "${SERVICE%/inner}" ] || break
         sleep 0.1
     done
+    wait $server 2>/dev/null
     expect "the service's cgroup is as it was" test ! -e "${SERVICE%/inner}"
 }
 
@@ -136,7 +143,7 @@ section_enforce_names() {
     for ns in "$LAB_HOST" "$LAB_CLIENT"; do
         where=corrald\'s\ network
         [ "$ns" = "$LAB_CLIENT" ] && where=another\ network
-        ask="dig +short +time=2 +tries=1"
+        ask="dig +short +time=$((2 * LAB_SLOWER)) +tries=1"
         answered "$where: an address is shut before its name is resolved" \
             "$(in_service_at "$ns" "$LAB_BIN/probe" tcp4 "$PERMITTED4" 8000)" '"errno":1,'
         # Servers that are nowhere.
@@ -158,7 +165,7 @@ print(s.getpeername())')"
         answered "$where: on the ports of the rule alone" \
             "$(in_service_at "$ns" "$LAB_BIN/probe" tcp4 "$PERMITTED4" 9000)" '"errno":1,'
         DETAIL= expect "$where: another name is refused" grep -q 'status: REFUSED' \
-            <(in_service_at "$ns" dig +time=2 +tries=1 @198.51.100.9 refused.test A)
+            <(in_service_at "$ns" dig +time=$((2 * LAB_SLOWER)) +tries=1 @198.51.100.9 refused.test A)
         equal "$where: private addresses are taken out" "" "$(in_service_at "$ns" $ask @198.51.100.9 rebind.test A)"
         answered "$where: what was not resolved stays shut" \
             "$(in_service_at "$ns" "$LAB_BIN/probe" tcp4 "$REFUSED4" 8000)" '"errno":1,'

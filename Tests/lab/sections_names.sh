@@ -8,7 +8,7 @@ names_up() {
     # that it was given for.
     kill "${LAB_PID[near-capture]}" "${LAB_PID[client-capture]}"
     local record records=() long
-    for record in permitted.test,$PERMITTED4,$PERMITTED6,300 shared.test,$PERMITTED4,$PERMITTED6 refused.test,$REFUSED4,$REFUSED6 \
+    for record in permitted.test,$PERMITTED4,$PERMITTED6,$((300 * LAB_SLOWER)) shared.test,$PERMITTED4,$PERMITTED6 refused.test,$REFUSED4,$REFUSED6 \
         a.wild.test,$PERMITTED4,$PERMITTED6 b.deep.wild.test,$PERMITTED4 secret.wild.test,$PERMITTED4 wild.test,$PERMITTED4 \
         mixed.test,$PERMITTED4 mixed.test,10.9.9.9 rebind.test,192.168.1.1 loop.test,127.0.0.1 \
         meta.test,169.254.169.254 private.wild.test,fd12:3456::7 loop.wild.test,::1 \
@@ -18,7 +18,7 @@ names_up() {
     long=$(printf 'x%.0s' {1..200})
     for record in 1 2 3 4 5 6 7 8; do records+=("--txt-record=big.wild.test,$record$long"); done
     nsenter --net="/run/netns/$LAB_PERMITTED" -- dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts \
-        --port=53 --listen-address="$PERMITTED4" --bind-interfaces --user=root --pid-file= --local-ttl=300 --no-negcache \
+        --port=53 --listen-address="$PERMITTED4" --bind-interfaces --user=root --pid-file= --local-ttl=$((300 * LAB_SLOWER)) --no-negcache \
         --cache-size=0 --log-queries=extra --log-facility="$LAB_DIR/dnsmasq.log" --auth-ttl=300 \
         "${records[@]}" --cname=www.wild.test,a.wild.test --txt-record=permitted.test,words \
         --dns-rr=permitted.test,65,000100000100030268320004000402cb00710a0005 \
@@ -64,7 +64,7 @@ named_says() {
 section_names() {
     local result pid i
     names_up
-    local get="curl -s --max-time 3 --noproxy '*'"
+    local get="curl -s --max-time $((3 * LAB_SLOWER)) --noproxy '*'"
     # Real clients, unmodified.
     named_says "curl by name, IPv4" 'hello from permitted' "$get -4 http://permitted.test/"
     named_says "curl by name, IPv6" 'hello from permitted' "$get -6 http://permitted.test/"
@@ -81,12 +81,12 @@ section_names() {
     named_says "an unlisted name" "status: REFUSED" "dig refused.test"
     named_says "an unlisted name, TCP" "status: REFUSED" "dig +tcp refused.test"
     # Whatever server a program asks, ours answers in its name.
-    named_says "8.8.8.8 answers, and it is ours" "status: NOERROR" "dig @8.8.8.8 permitted.test +time=2 +tries=1"
-    named_says "with the address that was asked" "SERVER: 8.8.8.8#53" "dig @8.8.8.8 permitted.test +time=2 +tries=1"
-    named_says "over TCP too" "SERVER: 9.9.9.9#53.*TCP" "dig +tcp @9.9.9.9 permitted.test +time=2 +tries=1"
-    named_says "over IPv6" "SERVER: 2001:4860:4860::8888#53" "dig @2001:4860:4860::8888 permitted.test AAAA +time=2 +tries=1"
-    named_says "over IPv6 and TCP" "status: NOERROR" "dig +tcp @2001:4860:4860::8888 permitted.test AAAA +time=2 +tries=1"
-    named_says "a refused host's own port 53" "status: REFUSED" "dig @$REFUSED4 refused.test +time=2 +tries=1"
+    named_says "8.8.8.8 answers, and it is ours" "status: NOERROR" "dig @8.8.8.8 permitted.test +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "with the address that was asked" "SERVER: 8.8.8.8#53" "dig @8.8.8.8 permitted.test +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "over TCP too" "SERVER: 9.9.9.9#53.*TCP" "dig +tcp @9.9.9.9 permitted.test +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "over IPv6" "SERVER: 2001:4860:4860::8888#53" "dig @2001:4860:4860::8888 permitted.test AAAA +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "over IPv6 and TCP" "status: NOERROR" "dig +tcp @2001:4860:4860::8888 permitted.test AAAA +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "a refused host's own port 53" "status: REFUSED" "dig @$REFUSED4 refused.test +time=$((2 * LAB_SLOWER)) +tries=1"
     lab_count refused-capture
     named "dig @$REFUSED4 permitted.test +time=1 +tries=1; dig +tcp @$REFUSED6 refused.test +time=1 +tries=1" >/dev/null
     settle
@@ -95,9 +95,9 @@ section_names() {
     result=$("$CORRAL_BIN/corral" run -q -i --policy "$POLICY" -- sh -c "dig @8.8.8.8 permitted.test +time=1 +tries=1" 2>&1)
     DETAIL=$result expect "a policy without names: the query fails" test "${result/status: /}" = "$result"
     named_says "a big answer comes by TCP" "^\"8x*\"" "dig +short big.wild.test TXT | sort"
-    named_says "ANY is refused" "status: (REFUSED|NOTIMP)" "dig permitted.test ANY +time=2 +tries=1"
-    named_says "a zone transfer is refused" "Transfer failed|REFUSED" "dig permitted.test AXFR +time=2 +tries=1"
-    named_says "another class is refused" "status: (REFUSED|NOTIMP)" "dig -c CH permitted.test TXT +time=2 +tries=1"
+    named_says "ANY is refused" "status: (REFUSED|NOTIMP)" "dig permitted.test ANY +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "a zone transfer is refused" "Transfer failed|REFUSED" "dig permitted.test AXFR +time=$((2 * LAB_SLOWER)) +tries=1"
+    named_says "another class is refused" "status: (REFUSED|NOTIMP)" "dig -c CH permitted.test TXT +time=$((2 * LAB_SLOWER)) +tries=1"
     # What an answer may hold.
     named_says "rebinding: a private address is removed" "ANSWER: 0" "dig rebind.test"
     named_says "rebinding: loopback" "ANSWER: 0" "dig loop.test"
@@ -200,7 +200,7 @@ section_expiry() {
     lab_sweep
     lab_corrald --allow-test-switches || fail "corrald starts again"
     named_says "the next daemon resolves names" 'hello from permitted' \
-        "curl -s --max-time 3 --noproxy '*' http://permitted.test/"
+        "curl -s --max-time $((3 * LAB_SLOWER)) --noproxy '*' http://permitted.test/"
 }
 
 section_budgets() {
@@ -297,7 +297,7 @@ section_audit() {
     sed 's/^name: .*/name: audit\nmode: audit/' "$NAMES" >"$audit"
     lab_tail "$events"
     result=$(NAMED_POLICY=$audit named "/tmp/probe tcp4 $REFUSED4 8000; /tmp/probe tcp6 $REFUSED6 8000; /tmp/probe udp4 $REFUSED4B 8000
-        dig +short refused.test A; curl -s --max-time 3 --noproxy '*' http://refused.test:8000/; /tmp/probe udp4 $METADATA 80")
+        dig +short refused.test A; curl -s --max-time $((3 * LAB_SLOWER)) --noproxy '*' http://refused.test:8000/; /tmp/probe udp4 $METADATA 80")
     equal "audit: what would be refused passes" 3 "$(head -3 <<<"$result" | grep -c '"ok":true')"
     DETAIL=$result
     expect "audit: a name that would be refused is resolved" grep -qx "$REFUSED4" <<<"$result"

@@ -239,7 +239,7 @@ checks=("$@")
 # Of the bypass suite, what another kernel may answer differently. Left out: what measures time (live, expiry, budgets) on a
 # processor that is emulated, what does not ask the kernel (life, publish, refusals, events), and killed, which is `cycle`.
 [ $# -gt 0 ] || checks=(host spawn kernel start cycle limits
-    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,lsm,files,adopt,leftovers)
+    bypass=paths,paths-bpf-alone,addresses,names,enforce,isolation,limits,ways,lsm,files,adopt,leftovers)
 for check in "${checks[@]}"; do
     echo "-- $check"
     begun=$SECONDS
