@@ -192,7 +192,7 @@ def allow():
     attempt("write_plain", opened, "/tmp/plain", os.O_WRONLY)
     attempt("write_null", opened, "/dev/null", os.O_WRONLY)
     attempt("write_memory", write_memory)
-    attempt("rename_free_itself", os.rename, "/tmp/free", "/tmp/freed")
+    attempt("rename_free_itself", there_and_back, "/tmp/free", "/tmp/freed")
 
 
 def root():
