@@ -27,6 +27,12 @@ def there_and_back(one, other):
     os.rename(other, one)
 
 
+def rename_directory():
+    """In memory: not every overlay moves directories."""
+    os.makedirs("/dev/shm/free", exist_ok=True)
+    there_and_back("/dev/shm/free", "/dev/shm/freed")
+
+
 def exchange(one, other):
     if libc.syscall(316, -100, one.encode(), -100, other.encode(), 2):
         raise OSError(ctypes.get_errno(), "renameat2")
@@ -124,7 +130,7 @@ def deny():
     attempt("rename_plain", there_and_back, "/tmp/plain", "/tmp/free/renamed")
     attempt("rename_vault", os.rename, "/tmp/vault", "/tmp/free/vault")
     attempt("rename_above", os.rename, "/tmp", "/tmp-renamed")
-    attempt("rename_free", there_and_back, "/tmp/free", "/tmp/freed")
+    attempt("rename_free", rename_directory)
     attempt("exchange_secret", exchange, "/tmp/plain", "/tmp/secret")
     attempt("exchange_plain", exchange, "/tmp/plain", "/tmp/other")
 
@@ -186,7 +192,7 @@ def allow():
     attempt("write_plain", opened, "/tmp/plain", os.O_WRONLY)
     attempt("write_null", opened, "/dev/null", os.O_WRONLY)
     attempt("write_memory", write_memory)
-    attempt("rename_free_itself", os.rename, "/tmp/free", "/tmp/freed")
+    attempt("rename_free_itself", there_and_back, "/tmp/free", "/tmp/freed")
 
 
 def root():

@@ -25,7 +25,7 @@ YAML
         result=$("$CORRAL" policy apply "$name" "$policy" 2>&1)
         expect "and apply" test $? -ne 0
         DETAIL=$result expect "which names the field, too" grep -q 'files.exec: this host' <<<"$result"
-        expect "the sandbox keeps the policy it had" grep -q '"name" *: *"lab"' <<<"$("$CORRAL" inspect "$name")"
+        expect "the sandbox keeps the policy it had" grep -qE '"name" ?: ?"lab"' <("$CORRAL" inspect "$name")
         "$CORRAL" rm -f "$name" >/dev/null
         return
     fi
