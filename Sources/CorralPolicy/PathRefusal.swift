@@ -28,6 +28,6 @@ public struct PathRefusal: Sendable, Equatable {
         guard reason == .deniedByRule, let rule else {
             return "no rule of \(list) covers \(path); to permit it add it, or a directory above it, to \(list)"
         }
-        return "\(rule) covers \(path); remove or narrow that rule, or add a longer path to \(list), to permit it"
+        return "\(rule) covers \(path); remove or narrow that rule to permit it"
     }
 }
