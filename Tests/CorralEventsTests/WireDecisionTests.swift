@@ -106,6 +106,11 @@ import Testing
             record.set(field, number)
             if known.contains(number) {
                 _ = try WireDecision(bytes: record.bytes)
+            } else if name == "type", UInt32(number) == CORRAL_EVENT_FILE.rawValue {
+                // Its records are longer.
+                #expect(throws: WireError.size(bytes: record.bytes.count, expected: MemoryLayout<corral_file_event>.size)) {
+                    try WireDecision(bytes: record.bytes)
+                }
             } else {
                 #expect(throws: WireError.unknown(field: name, value: UInt32(number))) {
                     try WireDecision(bytes: record.bytes)

@@ -124,25 +124,25 @@ struct HookAdoptionTests {
         return try MapLayout(found: pinned.raw)
     }
 
-    /// Version 1 had a reason fewer, and what is charged to no sandbox where this version has that reason.
+    /// Version 1 had 17 reasons, and what is charged to no sandbox where this version has the next one.
     @Test func countsKeepTheirMeaning() throws {
         let fixture = try SandboxFixture(named: "adopt")
         defer { #expect(throws: Never.self) { try fixture.tearDown() } }
-        let path = "\(fixture.programs.directory)/maps/verdicts"
+        let (path, reasons) = ("\(fixture.programs.directory)/maps/verdicts", UInt32(17))
         unlink(path)
         var options = bpf_map_create_opts()
         options.sz = MemoryLayout<bpf_map_create_opts>.size
         let earlier = bpf_map_create(
-            BPF_MAP_TYPE_PERCPU_ARRAY, "verdicts", 4, 8, CORRAL_REASON_COUNT.rawValue, &options)
+            BPF_MAP_TYPE_PERCPU_ARRAY, "verdicts", 4, 8, reasons + 1, &options)
         defer { close(earlier) }
         try #require(earlier >= 0 && bpf_obj_pin(earlier, path) == 0)
         let processors = UInt64(libbpf_num_possible_cpus())
-        for index in 0..<CORRAL_REASON_COUNT.rawValue {
+        for index in 0...reasons {
             let counts = [UInt64](repeating: UInt64(index) + 100, count: Int(processors))
             #expect(bpf_map_update_elem(earlier, [index], counts, 0) == 0)
         }
         let counts = try SandboxHooks(programs: BpfPrograms(directory: fixture.programs.directory)).verdictCounts()
-        #expect(counts.uncharged == processors * (UInt64(CORRAL_REASON_COUNT.rawValue) - 1 + 100))
+        #expect(counts.uncharged == processors * 117)
         #expect(counts.byReason[.foreignSocket] == 0)
         #expect(counts.byReason[.syscallNotAllowed] == processors * 116)
         #expect(counts.byReason[.noPolicy] == processors * 100)

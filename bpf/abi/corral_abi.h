@@ -28,7 +28,7 @@ typedef uint64_t corral_u64;
  * counters and the blocks of a policy cannot be carried over (docs/OPERATIONS.md, Upgrade).
  *
  * 1: the first.
- * 2: a reason more, so that in `verdicts` what is charged to no sandbox went one entry up; META of a policy holds permitted operations.
+ * 2: more reasons, so that in `verdicts` what is charged to no sandbox went one entry up; META of a policy holds permitted operations.
  */
 #ifdef CORRAL_TEST_LAYOUT /* what a next version could be, for Tests/lab/sections_upgrade.sh */
 #define CORRAL_ABI_VERSION 3u
