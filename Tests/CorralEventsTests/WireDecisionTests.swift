@@ -108,7 +108,8 @@ import Testing
                 _ = try WireDecision(bytes: record.bytes)
             } else if name == "type", UInt32(number) == CORRAL_EVENT_FILE.rawValue {
                 // Its records are longer.
-                #expect(throws: WireError.size(bytes: record.bytes.count, expected: MemoryLayout<corral_file_event>.size)) {
+                let (size, expected) = (record.bytes.count, MemoryLayout<corral_file_event>.size)
+                #expect(throws: WireError.size(bytes: size, expected: expected)) {
                     try WireDecision(bytes: record.bytes)
                 }
             } else {
