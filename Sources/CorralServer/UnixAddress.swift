@@ -49,13 +49,16 @@ public struct SystemCallError: Error, Sendable, CustomStringConvertible {
 extension UnixAddress {
     /// Whether somebody accepts connections there. Throws when that cannot be told.
     func isAnswered(as subject: String) throws(SystemCallError) -> Bool {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let kind = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
+        let descriptor = socket(AF_UNIX, Int32(kind), 0)
         guard descriptor >= 0 else { throw SystemCallError("socket", subject) }
         defer { close(descriptor) }
         while true {
             if withSockaddr({ connect(descriptor, $0, $1) }) == 0 { return true }
             switch errno {
             case EINTR: continue
+            // Somebody listens, and has not taken those who came before.
+            case EAGAIN: return true
             case ECONNREFUSED, ENOENT: return false
             default: throw SystemCallError("connect", subject)
             }
