@@ -27,10 +27,10 @@ section_learn() {
     local policy=$LAB_DIR/learned.yaml again=$LAB_DIR/learned2.yaml saved=$LAB_DIR/learn.events work more
     names_up
     # Names over v4 and v6, addresses of both families, a datagram, a question without a connection, a name that does not exist
-    # and an address that nobody should reach.
+    # and an address that nobody should reach. It sleeps, as dig does when its threads are slow to end.
     work="curl -s -4 --max-time 3 http://permitted.test/; curl -s -6 --max-time 3 http://permitted.test/
         curl -s -4 --max-time 3 http://a.wild.test:8000/; /tmp/probe tcp4 $REFUSED4 8001; /tmp/probe tcp6 $REFUSED6 8002
-        /tmp/probe udp4 $REFUSED4B 8003; dig +short brief.test A; dig +short none.test A; true"
+        /tmp/probe udp4 $REFUSED4B 8003; dig +short brief.test A; dig +short none.test A; sleep 0.01"
     more="$work; /tmp/probe udp4 $METADATA 80; true"
     "$CORRAL_BIN/corral" policy learn -i --output "$policy" -- sh -c \
         'head -c "$1" >/tmp/probe && chmod +x /tmp/probe && eval "$2"' learn "$(stat -c %s "$LAB_BIN/probe")" "$more" \
