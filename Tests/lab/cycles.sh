@@ -17,11 +17,13 @@ check() { # NAME BEFORE AFTER SLACK
 }
 
 # Network namespaces of the whole host, wherever they are held, once they have been as many for three seconds: the kernel frees them some
-# time after the last one has let go. It counts what its processors keep for the next one as in use, tens of them; a shrunk cache has none
-# of those.
+# time after the last one has let go, and since 6.14 not before another one goes, so one is made for it. It counts what its processors keep
+# for the next one as in use, tens of them; a shrunk cache has none of those.
 namespaces() {
     local count last= same=0 i
     for ((i = 0; i < 60 && same < 6; i++)); do
+        unshare -n true
+        sleep 0.1
         echo 1 >/sys/kernel/slab/net_namespace/shrink
         count=$(awk '$1 == "net_namespace" { print $2 }' /proc/slabinfo)
         if [ "$count" = "$last" ]; then same=$((same + 1)); else same=0; fi
