@@ -32,19 +32,7 @@ extension RefusedOperation {
     func write(to json: inout JSONWriter) {
         json.key("action")
         json.string(operation.rawValue)
-        json.key("verdict")
-        json.string(verdict.rawValue)
-        json.key("reason")
-        json.string(reason.rawValue)
-        json.key("hook")
-        json.string(Hook.lsm.rawValue)
-        if let process {
-            json.key("process")
-            process.write(to: &json)
-        }
-        policy?.write(to: &json)
-        json.key("hint")
-        json.string(hint)
+        json.refusalByLSM(verdict, reason, process, policy, hint: hint)
     }
 
     /// Those of `type` alone.
@@ -56,5 +44,26 @@ extension RefusedOperation {
         guard self.type == type else {
             throw .field("action", expected: "an operation that makes events of type \(type.rawValue)")
         }
+    }
+}
+
+extension JSONWriter {
+    /// What every refusal by a hook of the BPF LSM says after what was refused.
+    mutating func refusalByLSM(
+        _ verdict: Verdict, _ reason: Reason, _ process: ProcessReference?, _ policy: PolicyReference?, hint: String
+    ) {
+        key("verdict")
+        string(verdict.rawValue)
+        key("reason")
+        string(reason.rawValue)
+        key("hook")
+        string(Hook.lsm.rawValue)
+        if let process {
+            key("process")
+            process.write(to: &self)
+        }
+        policy?.write(to: &self)
+        key("hint")
+        string(hint)
     }
 }

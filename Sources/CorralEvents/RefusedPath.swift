@@ -68,19 +68,7 @@ extension RefusedPath {
             json.key("path")
             json.string(path)
         }
-        json.key("verdict")
-        json.string(verdict.rawValue)
-        json.key("reason")
-        json.string(reason.rawValue)
-        json.key("hook")
-        json.string(Hook.lsm.rawValue)
-        if let process {
-            json.key("process")
-            process.write(to: &json)
-        }
-        policy?.write(to: &json)
-        json.key("hint")
-        json.string(hint)
+        json.refusalByLSM(verdict, reason, process, policy, hint: hint)
     }
 
     /// Those of `type` alone.
