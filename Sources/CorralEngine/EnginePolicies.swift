@@ -44,6 +44,7 @@ extension Engine {
                 try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: entry.identity.slot)
             }
         }
+        var changed: [LiveSandbox] = []
         for sandbox in live.values {
             guard let applied = sandbox.applied else { continue }
             do {
@@ -52,12 +53,14 @@ extension Engine {
                 guard live[sandbox.id] === sandbox, sandbox.applied?.generation == applied.generation else { continue }
                 try putInForce(map, on: sandbox)
                 remember(sandbox)
-                await endRefusedConnections(of: sandbox)
+                changed.append(sandbox)
             } catch {
                 host.report("sandbox \(sandbox.id): nothing is allowed any more, its policy does not compile: \(error)")
                 try? host.provisioner.hooks.apply(host.provisioner.denyAll, to: sandbox.warm.identity.slot)
             }
         }
+        // No sandbox waits for its new rules until the connections of others are ended.
+        for sandbox in changed where live[sandbox.id] === sandbox { await endRefusedConnections(of: sandbox) }
     }
 
     /// Replaces the policy of a sandbox: from one packet to the next the new one decides. Connections that it refuses are
