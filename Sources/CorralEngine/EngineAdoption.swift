@@ -26,10 +26,10 @@ extension Engine {
                 try await adopt(record, interfaces)
             } catch {
                 host.report("sandbox \(record.id) cannot be taken over and is removed: \(error)")
-                if let sandbox = live.removeValue(forKey: record.id) { names.remove(sandbox.warm.identity) }
+                let sandbox = live.removeValue(forKey: record.id)
+                if let sandbox { names.remove(sandbox.warm.identity) }
                 hub.forget(slot: record.slot)
-                host.records.remove(record.id)
-                host.records.settle(record.id)
+                host.records.remove(record.id, sandbox?.recordLife)
             }
         }
         let kept = Set(live.keys)

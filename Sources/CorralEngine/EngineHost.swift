@@ -86,7 +86,6 @@ final class EngineHost: Sendable {
         for record in written where !found.contains(record.id) {
             print("sandbox \(record.id) is gone")
             records.remove(record.id)
-            records.settle(record.id)
         }
         let source = configuration.testObjects.map { BpfPrograms.Source.directory($0) } ?? .embedded
         if let other = kept.first(where: { $0.control ?? 1 != InitChannel.version }) {

@@ -9,6 +9,7 @@ extension Engine {
         var record: SandboxRecord
         var policy: PolicyRecord?
         var number: UInt64
+        var life: RecordLife
     }
 
     func picture(of sandbox: LiveSandbox) -> Picture {
@@ -44,7 +45,7 @@ extension Engine {
                 number: sandbox.policyMap.number, text: $0.text, namePorts: sandbox.policyMap.namePorts,
                 host: policies.host)
         }
-        return Picture(record: record, policy: policy, number: sandbox.pictures)
+        return Picture(record: record, policy: policy, number: sandbox.pictures, life: sandbox.recordLife)
     }
 
     /// Written when this returns. Throws `exhausted`.
@@ -78,7 +79,7 @@ extension Engine {
 
     static func write(_ picture: Picture, to records: RecordStore) throws {
         do {
-            try records.write(picture.record, picture.policy, picture: picture.number)
+            try records.write(picture.record, picture.policy, picture: picture.number, of: picture.life)
         } catch {
             throw EngineError(
                 .exhausted, "sandbox \(picture.record.id) could not be written down", detail: ["\(error)"])
@@ -87,9 +88,7 @@ extension Engine {
 
     /// Whatever is found of it from now on is a leftover.
     func forget(_ sandbox: LiveSandbox) {
-        let (records, id) = (host.records, sandbox.id)
-        records.remove(id)
-        Task { try? await recording.run { records.settle(id) } }
+        host.records.remove(sandbox.id, sandbox.recordLife)
     }
 
     /// Never given out before, by no daemon of this host's present run.

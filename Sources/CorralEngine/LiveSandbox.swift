@@ -61,6 +61,7 @@ final class LiveSandbox {
     var isPausedForCopy = false
     /// Counts what was written down of it.
     var pictures: UInt64 = 0
+    let recordLife = RecordLife()
     var lostReported: UInt64 = 0
     var watchers: [UInt64: Watcher] = [:]
     /// Those of the policy in force that have taken effect.

@@ -3,6 +3,11 @@ internal import FoundationEssentials
 internal import Glibc
 internal import Synchronization
 
+/// Ends when the record of a sandbox is removed: what is written of it later does not count, however late it comes.
+final class RecordLife: Sendable {
+    fileprivate let hasEnded = Mutex(false)
+}
+
 /// The records of an instance's sandboxes, a file each, below its run directory. Each is replaced as a whole; that is enough for a
 /// daemon that dies. The one before is kept beside it, for the case that somebody damages it. What they tell of ends with the host, so
 /// that nothing here waits for a disk.
@@ -16,8 +21,6 @@ final class RecordStore: Sendable {
 
     fileprivate struct State {
         var entries: [String: Entry] = [:]
-        /// Their pictures may still be on the way here.
-        var removed: Set<String> = []
         /// By how many records it is named.
         var policies: [UInt32: Int] = [:]
         /// Sandboxes whose last record was damaged, so that the one before serves.
@@ -131,9 +134,9 @@ final class RecordStore: Sendable {
     // MARK: while sandboxes live
 
     /// - Parameter picture: counts the pictures of this sandbox; an earlier one never replaces a later one.
-    func write(_ record: SandboxRecord, _ policy: PolicyRecord?, picture: UInt64) throws {
+    func write(_ record: SandboxRecord, _ policy: PolicyRecord?, picture: UInt64, of life: RecordLife) throws {
         try state.withLock { state in
-            guard !state.removed.contains(record.id), picture > state.entries[record.id]?.picture ?? 0 else { return }
+            guard !life.hasEnded.withLock({ $0 }), picture > state.entries[record.id]?.picture ?? 0 else { return }
             if let policy, state.policies[policy.number] == nil {
                 try replace("\(policyDirectory)/\(policy.number).json", with: policy)
                 crashPoint("record.policy")
@@ -154,10 +157,10 @@ final class RecordStore: Sendable {
         _ = link(path, earlier(path))
     }
 
-    /// Nothing that is written of it later counts, until `settle`.
-    func remove(_ id: String) {
+    /// - Parameter life: nil where nothing has been written of it since it was loaded.
+    func remove(_ id: String, _ life: RecordLife? = nil) {
         state.withLock { state in
-            state.removed.insert(id)
+            life?.hasEnded.withLock { $0 = true }
             let path = "\(directory)/\(id).json"
             _ = unlink(Self.earlier(path))
             crashPoint("record.previous-removed")
@@ -166,11 +169,6 @@ final class RecordStore: Sendable {
             guard let entry = state.entries.removeValue(forKey: id) else { return }
             for policy in [entry.policy, entry.earlier].compactMap({ $0 }) { forget(policy, &state) }
         }
-    }
-
-    /// No picture of it is on the way any more.
-    func settle(_ id: String) {
-        state.withLock { _ = $0.removed.remove(id) }
     }
 
     private func forget(_ policy: UInt32, _ state: inout State) {

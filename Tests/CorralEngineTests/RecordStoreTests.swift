@@ -8,6 +8,7 @@ import Testing
 /// What the next daemon finds written down.
 struct RecordStoreTests {
     private let place: TemporaryDirectory
+    private let life = RecordLife()
     private var directory: String { place.path }
 
     init() throws {
@@ -44,7 +45,7 @@ struct RecordStoreTests {
 
     @Test func theNextDaemonReadsWhatWasWritten() throws {
         let store = try RecordStore(directory: directory)
-        try store.write(Self.record("sb-one", policy: 7), Self.policy(7), picture: 1)
+        try store.write(Self.record("sb-one", policy: 7), Self.policy(7), picture: 1, of: life)
         let found = try load().records
         #expect(found.count == 1)
         let record = try #require(found.first)
@@ -60,35 +61,33 @@ struct RecordStoreTests {
         let store = try RecordStore(directory: directory)
         var record = Self.record("sb-one")
         record.nextTag = 20
-        try store.write(record, nil, picture: 2)
-        try store.write(Self.record("sb-one"), nil, picture: 1)
+        try store.write(record, nil, picture: 2, of: life)
+        try store.write(Self.record("sb-one"), nil, picture: 1, of: life)
         #expect(try load().records.first?.nextTag == 20)
         record.nextTag = 30
-        try store.write(record, nil, picture: 3)
+        try store.write(record, nil, picture: 3, of: life)
         #expect(try load().records.first?.nextTag == 30)
     }
 
     @Test func whatIsRemovedStaysRemoved() throws {
         let store = try RecordStore(directory: directory)
-        try store.write(Self.record("sb-one"), nil, picture: 1)
-        store.remove("sb-one")
-        try store.write(Self.record("sb-one"), nil, picture: 2)
-        #expect(try load().records.isEmpty)
-        store.settle("sb-one")
-        try store.write(Self.record("sb-one"), nil, picture: 3)
-        #expect(try load().records.count == 1)
+        try store.write(Self.record("sb-one"), nil, picture: 1, of: life)
+        try store.write(Self.record("sb-two"), nil, picture: 1, of: RecordLife())
+        store.remove("sb-one", life)
+        try store.write(Self.record("sb-one"), nil, picture: 2, of: life)
+        #expect(try load().records.map(\.id) == ["sb-two"])
     }
 
     @Test func aPolicyIsKeptWhileARecordNamesIt() throws {
         let store = try RecordStore(directory: directory)
-        try store.write(Self.record("sb-one", policy: 7), Self.policy(7), picture: 1)
-        try store.write(Self.record("sb-two", policy: 7), Self.policy(7), picture: 1)
+        try store.write(Self.record("sb-one", policy: 7), Self.policy(7), picture: 1, of: life)
+        try store.write(Self.record("sb-two", policy: 7), Self.policy(7), picture: 1, of: life)
         store.remove("sb-one")
         #expect(try store.policy(7).number == 7)
-        try store.write(Self.record("sb-two", policy: 8), Self.policy(8), picture: 2)
+        try store.write(Self.record("sb-two", policy: 8), Self.policy(8), picture: 2, of: life)
         // The record before still names it.
         #expect(try store.policy(7).number == 7)
-        try store.write(Self.record("sb-two", policy: 8), Self.policy(8), picture: 3)
+        try store.write(Self.record("sb-two", policy: 8), Self.policy(8), picture: 3, of: life)
         #expect(throws: (any Error).self) { try store.policy(7) }
         #expect(try store.policy(8).number == 8)
         store.remove("sb-two")
@@ -100,9 +99,9 @@ struct RecordStoreTests {
     func theRecordBeforeServesWhereTheLastIsDamaged(content: String) throws {
         let store = try RecordStore(directory: directory)
         var record = Self.record("sb-one", policy: 7)
-        try store.write(record, Self.policy(7), picture: 1)
+        try store.write(record, Self.policy(7), picture: 1, of: life)
         record.nextTag = 20
-        try store.write(record, Self.policy(7), picture: 2)
+        try store.write(record, Self.policy(7), picture: 2, of: life)
         let path = "\(directory)/sb-one.json"
         try Files.replace(path, with: Array(content.utf8), mode: 0o600)
         var reports: [String] = []
@@ -111,7 +110,7 @@ struct RecordStoreTests {
         #expect(reports.count == 1 && next.isOutdated("sb-one"))
         #expect(try next.policy(7).number == 7)
         // Once the sandbox is written down again nothing is outdated, and both files are sound.
-        try next.write(record, Self.policy(7), picture: 1)
+        try next.write(record, Self.policy(7), picture: 1, of: life)
         next = try RecordStore(directory: directory)
         #expect(try next.load { reports.append($0) }.map(\.nextTag) == [20])
         #expect(reports.count == 1 && !next.isOutdated("sb-one"))
@@ -123,7 +122,7 @@ struct RecordStoreTests {
     @Test(arguments: ["", "{", "{\"version\":1}", "{\"version\":1,\"id\":\"sb-one\"}", "null", "[]"])
     func aDamagedRecordIsSetAside(content: String) throws {
         let store = try RecordStore(directory: directory)
-        try store.write(Self.record("sb-two"), nil, picture: 1)
+        try store.write(Self.record("sb-two"), nil, picture: 1, of: life)
         try Files.write("\(directory)/sb-one.json", Array(content.utf8), mode: 0o600)
         let (records, reports) = try load()
         #expect(records.map(\.id) == ["sb-two"])
@@ -134,7 +133,7 @@ struct RecordStoreTests {
 
     @Test func aRecordOfAnotherSandboxIsDamaged() throws {
         let store = try RecordStore(directory: directory)
-        try store.write(Self.record("sb-two"), nil, picture: 1)
+        try store.write(Self.record("sb-two"), nil, picture: 1, of: life)
         try Files.rename("\(directory)/sb-two.json", to: "\(directory)/sb-one.json")
         #expect(try load().records.isEmpty)
     }
@@ -143,7 +142,7 @@ struct RecordStoreTests {
         let store = try RecordStore(directory: directory)
         var record = Self.record("sb-one")
         record.version = SandboxRecord.version + 1
-        try store.write(record, nil, picture: 1)
+        try store.write(record, nil, picture: 1, of: life)
         let error = #expect(throws: EngineError.self) { try load() }
         #expect(error?.message.contains("is of version 2; this corrald reads 1") == true)
         #expect(try Files.status("\(directory)/sb-one.json") != nil)
