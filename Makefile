@@ -111,9 +111,9 @@ build: setup
 	$(SWIFT) build $(SWIFT_FLAGS)
 
 test: setup-tests
-	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test
-	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SWIFT_FLAGS) --build-tests
-	Tests/run.sh spawn swift bypass cycles demo packaging vm
+	@$(MAKE) --no-print-directory bpf programs lab build/bin/spawn-test fuzz-c
+	CORRAL_LINK_TESTS=1 CORRAL_FUZZ=$(wildcard $(FUZZ_RUNTIME)) $(SWIFT) build $(SWIFT_FLAGS) --build-tests
+	Tests/run.sh spawn swift fuzz bypass cycles demo packaging vm
 
 test-spawn: programs build/bin/spawn-test
 	Tests/run.sh spawn

@@ -191,13 +191,19 @@ let package = Package(
 )
 
 // Tests/fuzz: CORRAL_FUZZ holds the path of libFuzzer. Our own modules are instrumented then, in a build directory of their own;
-// no other build knows of it.
-if let fuzzer = Context.environment["CORRAL_FUZZ"] {
-    for target in package.targets where target.swiftSettings != nil {
-        target.swiftSettings?.append(.unsafeFlags(["-sanitize=address,fuzzer"]))
+// but beside the tests they are the ones that the tests use.
+if let fuzzer = Context.environment["CORRAL_FUZZ"], !fuzzer.isEmpty {
+    let isInstrumented = Context.environment["CORRAL_LINK_TESTS"] != "1"
+    if isInstrumented {
+        for target in package.targets where target.swiftSettings != nil {
+            target.swiftSettings?.append(.unsafeFlags(["-sanitize=address,fuzzer"]))
+        }
     }
     package.targets += [
-        .target(name: "FuzzDriver", path: "Tests/fuzz/driver"),
+        .target(
+            name: "FuzzDriver", path: "Tests/fuzz/driver",
+            cSettings: isInstrumented ? [] : [.define("CORRAL_FUZZ_BARE")]
+        ),
         .executableTarget(
             name: "corral-fuzz",
             dependencies: [
@@ -206,11 +212,14 @@ if let fuzzer = Context.environment["CORRAL_FUZZ"] {
                 "FuzzDriver",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             path: "Tests/fuzz/targets",
             swiftSettings: swiftSettings,
             linkerSettings: [
-                .unsafeFlags(["-sanitize=address", "-Xlinker", fuzzer]), .linkedLibrary("stdc++"),
+                .unsafeFlags((isInstrumented ? ["-sanitize=address"] : []) + ["-Xlinker", fuzzer]),
+                .linkedLibrary("stdc++"),
             ]
         ),
     ]

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the named suites and sums them: `N passed, N failed, N skipped` is the last line. A suite that ran nothing has failed.
-#   Tests/run.sh [spawn] [swift] [bypass] [cycles] [demo] [packaging] [vm]
+#   Tests/run.sh [spawn] [swift] [fuzz] [bypass] [cycles] [demo] [packaging] [vm]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
@@ -67,6 +67,15 @@ for suite in "${@:-spawn}"; do
         # The suites that follow run the executables as users get them: linked with the static runtime.
         # shellcheck disable=SC2086
         ${SWIFT:-swift} build $CORRAL_SWIFT_FLAGS >"$log" 2>&1 || { cat "$log"; add build 1; }
+        ;;
+    fuzz)
+        if [ -x .build/release/corral-fuzz ]; then
+            CORRAL_FUZZ_PROGRAM=.build/release/corral-fuzz Tests/fuzz/run.sh 2 2>&1 | tee "$log"
+            add fuzz "${PIPESTATUS[0]}" $(counts)
+        else
+            echo "fuzz: skipped, the toolchain has no libFuzzer"
+            add fuzz 0 0 0 1
+        fi
         ;;
     bypass)
         without_root bypass && continue

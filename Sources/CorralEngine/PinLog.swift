@@ -12,6 +12,8 @@ struct PinLog: Sendable {
 
     private let path: String
     private var lines = 0
+    /// More lines than that may be many more than there are pins.
+    private var limit = 1000
 
     init(path: String) {
         self.path = path
@@ -35,8 +37,11 @@ struct PinLog: Sendable {
 
     /// Appends one pin; `all` are those that hold, to which the file is cut down when it has grown far beyond them.
     mutating func add(_ address: IPAddress, _ name: String, expires: UInt64, all: Pins) throws(FileError) {
-        let count = all.values.reduce(0) { $0 + $1.count }
-        if lines > 1000, lines > 4 * count { try rewrite(all) }
+        if lines > limit {
+            let most = max(1000, 4 * all.values.reduce(0) { $0 + $1.count })
+            if lines > most { try rewrite(all) }
+            limit = most
+        }
         try append(Self.line(address, name, expires))
         lines += 1
     }

@@ -32,6 +32,8 @@ final class SandboxNames: ResolverAuthority {
         var terms: Terms?
         /// By address, the names that have resolved to it, each with the end of its pin (CLOCK_BOOTTIME, nanoseconds).
         var pins: PinLog.Pins = [:]
+        /// What the kernel was told of these addresses under the policy in force; nothing of one for which that failed.
+        var opened: [IPAddress: [PinnedRule]] = [:]
         var log: PinLog
         /// A query was refused for the budget of the policy in force.
         var isExhausted = false
@@ -44,6 +46,9 @@ final class SandboxNames: ResolverAuthority {
 
     /// Addresses that one sandbox can hold open at once.
     static let maximumAddresses = 4096
+    /// Names that one of them is known by; a sandbox that may resolve `*.example.com` can think of any number. The one that ends first gives
+    /// way.
+    static let maximumNames = 256
     /// How long a pin that has ended is kept, so that a refusal can say that the name has to be resolved again.
     static let remembered: Duration = .seconds(600)
 
@@ -105,10 +110,13 @@ final class SandboxNames: ResolverAuthority {
             guard var tenant = state.tenants[identity.slot], tenant.identity.epoch == identity.epoch else {
                 return try swap()
             }
+            var opened: [IPAddress: [PinnedRule]] = [:]
             if let terms {
                 for (address, names) in tenant.pins {
+                    let rules = Self.rules(names, terms)
                     // One that does not fit any more has to be resolved again.
-                    try? hooks.pin(address, Self.rules(names, terms), of: identity, policy: terms.map)
+                    guard (try? hooks.pin(address, rules, of: identity, policy: terms.map)) != nil else { continue }
+                    opened[address] = rules
                 }
             }
             crashPoint("names.carried")
@@ -121,6 +129,7 @@ final class SandboxNames: ResolverAuthority {
             if let old = tenant.terms?.map, old !== terms?.map { unpin(tenant.pins.keys, of: identity, old) }
             crashPoint("names.old-unpinned")
             tenant.terms = terms
+            tenant.opened = opened
             tenant.isExhausted = false
             state.tenants[identity.slot] = tenant
         }
@@ -133,8 +142,8 @@ final class SandboxNames: ResolverAuthority {
             UInt64(Self.remembered.components.seconds) * 1_000_000_000)
         guard !isEarly else { return }
         state.withLock { state in
-            for (slot, tenant) in state.tenants where !tenant.pins.isEmpty {
-                state.tenants[slot]?.pins = prune(tenant, before: horizon)
+            for index in state.tenants.values.indices where !state.tenants.values[index].pins.isEmpty {
+                prune(&state.tenants.values[index], before: horizon)
             }
         }
     }
@@ -191,29 +200,40 @@ final class SandboxNames: ResolverAuthority {
     ) throws {
         let expires = Clock.boottime() &+ UInt64(seconds) * 1_000_000_000
         try state.withLock { state in
-            guard var tenant = state.tenants[client.slot], tenant.identity.epoch == client.epoch,
-                let terms = tenant.terms
+            guard let index = state.tenants.index(forKey: client.slot),
+                state.tenants.values[index].identity.epoch == client.epoch,
+                let terms = state.tenants.values[index].terms
             else { throw EngineError(.notFound, "the sandbox is gone") }
             // `rules` may be those of a policy that has been replaced since.
             guard case .allowed = terms.names.decide(name) else {
                 throw EngineError(.forbidden, "the policy has changed")
             }
-            for address in addresses.map(\.judged) {
-                if tenant.pins[address] == nil, tenant.pins.count >= Self.maximumAddresses {
-                    tenant.pins = prune(tenant, before: Clock.boottime())
-                    guard tenant.pins.count < Self.maximumAddresses else {
-                        throw EngineError(.exhausted, "\(Self.maximumAddresses) addresses are open already")
-                    }
-                }
-                var names = tenant.pins[address] ?? [:]
-                names[name] = max(names[name] ?? 0, expires)
-                try hooks.pin(address, Self.rules(names, terms), of: tenant.identity, policy: terms.map)
-                crashPoint("names.pinned")
-                tenant.pins[address] = names
-                try tenant.log.add(address, name, expires: expires, all: tenant.pins)
-                state.tenants[client.slot] = tenant
+            for address in addresses {
+                // In place: who holds a second copy of thousands of pins makes a third of each change.
+                try pin(address.judged, name, expires, terms, &state.tenants.values[index])
             }
         }
+    }
+
+    private func pin(
+        _ address: IPAddress, _ name: String, _ expires: UInt64, _ terms: Terms, _ tenant: inout Tenant
+    ) throws {
+        if tenant.pins[address] == nil, tenant.pins.count >= Self.maximumAddresses {
+            prune(&tenant, before: Clock.boottime())
+            guard tenant.pins.count < Self.maximumAddresses else {
+                throw EngineError(.exhausted, "\(Self.maximumAddresses) addresses are open already")
+            }
+        }
+        let expires = max(tenant.pins[address]?[name] ?? 0, expires)
+        let known = tenant.opened[address] ?? Self.rules(tenant.pins[address] ?? [:], terms)
+        let rules = PinnedRule.longestLasting(known + terms.rules(of: name, until: expires))
+        if rules != tenant.opened[address] {
+            try hooks.pin(address, rules, of: tenant.identity, policy: terms.map)
+            tenant.opened[address] = rules
+        }
+        crashPoint("names.pinned")
+        tenant.pins[address, default: [:]].note(name, until: expires, limit: Self.maximumNames)
+        try tenant.log.add(address, name, expires: expires, all: tenant.pins)
     }
 
     func report(_ query: DNSReport, for client: ResolverClient) {
@@ -246,38 +266,63 @@ final class SandboxNames: ResolverAuthority {
         }
     }
 
-    /// What an address is open for by all names that have resolved to it: of rules with the same ports the one that
-    /// lasts longest, and of all the longest-lasting few that the kernel holds.
-    static func rules(_ names: [String: UInt64], _ terms: Terms) -> [PinnedRule] {
-        var bySet: [Int: PinnedRule] = [:]
-        for (name, expires) in names {
-            guard case .allowed(let rules, _) = terms.names.decide(name) else { continue }
-            for rule in rules {
-                guard let set = terms.map.namePorts[rule] else { continue }
-                let candidate = PinnedRule(expires: expires, portSet: set, rule: rule)
-                guard let known = bySet[set] else {
-                    bySet[set] = candidate
-                    continue
-                }
-                if (expires, -rule) > (known.expires, -known.rule) { bySet[set] = candidate }
-            }
-        }
-        return Array(bySet.values.sorted { ($0.expires, $1.rule) > ($1.expires, $0.rule) }.prefix(PinnedRule.maximum))
+    /// What an address is open for by all names that have resolved to it.
+    private static func rules(_ names: [String: UInt64], _ terms: Terms) -> [PinnedRule] {
+        PinnedRule.longestLasting(names.flatMap { terms.rules(of: $0.key, until: $0.value) })
     }
 
-    /// The pins of a tenant without those that ended before `horizon`, which are let go in the kernel too.
-    private func prune(_ tenant: Tenant, before horizon: UInt64) -> PinLog.Pins {
-        var kept: PinLog.Pins = [:]
+    /// Without the pins that ended before `horizon`, which are let go in the kernel too.
+    private func prune(_ tenant: inout Tenant, before horizon: UInt64) {
         for (address, names) in tenant.pins {
             let lasting = names.filter { $0.value > horizon }
-            if !lasting.isEmpty { kept[address] = lasting }
-            guard lasting.count < names.count, let terms = tenant.terms else { continue }
-            try? hooks.pin(address, Self.rules(lasting, terms), of: tenant.identity, policy: terms.map)
+            guard lasting.count < names.count else { continue }
+            tenant.pins[address] = lasting.isEmpty ? nil : lasting
+            tenant.opened[address] = nil
+            guard let terms = tenant.terms else { continue }
+            let rules = Self.rules(lasting, terms)
+            guard (try? hooks.pin(address, rules, of: tenant.identity, policy: terms.map)) != nil else { continue }
+            if !lasting.isEmpty { tenant.opened[address] = rules }
         }
-        return kept
     }
 
     private func unpin(_ addresses: some Sequence<IPAddress>, of identity: SandboxIdentity, _ map: PolicyMap) {
         for address in addresses { try? hooks.pin(address, [], of: identity, policy: map) }
+    }
+}
+
+extension SandboxNames.Terms {
+    fileprivate func rules(of name: String, until expires: UInt64) -> [PinnedRule] {
+        guard case .allowed(let rules, _) = names.decide(name) else { return [] }
+        return rules.compactMap { rule in
+            map.namePorts[rule].map { PinnedRule(expires: expires, portSet: $0, rule: rule) }
+        }
+    }
+}
+
+extension PinnedRule {
+    /// Of rules with the same ports the one that lasts longest, and of these the few that the kernel holds. Adding to what came out
+    /// before comes to the same as beginning with all.
+    static func longestLasting(_ candidates: [PinnedRule]) -> [PinnedRule] {
+        var bySet: [Int: PinnedRule] = [:]
+        for rule in candidates {
+            guard let known = bySet[rule.portSet] else {
+                bySet[rule.portSet] = rule
+                continue
+            }
+            if (rule.expires, known.rule) > (known.expires, rule.rule) { bySet[rule.portSet] = rule }
+        }
+        return Array(bySet.values.sorted { ($0.expires, $1.rule) > ($1.expires, $0.rule) }.prefix(maximum))
+    }
+}
+
+extension [String: UInt64] {
+    /// Of names with their ends: one more, and those that end first go beyond `limit`. Never the one that has just come.
+    mutating func note(_ name: String, until expires: UInt64, limit: Int) {
+        self[name] = expires
+        while count > limit {
+            guard let first = lazy.filter({ $0.key != name }).min(by: { ($0.value, $0.key) < ($1.value, $1.key) })
+            else { return }
+            self[first.key] = nil
+        }
     }
 }

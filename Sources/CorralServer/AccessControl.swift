@@ -69,7 +69,7 @@ struct AccessControl: Sendable {
     }
 
     /// `Authorization: Bearer TOKEN`, else `X-API-Key: TOKEN`.
-    private static func token(in headers: HTTPFields) -> String? {
+    static func token(in headers: HTTPFields) -> String? {
         if let value = headers[.authorization] {
             let parts = value.split(separator: " ", omittingEmptySubsequences: true)
             guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }

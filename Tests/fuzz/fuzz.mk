@@ -1,6 +1,7 @@
 # Hostile input and sanitizers; docs/RELIABILITY.md says what they found.
 #   make fuzz TARGET=policy SECONDS=600     one target; what breaks it is kept in build/fuzz/found
 #   make fuzz-smoke                         every target over its corpus, and SMOKE_SECONDS of new inputs
+#   make test                               the same, of two seconds; the Swift targets not instrumented, which spares a build
 #   make fuzz-all SECONDS=600               every target in turn
 #   make sanitize                           SANITIZE="c address thread" picks; ThreadSanitizer is no part of the default
 
@@ -13,7 +14,7 @@ FUZZ_TARGETS := $(sort $(notdir $(wildcard Tests/fuzz/corpus/*)))
 SECONDS ?= 60
 SMOKE_SECONDS ?= 10
 
-.PHONY: fuzz fuzz-smoke fuzz-all fuzz-programs sanitize $(addprefix sanitize-,address thread c)
+.PHONY: fuzz fuzz-c fuzz-smoke fuzz-all fuzz-programs sanitize $(addprefix sanitize-,address thread c)
 
 # secret.c: a part of init_fuzz.c.
 $(FUZZ_BUILD)/init: Sources/corral-init/control.c Sources/corral-init/secret.c Sources/corral-init/init.h
@@ -23,8 +24,11 @@ $(addprefix $(FUZZ_BUILD)/,$(FUZZ_C_TARGETS)): $(FUZZ_BUILD)/%: Tests/fuzz/progr
 	@mkdir -p $(@D)
 	$(CLANG) $(FUZZ_C_FLAGS) -ISources/corral-$* $(filter-out %/secret.c,$(filter %.c,$^)) -o $@
 
+# Where the toolchain has no libFuzzer there are none, and the suite `fuzz` says so.
+fuzz-c: $(if $(wildcard $(FUZZ_RUNTIME)),$(addprefix $(FUZZ_BUILD)/,$(FUZZ_C_TARGETS)))
+
 # In a build directory of its own: the flags differ, and other builds need not be built anew.
-fuzz-programs: bpf programs $(addprefix $(FUZZ_BUILD)/,$(FUZZ_C_TARGETS))
+fuzz-programs: bpf programs fuzz-c
 	CORRAL_FUZZ=$(FUZZ_RUNTIME) $(SWIFT) build --scratch-path $(FUZZ_BUILD)/swift $(SWIFT_FLAGS) --product corral-fuzz
 
 fuzz: fuzz-programs

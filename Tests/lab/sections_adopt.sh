@@ -93,7 +93,7 @@ section_adopt() {
     answered "another address is not" "$("$CORRAL" exec $named /tmp/probe tcp4 "$REFUSED4" 8000)" '"errno":1,'
     answered "before a new policy: refused" "$("$CORRAL" exec $box /tmp/probe tcp4 "$REFUSED4B" 8000)" '"errno":1,'
     equal "logs go on to the end, then the exit code" "line $((120 * LAB_SLOWER - 1)) 7" \
-        "$(timeout $((15 * LAB_SLOWER)) "$CORRAL" logs -f $lines | tail -1) $("$CORRAL" wait $lines)"
+        "$(timeout $((40 * LAB_SLOWER)) "$CORRAL" logs -f $lines | tail -1) $("$CORRAL" wait $lines)"
     equal "a timeout ends when it would have ended" 124 "$(timeout $((limited + 5 * LAB_SLOWER)) "$CORRAL" wait $limit)"
     result=$(lasted $limit)
     DETAIL="$result ms" expect "neither sooner nor later" test "$result" -ge $((limited * 1000)) -a "$result" -lt $(((limited + 5 * LAB_SLOWER) * 1000))

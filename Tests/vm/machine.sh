@@ -71,7 +71,7 @@ vm_stop() {
 
 vm_cleanup() {
     vm_stop
-    rm -rf --one-file-system "$VM_DIR/root" "$VM_DIR/initramfs" "$VM_DIR/disk.img" "$VM_DIR/initramfs.cpio"
+    rm -rf --one-file-system "$VM_DIR/root" "$VM_DIR/initramfs" "$VM_DIR"/*.img "$VM_DIR"/*.cpio
 }
 
 # SERIES|RELEASE: prints the release, whose kernel is unpacked in $VM_DIR/kernels; or why there is none, and fails.
@@ -158,13 +158,13 @@ vm_root() {
     ldconfig -r "$root"
 }
 
-# RELEASE: makes $VM_DIR/disk.img and $VM_DIR/initramfs.cpio.
+# RELEASE: makes its disk, $VM_DIR/RELEASE.img, and what it boots from, $VM_DIR/RELEASE.cpio.
 vm_disk() {
     local kernel=$VM_DIR/kernels/$1 root=$VM_DIR/root early=$VM_DIR/initramfs module file number=100
-    rm -rf --one-file-system "$root"/usr/lib/modules/* "$VM_DIR/disk.img" "$early"
+    rm -rf --one-file-system "$root"/usr/lib/modules/* "$VM_DIR/$1.img" "$early"
     cp -r "$kernel/lib/modules/$1" "$root/usr/lib/modules/" || return
     # No journal: the disk lives as long as the machine.
-    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$root" "$VM_DIR/disk.img" "$(($(du -sm "$root" | cut -f1) + 512))M" >/dev/null || return
+    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$root" "$VM_DIR/$1.img" "$(($(du -sm "$root" | cut -f1) + 512))M" >/dev/null || return
 
     mkdir -p "$early"/{bin,modules,proc,dev,disk,usr/lib,usr/lib64}
     ln -s usr/lib "$early/lib"
@@ -183,20 +183,24 @@ vm_disk() {
         *) cp "$file" "$early/modules/$number.ko" ;;
         esac
     done
-    (cd "$early" && find . | cpio -o -H newc --quiet) >"$VM_DIR/initramfs.cpio"
+    (cd "$early" && find . | cpio -o -H newc --quiet) >"$VM_DIR/$1.cpio"
 }
 
-# RELEASE LOG DMESG: shows what the guest prints while it runs. 124: it took too long.
+# RELEASE LOG DMESG: shows what the guest prints while it runs, each line after its kernel's version. 124: it took too long.
+#
+# One thread runs all of its processors in turn. With one each (thread=multi) it was no faster where two machines share two processors,
+# and its kernel crashed now and then in code that it was changing: the other processor still had the breakpoint that is put there
+# meanwhile. Programs of the LSM and of trampolines are attached that way.
 vm_run() {
     local status
     : >"$2"
-    tail -n +1 -s 0.2 -f "$2" &
+    tail -n +1 -s 0.2 -f "$2" > >(sed -u "s/^/$(cut -d. -f1,2 <<<"$1")  /") &
     VM_CHILDREN=($!)
     # Every BPF program is compiled, as Debian has it; speculation is not what is tested, and costs a third of the time.
-    timeout --foreground "${CORRAL_VM_SECONDS:-1200}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=multi}" -cpu max \
+    timeout --foreground "${CORRAL_VM_SECONDS:-1200}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=single}" -cpu max \
         -machine q35 -smp 2 -m 2G -nodefaults -no-user-config -display none -nic none -no-reboot \
-        -drive "file=$VM_DIR/disk.img,format=raw,if=virtio,cache=unsafe" \
-        -serial "file:$3" -serial "file:$2" -kernel "$VM_DIR/kernels/$1/boot/vmlinuz-$1" -initrd "$VM_DIR/initramfs.cpio" \
+        -drive "file=$VM_DIR/$1.img,format=raw,if=virtio,cache=unsafe" \
+        -serial "file:$3" -serial "file:$2" -kernel "$VM_DIR/kernels/$1/boot/vmlinuz-$1" -initrd "$VM_DIR/$1.cpio" \
         -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off cgroup_no_v1=all lsm=lockdown,yama,landlock,apparmor,bpf" \
         </dev/null &
     VM_CHILDREN+=($!)

@@ -15,6 +15,7 @@ internal import Glibc
         "dns": ResolverTargets.dns,
         "event": EventTargets.event,
         "frames": ClientTargets.frames,
+        "head": ServerTargets.head,
         "journal": JournalTargets.journal,
         "notation": PolicyTargets.notation,
         "policy": PolicyTargets.policy,
@@ -41,6 +42,7 @@ internal import Glibc
         var count = CommandLine.argc
         var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
         let status = LLVMFuzzerRunDriver(&count, &arguments) { data, size in
+            corral_fuzz_note(data, size)
             Fuzz.chosen(Array(UnsafeBufferPointer(start: data, count: size)))
             return 0
         }

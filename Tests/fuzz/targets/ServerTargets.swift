@@ -6,6 +6,8 @@ internal import CorralAPI
 internal import HTTPTypes
 internal import Hummingbird
 internal import NIOCore
+internal import NIOEmbedded
+internal import NIOHTTP1
 
 enum ServerTargets {
     private static let routes: RouteTable = {
@@ -32,6 +34,37 @@ enum ServerTargets {
             _ = try? TraceSelection(words: target.query.map(\.1))
         } catch {
             check(error)
+        }
+    }
+
+    /// Nobody has one of these.
+    private static let keys = ApiKeys(file: ApiKeyFile(directory: "/nonexistent"), clock: { 0 }, report: { _ in })
+
+    /// The bytes of connections: what swift-nio takes for the head of a request, and what is read of it before anything is answered.
+    static let head: Fuzz.Target = { bytes in
+        let channel = EmbeddedChannel(handler: ByteToMessageHandler(HTTPRequestDecoder()))
+        defer { _ = try? channel.finish(acceptAlreadyClosed: true) }
+        _ = try? channel.writeInbound(ByteBuffer(bytes: bytes))
+        while let part = try? channel.readInbound(as: HTTPServerRequestPart.self) {
+            guard case .head(let head) = part else { continue }
+            var fields = HTTPFields()
+            for (name, value) in head.headers {
+                if let name = HTTPField.Name(name) { fields.append(HTTPField(name: name, value: value)) }
+            }
+            if let token = AccessControl.token(in: fields) {
+                Fuzz.require(keys.authenticate(token) == nil, "no token is valid")
+            }
+            let method = HTTPRequest.Method(rawValue: head.method.rawValue)
+            let request = Request(
+                head: HTTPRequest(
+                    method: method ?? .get, scheme: "http", authority: "corral", path: head.uri, headerFields: fields),
+                body: RequestBody(buffer: ByteBuffer()))
+            do throws(Failure) {
+                _ = try LimitedBody.limit(request, to: 1 << 20)
+                _ = AccessPolicy.rule(request.method, routes.name(of: try RequestTarget(head.uri)) ?? "")
+            } catch {
+                check(error)
+            }
         }
     }
 
