@@ -142,7 +142,8 @@ final class SandboxNames: ResolverAuthority {
             UInt64(Self.remembered.components.seconds) * 1_000_000_000)
         guard !isEarly else { return }
         state.withLock { state in
-            for index in state.tenants.values.indices where !state.tenants.values[index].pins.isEmpty {
+            for slot in state.tenants.compactMap({ $0.value.pins.isEmpty ? nil : $0.key }) {
+                guard let index = state.tenants.index(forKey: slot) else { continue }
                 prune(&state.tenants.values[index], before: horizon)
             }
         }
