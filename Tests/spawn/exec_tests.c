@@ -178,8 +178,7 @@ static void test_terminal(struct sandbox *sandbox)
 	      "the master reads EIO once the command has ended");
 	close(came[0]);
 	send_forget(sandbox, 300);
-	sleep_ms(20);
-	check(count_fds(sandbox->reply.pid) == before, "and init keeps nothing of it");
+	check(fds_become(sandbox->reply.pid, before), "and init keeps nothing of it");
 	command.flags |= CORRAL_EXEC_STDIN;
 	expect_failure(sandbox, command, EINVAL, CORRAL_STAGE_REQUEST, "a terminal and a pipe at once");
 	check_shell(sandbox, "grep -q ' devpts .*,max=128' /proc/mounts", 0, "a sandbox has no more than 128 terminals");
@@ -302,8 +301,8 @@ static void test_many(struct sandbox *sandbox)
 			send_forget(sandbox, header->tag);
 		}
 	check(ended == most, "each end is reported");
-	sleep_ms(20); /* the last one is released after corrald has forgotten it */
-	check(count_fds(sandbox->reply.pid) == before, "init holds no descriptor of a command that has ended");
+	/* The last one is released after corrald has forgotten it. */
+	check(fds_become(sandbox->reply.pid, before), "init holds no descriptor of a command that has ended");
 	check_shell(sandbox, "true", 0, "and there is room again");
 }
 

@@ -275,3 +275,10 @@ unsigned count_fds(pid_t pid)
 		closedir(directory);
 	return count > 2 ? count - 2 : 0; /* . and .. */
 }
+
+int fds_become(pid_t pid, unsigned count)
+{
+	for (unsigned i = 0; i < 200 && count_fds(pid) != count; i++)
+		sleep_ms(10);
+	return count_fds(pid) == count;
+}

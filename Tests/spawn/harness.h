@@ -31,6 +31,8 @@ struct spawner {
 struct spawner start_spawner(void);
 void stop_spawner(struct spawner *spawner);
 unsigned count_fds(pid_t pid);
+/* Within two seconds: who has been told to close something does so a moment later. */
+int fds_become(pid_t pid, unsigned count);
 
 /* Directory of the image, of the test's cgroups, and of its v1 pids cgroups ("" if the host has none). */
 extern char image[128], cgroup_root[256], pids_root[256];

@@ -200,8 +200,7 @@ void test_hostile(void)
 	check_shell(&sandbox, "true", 0, "init works after all that");
 	struct sandbox other = make_sandbox(&spawner);
 	check(destroy(&other), "and so does corral-spawn");
-	sleep_ms(50);
-	check(count_fds(sandbox.reply.pid) == init_fds && count_fds(spawner.pid) == spawn_fds,
+	check(fds_become(sandbox.reply.pid, init_fds) && fds_become(spawner.pid, spawn_fds),
 	      "neither holds a descriptor more (%u, %u)", init_fds, spawn_fds);
 	check(destroy(&sandbox), "it leaves nothing");
 	stop_spawner(&spawner);
