@@ -15,6 +15,7 @@ extension Provisioner {
     }
 
     private static let patience: Int32 = 5_000
+    private static let ending = 2_000
 
     /// Puts this daemon's programs on the sandbox's hooks, each in one step, sees that they are on, and takes its corral-init over.
     /// Throws when something of it is not as its record says: then it is not to be trusted.
@@ -35,30 +36,37 @@ extension Provisioner {
                 interface: record.interface, cgroup: cgroup, channel: channel, refusals: refusals,
                 image: record.image, layout: layout)
         }
-        guard record.process.isAlive else {
-            // What it left behind had nobody to answer to.
-            try cgroup.killAll()
+        func takeOver() throws -> Adopted {
+            guard try cgroup.contains(record.process.pid) else {
+                throw KernelError(
+                    call: "adopt", subject: record.id, errno: 0,
+                    detail: "process \(record.process.pid) is not in its cgroup")
+            }
+            guard let interface = interfaces[record.id], interface == occupant.ifindex else {
+                throw KernelError(call: "adopt", subject: record.id, errno: 0, detail: "its interface is not there")
+            }
+            try hooks.renew(name: record.id, ifindex: interface)
+            try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: interface)
+            crashPoint("adopt.verified")
+            let channel = try InitChannel.succeed(at: initSocket(of: record.id))
+            crashPoint("adopt.succeeded")
+            let isFrozen = cgroup.isFrozen
+            let messages = isFrozen ? [] : try channel.recount(timeoutMilliseconds: Self.patience)
+            crashPoint("adopt.recounted")
             return Adopted(
-                sandbox: sandbox(try .ended(), ifindex: 0), messages: [], isFrozen: false, hasEnded: true)
+                sandbox: sandbox(channel, ifindex: interface), messages: messages, isFrozen: isFrozen, hasEnded: false)
         }
-        guard try cgroup.contains(record.process.pid) else {
-            throw KernelError(
-                call: "adopt", subject: record.id, errno: 0,
-                detail: "process \(record.process.pid) is not in its cgroup")
+        if record.process.isAlive {
+            do {
+                return try takeOver()
+            } catch {
+                // One that is just ending has let go of its interface or its socket before.
+                guard record.process.ends(withinMilliseconds: Self.ending) else { throw error }
+            }
         }
-        guard let interface = interfaces[record.id], interface == occupant.ifindex else {
-            throw KernelError(call: "adopt", subject: record.id, errno: 0, detail: "its interface is not there")
-        }
-        try hooks.renew(name: record.id, ifindex: interface)
-        try hooks.verify(name: record.id, cgroup: cgroup.directory, ifindex: interface)
-        crashPoint("adopt.verified")
-        let channel = try InitChannel.succeed(at: initSocket(of: record.id))
-        crashPoint("adopt.succeeded")
-        let isFrozen = cgroup.isFrozen
-        let messages = isFrozen ? [] : try channel.recount(timeoutMilliseconds: Self.patience)
-        crashPoint("adopt.recounted")
-        return Adopted(
-            sandbox: sandbox(channel, ifindex: interface), messages: messages, isFrozen: isFrozen, hasEnded: false)
+        // What it left behind had nobody to answer to.
+        try cgroup.killAll()
+        return Adopted(sandbox: sandbox(try .ended(), ifindex: 0), messages: [], isFrozen: false, hasEnded: true)
     }
 
     /// Of this instance's interfaces, by the sandbox that each belongs to.

@@ -71,14 +71,32 @@ public struct ProcessIdentity: Sendable, Equatable, Codable {
 
     /// As it is now. Throws ENOENT when there is none.
     public init(pid: Int32) throws(KernelError) {
+        self = try Self.status(of: pid).identity
+    }
+
+    /// One that has ended and that its parent has not asked for yet is not.
+    public var isAlive: Bool {
+        guard let (found, state) = try? Self.status(of: pid) else { return false }
+        return found == self && state != "Z" && state != "X"
+    }
+
+    /// Whether it has ended, or does so within that time. Blocks.
+    public func ends(withinMilliseconds limit: Int) -> Bool {
+        let begun = ContinuousClock.now
+        while isAlive {
+            guard ContinuousClock.now - begun < .milliseconds(limit) else { return false }
+            usleep(5000)
+        }
+        return true
+    }
+
+    private static func status(of pid: Int32) throws(KernelError) -> (identity: ProcessIdentity, state: Substring) {
         let path = "/proc/\(pid)/stat"
-        // The name, in parentheses, may hold anything; the start time is the 20th field behind it (proc(5)).
+        // The name, in parentheses, may hold anything; the state is the first field behind it, the start time the 20th (proc(5)).
         let fields = try CgroupFile.read(path).split(separator: ")").last?.split(separator: " ") ?? []
         guard fields.count > 19, let time = UInt64(fields[19]) else {
             throw KernelError(call: "read", subject: path, errno: EBADMSG)
         }
-        self.init(pid: pid, startTime: time)
+        return (ProcessIdentity(pid: pid, startTime: time), fields[0])
     }
-
-    public var isAlive: Bool { (try? ProcessIdentity(pid: pid)) == self }
 }
