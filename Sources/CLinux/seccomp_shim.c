@@ -75,7 +75,31 @@ int corral_seccomp_export(void *filter, void *bytes, size_t capacity)
 	return result;
 }
 
-/* Only async-signal-safe work between fork and _exit: the parent has threads. */
+/*
+ * What the child does: only async-signal-safe work, since the parent has threads. Not for AddressSanitizer, which makes calls of its own
+ * before _exit that the program may refuse.
+ */
+static __attribute__((no_sanitize_address)) void try_and_exit(
+	const struct sock_fprog *filter, long number, const uint64_t *arguments, int i386, int report)
+{
+	int outcome = -1;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0) == 0) {
+		long value;
+		if (i386) {
+			__asm__ volatile("int $0x80" : "=a"(value) : "a"(20L) : "memory", "r8", "r9", "r10", "r11");
+			outcome = value < 0 ? (int)-value : 0;
+		} else {
+			value = syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+					arguments[5]);
+			outcome = value == -1 ? errno : 0;
+		}
+		if (number == SYS_clone && outcome == 0 && value == 0)
+			_exit(0);
+	}
+	_exit(write(report, &outcome, sizeof(outcome)) == sizeof(outcome) ? 0 : 1);
+}
+
 static int try_in_child(const void *program, size_t count, long number, const uint64_t *arguments, int i386)
 {
 	struct sock_fprog filter = { (unsigned short)(count / sizeof(struct sock_filter)), (void *)program };
@@ -84,24 +108,8 @@ static int try_in_child(const void *program, size_t count, long number, const ui
 	if (pipe2(report, O_CLOEXEC) < 0)
 		return -1;
 	pid_t child = fork();
-	if (child == 0) {
-		int outcome = -1;
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0) {
-			long value;
-			if (i386) {
-				__asm__ volatile("int $0x80" : "=a"(value) : "a"(20L) : "memory", "r8", "r9", "r10", "r11");
-				outcome = value < 0 ? (int)-value : 0;
-			} else {
-				value = syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-						arguments[4], arguments[5]);
-				outcome = value == -1 ? errno : 0;
-			}
-			if (number == SYS_clone && outcome == 0 && value == 0)
-				_exit(0);
-		}
-		_exit(write(report[1], &outcome, sizeof(outcome)) == sizeof(outcome) ? 0 : 1);
-	}
+	if (child == 0)
+		try_and_exit(&filter, number, arguments, i386, report[1]);
 	close(report[1]);
 	if (child > 0) {
 		if (read(report[0], &result, sizeof(result)) != sizeof(result))
