@@ -16,9 +16,11 @@ void __tsan_release(void *address);
 #define TRY_LOCK_SLOW(prefix) prefix##$s15Synchronization12_MutexHandleV12_tryLockSlowSbyF
 #define UNLOCK_SLOW(prefix) prefix##$s15Synchronization12_MutexHandleV11_unlockSlowyyF
 
-SWIFT void LOCK_SLOW(__real_)(uint32_t thread, SELF void *handle);
-SWIFT bool TRY_LOCK_SLOW(__real_)(SELF void *handle);
-SWIFT void UNLOCK_SLOW(__real_)(SELF void *handle);
+// Weak: a program without any Mutex does not link the library.
+#define WEAK __attribute__((weak))
+SWIFT WEAK void LOCK_SLOW(__real_)(uint32_t thread, SELF void *handle);
+SWIFT WEAK bool TRY_LOCK_SLOW(__real_)(SELF void *handle);
+SWIFT WEAK void UNLOCK_SLOW(__real_)(SELF void *handle);
 
 SWIFT void LOCK_SLOW(__wrap_)(uint32_t thread, SELF void *handle)
 {
