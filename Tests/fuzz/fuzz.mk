@@ -48,13 +48,13 @@ SANITIZE_BUILD := build/sanitize
 SANITIZE_FLAGS := $(filter-out -Xlinker -no-pie,$(SWIFT_FLAGS))
 SANITIZE_C_FLAGS := -O1 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fuse-ld=lld -ISources/CorralControl/include
 sanitize: $(addprefix sanitize-,$(SANITIZE))
-# A Mutex that was waited for orders threads too: thread_mutex.c.
-SANITIZE_LINK_thread := -Xlinker $(CURDIR)/$(SANITIZE_BUILD)/thread_mutex.o $(foreach call, \
+# What orders threads in libraries of Swift that are not instrumented.
+SANITIZE_LINK_thread := -Xlinker $(CURDIR)/$(SANITIZE_BUILD)/thread_swift.o -Xlinker --wrap=swift_continuation_await $(foreach call, \
 	V9_lockSlowyys6UInt32VF V12_tryLockSlowSbyF V11_unlockSlowyyF, -Xlinker '--wrap=$$s15Synchronization12_MutexHandle$(call)')
-$(SANITIZE_BUILD)/thread_mutex.o: Tests/fuzz/programs/thread_mutex.c
+$(SANITIZE_BUILD)/thread_swift.o: Tests/fuzz/programs/thread_swift.c
 	@mkdir -p $(@D)
 	$(CLANG) -O1 -g -std=c11 -Wall -Wextra -Werror -c $< -o $@
-sanitize-thread: $(SANITIZE_BUILD)/thread_mutex.o
+sanitize-thread: $(SANITIZE_BUILD)/thread_swift.o
 sanitize-address sanitize-thread: sanitize-%: bpf programs
 	CORRAL_LINK_TESTS=1 $(SWIFT) build $(SANITIZE_FLAGS) $(SANITIZE_LINK_$*) --build-tests --sanitize $* \
 	    --scratch-path $(SANITIZE_BUILD)/$*$(if $(CORRAL_INNER_ROOMS),-inner)
