@@ -228,10 +228,8 @@ final class SandboxNames: ResolverAuthority {
         let expires = max(tenant.pins[address]?[name] ?? 0, expires)
         let known = tenant.opened[address] ?? Self.rules(tenant.pins[address] ?? [:], terms)
         let rules = PinnedRule.longestLasting(known + terms.rules(of: name, until: expires))
-        if rules != tenant.opened[address] {
-            try hooks.pin(address, rules, of: tenant.identity, policy: terms.map)
-            tenant.opened[address] = rules
-        }
+        try hooks.pin(address, rules, of: tenant.identity, policy: terms.map)
+        tenant.opened[address] = rules
         crashPoint("names.pinned")
         tenant.pins[address, default: [:]].note(name, until: expires, limit: Self.maximumNames)
         try tenant.log.add(address, name, expires: expires, all: tenant.pins)
