@@ -113,10 +113,8 @@ final class SandboxNames: ResolverAuthority {
             var opened: [IPAddress: [PinnedRule]] = [:]
             if let terms {
                 for (address, names) in tenant.pins {
-                    let rules = Self.rules(names, terms)
                     // One that does not fit any more has to be resolved again.
-                    guard (try? hooks.pin(address, rules, of: identity, policy: terms.map)) != nil else { continue }
-                    opened[address] = rules
+                    opened[address] = open(address, names, terms, of: identity)
                 }
             }
             crashPoint("names.carried")
@@ -206,18 +204,19 @@ final class SandboxNames: ResolverAuthority {
                 let terms = state.tenants.values[index].terms
             else { throw EngineError(.notFound, "the sandbox is gone") }
             // `rules` may be those of a policy that has been replaced since.
-            guard case .allowed = terms.names.decide(name) else {
+            guard case .allowed(let present, _) = terms.names.decide(name) else {
                 throw EngineError(.forbidden, "the policy has changed")
             }
             for address in addresses {
                 // In place: who holds a second copy of thousands of pins makes a third of each change.
-                try pin(address.judged, name, expires, terms, &state.tenants.values[index])
+                try pin(address.judged, name, present, expires, terms, &state.tenants.values[index])
             }
         }
     }
 
     private func pin(
-        _ address: IPAddress, _ name: String, _ expires: UInt64, _ terms: Terms, _ tenant: inout Tenant
+        _ address: IPAddress, _ name: String, _ rules: [Int], _ expires: UInt64, _ terms: Terms,
+        _ tenant: inout Tenant
     ) throws {
         if tenant.pins[address] == nil, tenant.pins.count >= Self.maximumAddresses {
             prune(&tenant, before: Clock.boottime())
@@ -227,9 +226,9 @@ final class SandboxNames: ResolverAuthority {
         }
         let expires = max(tenant.pins[address]?[name] ?? 0, expires)
         let known = tenant.opened[address] ?? Self.rules(tenant.pins[address] ?? [:], terms)
-        let rules = PinnedRule.longestLasting(known + terms.rules(of: name, until: expires))
-        try hooks.pin(address, rules, of: tenant.identity, policy: terms.map)
-        tenant.opened[address] = rules
+        let opened = PinnedRule.longestLasting(known + terms.pinned(rules, until: expires))
+        try hooks.pin(address, opened, of: tenant.identity, policy: terms.map)
+        tenant.opened[address] = opened
         crashPoint("names.pinned")
         tenant.pins[address, default: [:]].note(name, until: expires, limit: Self.maximumNames)
         try tenant.log.add(address, name, expires: expires, all: tenant.pins)
@@ -267,7 +266,20 @@ final class SandboxNames: ResolverAuthority {
 
     /// What an address is open for by all names that have resolved to it.
     private static func rules(_ names: [String: UInt64], _ terms: Terms) -> [PinnedRule] {
-        PinnedRule.longestLasting(names.flatMap { terms.rules(of: $0.key, until: $0.value) })
+        PinnedRule.longestLasting(
+            names.flatMap { name, expires -> [PinnedRule] in
+                guard case .allowed(let rules, _) = terms.names.decide(name) else { return [] }
+                return terms.pinned(rules, until: expires)
+            })
+    }
+
+    /// What the kernel has been told of the address; nil where that failed.
+    private func open(
+        _ address: IPAddress, _ names: [String: UInt64], _ terms: Terms, of identity: SandboxIdentity
+    ) -> [PinnedRule]? {
+        let rules = Self.rules(names, terms)
+        guard (try? hooks.pin(address, rules, of: identity, policy: terms.map)) != nil else { return nil }
+        return rules
     }
 
     /// Without the pins that ended before `horizon`, which are let go in the kernel too.
@@ -275,12 +287,9 @@ final class SandboxNames: ResolverAuthority {
         for (address, names) in tenant.pins {
             let lasting = names.filter { $0.value > horizon }
             guard lasting.count < names.count else { continue }
+            let rules = tenant.terms.flatMap { open(address, lasting, $0, of: tenant.identity) }
             tenant.pins[address] = lasting.isEmpty ? nil : lasting
-            tenant.opened[address] = nil
-            guard let terms = tenant.terms else { continue }
-            let rules = Self.rules(lasting, terms)
-            guard (try? hooks.pin(address, rules, of: tenant.identity, policy: terms.map)) != nil else { continue }
-            if !lasting.isEmpty { tenant.opened[address] = rules }
+            tenant.opened[address] = lasting.isEmpty ? nil : rules
         }
     }
 
@@ -290,9 +299,9 @@ final class SandboxNames: ResolverAuthority {
 }
 
 extension SandboxNames.Terms {
-    fileprivate func rules(of name: String, until expires: UInt64) -> [PinnedRule] {
-        guard case .allowed(let rules, _) = names.decide(name) else { return [] }
-        return rules.compactMap { rule in
+    /// - Parameter rules: indices into `egress.allow`.
+    fileprivate func pinned(_ rules: [Int], until expires: UInt64) -> [PinnedRule] {
+        rules.compactMap { rule in
             map.namePorts[rule].map { PinnedRule(expires: expires, portSet: $0, rule: rule) }
         }
     }

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/../.."
 sanitizer=$1 build=$2
 log=$build.log
 # Leaks are not looked for: Swift keeps bits of its own in some pointers, which the checker then does not see.
-export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=0:exitcode=66:suppressions=$PWD/Tests/fuzz/thread.suppressions SWIFT_BACKTRACE=enable=no
+export ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no
+export TSAN_OPTIONS=halt_on_error=0:exitcode=66:suppressions=$PWD/Tests/fuzz/thread.suppressions
 # What measures time does not hold at a sanitizer's pace.
 # shellcheck disable=SC2086
 CORRAL_LINK_TESTS=1 ${SWIFT:-swift} test ${CORRAL_SWIFT_FLAGS:?run this through make} --skip-build --scratch-path "$build" --sanitize "$sanitizer" \

@@ -197,7 +197,7 @@ vm_run() {
     tail -n +1 -s 0.2 -f "$2" > >(sed -u "s/^/$(cut -d. -f1,2 <<<"$1")  /") &
     VM_CHILDREN=($!)
     # Every BPF program is compiled, as Debian has it; speculation is not what is tested, and costs a third of the time.
-    timeout --foreground "${CORRAL_VM_SECONDS:-1200}" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=single}" -cpu max \
+    timeout --foreground "$CORRAL_VM_SECONDS" qemu-system-x86_64 -accel "${CORRAL_VM_ACCEL:-tcg,thread=single}" -cpu max \
         -machine q35 -smp 2 -m 2G -nodefaults -no-user-config -display none -nic none -no-reboot \
         -drive "file=$VM_DIR/$1.img,format=raw,if=virtio,cache=unsafe" \
         -serial "file:$3" -serial "file:$2" -kernel "$VM_DIR/kernels/$1/boot/vmlinuz-$1" -initrd "$VM_DIR/$1.cpio" \

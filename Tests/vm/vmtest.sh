@@ -5,10 +5,11 @@
 #   Tests/vm/vmtest.sh [KERNEL...]      default: 6.1 6.12
 #
 # KERNEL is a series, of which the newest cloud kernel in the apt sources is taken, or a release in full
-# (6.12.117+deb12-cloud-amd64). The machines run side by side. Output of each goes to build/vm/KERNEL.log, its kernel's to build/vm/KERNEL.dmesg, and the
-# tables of docs/RELIABILITY.md to build/vm/matrix.md: results, and what each program costs each verifier, this machine's too.
+# (6.12.117+deb12-cloud-amd64). The machines run side by side. Output of each goes to build/vm/KERNEL.log, its kernel's to
+# build/vm/KERNEL.dmesg, and the tables of docs/RELIABILITY.md to build/vm/matrix.md: results, and what each program costs each verifier, this
+# machine's too.
 #
-#   CORRAL_VM_SECONDS   limit for each machine, 1200; it takes half of that where nothing else runs
+#   CORRAL_VM_SECONDS   limit for each machine, 3600; it takes a third of that where nothing else runs
 #   CORRAL_VM_CHECKS    what Tests/vm/inside.sh runs
 #   CORRAL_VM_ACCEL     how QEMU runs it: tcg,thread=single, which works everywhere; kvm is ten times faster where there is KVM
 #   CORRAL_REQUIRE_KERNEL=1   what cannot run has failed
@@ -17,6 +18,7 @@ cd "$(dirname "$0")/../.."
 . Tests/vm/machine.sh
 . Tests/vm/matrix.sh
 
+CORRAL_VM_SECONDS=${CORRAL_VM_SECONDS:-3600}
 passed=0 failed=0 skipped=0
 table=()
 logs=()
@@ -67,6 +69,7 @@ for wanted; do
     fi
 done
 machines=()
+rm -f "$VM_DIR"/*.end
 for release in "${releases[@]}"; do
     (
         trap 'vm_stop; exit 143' TERM
@@ -82,7 +85,8 @@ VM_CHILDREN=()
 for release in "${releases[@]}"; do
     log=$VM_DIR/$release.log dmesg=$VM_DIR/$release.dmesg
     logs+=("$(cut -d. -f1,2 <<<"$release")=$log")
-    read -r status took <"$VM_DIR/$release.end"
+    status=stopped took=0
+    [ ! -e "$VM_DIR/$release.end" ] || read -r status took <"$VM_DIR/$release.end"
     # The guest's own last line, whatever was printed before it.
     counts=$(grep -aoE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1 | grep -oE '[0-9]+' | tr '\n' ' ')
     end=$(grep -aoE '^vm: ended with [0-9]+$' "$log" | grep -oE '[0-9]+$')
@@ -90,7 +94,7 @@ for release in "${releases[@]}"; do
     # What the kernel itself takes for a bug, of its own or of who drives it.
     if grep -aE '(BUG|WARNING): |Oops|INFO: (task|rcu)' "$dmesg"; then f=$((f + 1)); fi
     if [ "$status" = 124 ]; then
-        row "$release" "not done after ${CORRAL_VM_SECONDS:-1200} s" "$took" "$p" $((f + 1)) "$s"
+        row "$release" "not done after $CORRAL_VM_SECONDS s" "$took" "$p" $((f + 1)) "$s"
     elif [ -z "$end" ]; then
         echo "-- the machine of $release ended without a result (qemu: $status); its kernel's last lines:"
         tail -n 30 "$dmesg"
